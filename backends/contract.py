@@ -1,0 +1,236 @@
+"""The contract between Tandem and a framework. Arrays cross it as NumPy, images as (N, C, H, W)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
+from shared_specs.layout import Shape, feature_shapes
+from shared_specs.weights import Weights
+
+PHASES = ("forward", "forward_backward", "train_step")
+"""What `Model.program` runs: inference; loss and gradients; loss, gradients, optimizer and normalisation state."""
+
+PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+
+UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-9}
+"""Half the distance from 1 to the next number of the precision (Higham 2002, section 2.1); tf32 keeps 10 bits."""
+
+
+class BackendError(TandemError):
+    """A backend that is not installed, or that cannot run what was asked for."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a model is run, never what it is.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:1".
+        precision: "float64", "float32", "tf32" or "bfloat16".
+        tuning: "default" is what a newcomer writes, "tuned" the best allowed; or a named diagnostic mode.
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    tuning: str = "default"
+
+    @property
+    def unit_roundoff(self) -> float:
+        return UNIT_ROUNDOFF[self.precision]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step computed, in canonical names and layouts."""
+
+    loss: float
+    logits: np.ndarray  # (N, classes, H, W)
+    gradients: dict[str, np.ndarray]  # by canonical tensor name
+    image_gradient: np.ndarray  # (N, C, H, W)
+
+
+class Model(ABC):
+    """One network of one framework, ready to run. Nothing it returns shares memory with it."""
+
+    spec: UNetSpec
+    execution: Execution
+    recipe: Recipe
+
+    @abstractmethod
+    def load_weights(self, weights: Weights) -> None:
+        """Take canonical weights and forget the optimizer's state.
+
+        Raises:
+            WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is taken then.
+        """
+
+    @abstractmethod
+    def read_tensor(self, name: str) -> np.ndarray:
+        """One canonical tensor, as a copy."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All canonical tensors, normalisation state too."""
+        return dict(WeightsOf(self))
+
+    @abstractmethod
+    def optimizer_state(self) -> dict[str, np.ndarray]:
+        """The optimizer's state as "slot/tensor": "momentum/head.weight", "first_moment/head.weight", "step"."""
+
+    @abstractmethod
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        """Logits (N, classes, H, W) in evaluation mode for images (N, C, H, W)."""
+
+    @abstractmethod
+    def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Every layer's output (N, C, H, W) in evaluation mode, by canonical layer name, in order."""
+
+    @abstractmethod
+    def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        """Loss and gradients in training mode: normalisation state moves, weights stay.
+
+        Args:
+            images: (N, C, H, W).
+            labels: integers (N, H, W) of the size of the logits.
+        """
+
+    @abstractmethod
+    def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        """One optimizer step in training mode: weights, normalisation and optimizer state move."""
+
+    @abstractmethod
+    def program(self, phase: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], Any]:
+        """The very thing that is timed: puts the batch on the device, compiles, and returns a callable that
+        enqueues one step of the phase and returns its output tree on the device."""
+
+    @abstractmethod
+    def fetch(self, outputs: Any) -> dict[str, np.ndarray]:
+        """The output tree of a program as NumPy: "logits", "loss" and "gradient/NAME", as the phase has them."""
+
+    @abstractmethod
+    def synchronize(self) -> None:
+        """Wait for all that was enqueued."""
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Refuse images that the network cannot take, in the same words for every backend.
+
+        Raises:
+            ShapeError: naming the level and the sizes where the image does not fit.
+        """
+        feature_shapes(self.spec, images.shape)
+
+
+class Backend(ABC):
+    """A framework that can build a spec. Keep the constructor free of imports of the framework's heavy parts."""
+
+    name: str
+    precisions: tuple[str, ...]
+    tunings: tuple[str, ...]
+
+    @abstractmethod
+    def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> Model:
+        """Build the network with the seeded initial weights of `shared_specs`.
+
+        Raises:
+            BackendError: where the device, precision or tuning is not one that this backend has.
+        """
+
+    @abstractmethod
+    def devices(self) -> list[str]:
+        """The devices that this backend can run on here, for instance ["cpu", "cuda:0"]."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """The versions of the framework and of the libraries it loaded, for the records."""
+
+    def check_execution(self, execution: Execution) -> None:
+        """Refuse what this backend cannot run. Raises BackendError."""
+        for what, value, known in (
+            ("precision", execution.precision, self.precisions),
+            ("tuning", execution.tuning, self.tunings),
+        ):
+            if value not in known:
+                raise BackendError(f"{self.name} has no {what} {value!r}; take one of {', '.join(known)}")
+        kind = execution.device.partition(":")[0]
+        devices = self.devices()
+        if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
+            raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")
+
+
+@dataclass(frozen=True)
+class RoundingNoise:
+    """Relative noise of a precision on every operation's output, for the noise floor.
+
+    Attributes:
+        unit_roundoff: the standard deviation of the noise, relative to each element.
+        seed: of the noise; every re-run has its own.
+        tie_break: +1 or -1, the side on which this re-run puts what rounding may decide either way (the sign of
+            an activation's input near zero, the maximum of a window with two near-equal elements).
+    """
+
+    unit_roundoff: float
+    seed: int
+    tie_break: int = 1
+
+
+class ReferenceBackend(Backend):
+    """A backend that can also re-run itself under rounding noise."""
+
+    @abstractmethod
+    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> Model:
+        """Build the network so that inputs, weights and every operation's output carry the noise."""
+
+
+@dataclass(frozen=True)
+class WeightsOf(Mapping[str, np.ndarray]):
+    """A model's weights, read one tensor at a time, so that copying them needs no third copy in memory."""
+
+    model: Model
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(tensor.name for tensor in self.model.spec.tensors))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(name)
+        return self.model.read_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def copy_weights(source: Model, target: Model) -> None:
+    """Copy all weights and normalisation state from one model to another, tensor by tensor.
+
+    Raises:
+        WeightsError: where the two are not of the same spec.
+    """
+    target.load_weights(WeightsOf(source))
+
+
+def check_labels(spec: UNetSpec, images: Shape, labels: np.ndarray) -> None:
+    """Refuse labels that are not integers (N, H, W) of the logits' size, in range.
+
+    Raises:
+        ShapeError: naming what was given and what is expected.
+    """
+    logits = feature_shapes(spec, images)["head"]
+    expected = (logits[0], *logits[2:])
+    if labels.shape != expected:
+        raise ShapeError(f"{spec.name}: got labels of shape {labels.shape}, expected (N, H, W) = {expected}")
+    if labels.dtype.kind not in "iu":
+        raise ShapeError(f"{spec.name}: got labels of dtype {labels.dtype}, expected integers")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= spec.out_channels:
+        raise ShapeError(
+            f"{spec.name}: labels run from {low} to {high}, expected 0 to {spec.out_channels - 1}, one class each"
+        )

@@ -1,0 +1,74 @@
+"""Backends by name. A framework that nobody asked for is never imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from functools import cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+
+from shared_specs.errors import one_line
+
+from .contract import Backend, BackendError
+
+GROUP = "tandem.backends"
+
+BUILT_IN = {
+    "numpy_reference": "backends.numpy_reference.model:NumPyReference",
+    "pytorch": "backends.pytorch.model:PyTorch",
+    "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
+}
+"""Also registered as entry points; listed here so that a plain checkout works without installation."""
+
+REQUIREMENTS = {
+    "numpy_reference": (("numpy",), ""),
+    "pytorch": (("torch",), "torch"),
+    "flax_nnx": (("jax", "flax", "optax"), "flax"),
+}
+"""Of the built-in backends: the modules they need and the extra that installs them."""
+
+
+@cache
+def _targets() -> dict[str, str]:
+    plugins = {point.name: point.value for point in sorted(entry_points(group=GROUP))}
+    return BUILT_IN | {name: target for name, target in plugins.items() if name not in BUILT_IN}
+
+
+def names() -> list[str]:
+    """Every registered backend, installed or not: the built-in ones first."""
+    return list(_targets())
+
+
+def missing(name: str) -> str | None:
+    """Why a backend cannot be used here, with what to install, or None. Imports no framework."""
+    modules, extra = REQUIREMENTS.get(name, ((), ""))
+    absent = [module for module in modules if find_spec(module) is None]
+    if not absent:
+        return None
+    return f"backend {name} needs {', '.join(absent)}, not installed here; pip install 'tandem[{extra}]'"
+
+
+def available() -> list[str]:
+    """The backends whose frameworks are installed. Imports none of them."""
+    return [name for name in names() if missing(name) is None]
+
+
+@cache
+def get(name: str) -> Backend:
+    """The backend of this name.
+
+    Raises:
+        BackendError: where there is none (with the nearest names), or it cannot be imported (with what to install).
+    """
+    if name not in _targets():
+        near = difflib.get_close_matches(name, names(), n=2, cutoff=0.3) or names()
+        raise BackendError(f"no backend is named {name!r}; the nearest are {', '.join(near)}")
+    reason = missing(name)
+    if reason:
+        raise BackendError(reason)
+    module, _, attribute = _targets()[name].partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise BackendError(f"backend {name} cannot be loaded ({one_line(str(error))}); install it again") from error

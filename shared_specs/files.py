@@ -1,0 +1,44 @@
+"""Writing files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from .errors import TandemError
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Write a file through a temporary file beside it, so that it is always either the old one or the new one.
+
+    Raises:
+        TandemError: where the file cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise TandemError(f"{path}: cannot be written ({reason}); name a path in a writable folder") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | Path) -> None:
+    """Fail before long work, not after it, where `write_atomically` could not write this file.
+
+    Raises:
+        TandemError: where the folder is missing or not writable, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise TandemError(f"{path}: cannot be written; name a file in a writable folder that exists")

@@ -1,0 +1,298 @@
+"""The schema of a U-Net: every choice on which two frameworks could differ is a field without a default."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from . import layout
+from .errors import SpecError, one_line
+
+Positive = Annotated[int, Field(gt=0, le=65_536)]
+NonNegative = Annotated[int, Field(ge=0, le=65_536)]
+Real = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, strictly typed, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Convolution(Table):
+    """The convolutions of a block."""
+
+    kernel: Positive
+    stride: Literal[1]
+    padding: NonNegative
+    padding_mode: Literal["zeros"]
+    bias: bool
+
+
+class Block(Table):
+    """The units of one level: each unit runs its layers in `order`."""
+
+    convolutions: Annotated[int, Field(gt=0, le=64)]
+    order: Annotated[tuple[Literal["conv", "norm", "activation"], ...], Field(strict=False)]
+
+
+class NoNorm(Table):
+    kind: Literal["none"]
+
+
+class BatchNorm(Table):
+    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), with the biased variance of the batch.
+
+    `momentum` is the weight of the new batch in the running statistics (PyTorch's convention; Flax's is
+    1 - momentum). `running_variance` says which estimator is kept for evaluation: PyTorch keeps the unbiased
+    one, Flax the biased one.
+    """
+
+    kind: Literal["batch"]
+    epsilon: Annotated[Real, Field(gt=0)]
+    momentum: Annotated[Real, Field(gt=0, le=1)]
+    running_variance: Literal["unbiased", "biased"]
+
+
+class GroupNorm(Table):
+    """Group normalisation (Wu & He 2018, arXiv 1803.08494) with a scale and a shift per channel."""
+
+    kind: Literal["group"]
+    groups: Positive
+    epsilon: Annotated[Real, Field(gt=0)]
+
+
+class ReLU(Table):
+    kind: Literal["relu"]
+
+
+class LeakyReLU(Table):
+    kind: Literal["leaky_relu"]
+    slope: Annotated[Real, Field(ge=0, le=1)]
+
+
+class Identity(Table):
+    kind: Literal["identity"]
+
+
+class MaxPool(Table):
+    """Down-sampling by the maximum; windows that do not fit are left out (`rounding = "floor"`)."""
+
+    kind: Literal["max_pool"]
+    kernel: Positive
+    stride: Positive
+    padding: Literal[0]
+    rounding: Literal["floor"]
+
+
+class TransposedConvolution(Table):
+    """Up-sampling by a transposed convolution that halves the width."""
+
+    kind: Literal["transposed_conv"]
+    kernel: Positive
+    stride: Positive
+    padding: NonNegative
+    bias: bool
+    width: Literal["half"]
+
+
+class Bilinear(Table):
+    """Up-sampling by bilinear interpolation; the width stays."""
+
+    kind: Literal["bilinear"]
+    scale: Annotated[int, Field(gt=0, le=64)]
+    align_corners: bool
+
+
+class Merge(Table):
+    """How a decoder level joins its skip with the upsampled map.
+
+    `odd_difference` is how half of an odd difference in size is rounded for the margin at the top and left:
+    "half_to_even" is `int(round(d / 2.0))` with Python's rounding, as torchvision's CenterCrop; "floor" is
+    `d // 2`. It is not given where a difference is an error.
+    """
+
+    kind: Literal["concatenate"]
+    order: Annotated[tuple[Literal["skip", "upsampled"], ...], Field(strict=False)]
+    size_mismatch: Literal["error", "crop_skip", "pad_upsampled"]
+    odd_difference: Literal["half_to_even", "floor"] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if sorted(self.order) != ["skip", "upsampled"]:
+            raise ValueError('order takes ["skip", "upsampled"] or ["upsampled", "skip"]')
+        if (self.size_mismatch == "error") != (self.odd_difference is None):
+            raise ValueError('odd_difference is required unless size_mismatch is "error", and refused if it is')
+        return self
+
+    def margin(self, difference: int) -> int:
+        """Rows (or columns) cropped or padded before the map, of `difference` in all."""
+        return int(round(difference / 2.0)) if self.odd_difference == "half_to_even" else difference // 2
+
+
+class Head(Table):
+    """The last convolution, from the features to the logits."""
+
+    kernel: Positive
+    padding: NonNegative
+    bias: bool
+
+
+class UNetSpec(Table):
+    """One U-Net, as written in one TOML file. Level 0 is full resolution.
+
+    Raises:
+        SpecError: from the constructors `from_toml` and `narrow`, where the values describe no network.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    title: str
+    source: str
+    in_channels: Positive
+    out_channels: Positive
+    widths: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
+    block: Block
+    conv: Convolution
+    norm: Annotated[NoNorm | BatchNorm | GroupNorm, Field(discriminator="kind")]
+    activation: Annotated[ReLU | LeakyReLU | Identity, Field(discriminator="kind")]
+    down: Annotated[MaxPool, Field()]
+    up: Annotated[TransposedConvolution | Bilinear, Field(discriminator="kind")]
+    merge: Merge
+    head: Head
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        expected = {"conv", "activation"} | ({"norm"} if self.norm.kind != "none" else set())
+        if sorted(self.block.order) != sorted(expected):
+            raise ValueError(
+                f"block.order must name each of {', '.join(sorted(expected))} once (norm.kind is {self.norm.kind!r})"
+            )
+        if isinstance(self.up, TransposedConvolution):
+            for level, width in enumerate(self.widths[1:], start=1):
+                if width % 2:
+                    raise ValueError(f"widths[{level}] = {width} is odd and up.width = 'half' must halve it")
+            if 2 * self.up.padding >= self.up.kernel + self.up.stride:
+                raise ValueError("up.padding removes the whole of a transposed convolution's output")
+        if isinstance(self.norm, GroupNorm):
+            for tensor in self.tensors:
+                if tensor.leaf == "norm.weight" and tensor.shape[0] % self.norm.groups:
+                    raise ValueError(
+                        f"norm.groups = {self.norm.groups} does not divide the {tensor.shape[0]} channels "
+                        f"of {tensor.name.removesuffix('.weight')}"
+                    )
+        return self
+
+    @property
+    def levels(self) -> int:
+        """How many resolutions there are, the full one included."""
+        return len(self.widths)
+
+    @cached_property
+    def layers(self) -> tuple[layout.Layer, ...]:
+        """Every layer in the order of execution, with its canonical name."""
+        return tuple(layout.layers(self))
+
+    @cached_property
+    def tensors(self) -> tuple[layout.Tensor, ...]:
+        """Every canonical tensor in the order of execution: parameters and normalisation state."""
+        return tuple(tensor for layer in self.layers for tensor in layer.tensors)
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trainable parameters."""
+        return sum(tensor.size for tensor in self.tensors if tensor.trainable)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of everything that shapes the function; titles and sources do not count."""
+        text = self.model_dump_json(exclude={"name", "title", "source"})
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def narrow(self, divisor: int) -> UNetSpec:
+        """The same network with every width divided by `divisor`, for quick checks.
+
+        Raises:
+            SpecError: where a width cannot be divided.
+        """
+        if divisor < 1 or any(width % divisor for width in self.widths):
+            raise SpecError(
+                f"{self.name}: widths {list(self.widths)} cannot all be divided by {divisor}; "
+                "take a positive divisor of every width"
+            )
+        if divisor == 1:
+            return self
+        values = self.model_dump()
+        values["widths"] = [width // divisor for width in self.widths]
+        return _validated(values, origin=f"{self.name} narrow by {divisor}")
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> UNetSpec:
+        """Read one spec file.
+
+        Raises:
+            SpecError: naming the file, the key, what it got and what it takes.
+        """
+        path = Path(path)
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a spec file in TOML") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SpecError(f"{path}: is not TOML ({one_line(str(error))}); mend the file there") from error
+        return _validated(values, origin=str(path))
+
+
+def _validated(values: dict[str, Any], origin: str) -> UNetSpec:
+    try:
+        return UNetSpec.model_validate(values)
+    except ValidationError as error:
+        raise SpecError(f"{origin}: {describe(error, values)}") from error
+
+
+def describe(error: ValidationError, values: Any) -> str:
+    """One line for all that pydantic found wrong: the key, what it takes and what it got."""
+    parts = []
+    for problem in error.errors():
+        keys = [str(key) for key in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            parts.append(f"unknown key {_in_file(keys, values)}; remove it")
+        elif problem["type"] == "missing":
+            parts.append(f"key {_in_file(keys, values)} is missing; add it")
+        elif problem["type"] == "union_tag_invalid":
+            got = repr(problem.get("ctx", {}).get("tag", ""))
+            parts.append(f"{'.'.join(keys)}.kind: got {got}, expected {problem['ctx']['expected_tags']}")
+        elif problem["type"] == "union_tag_not_found":
+            parts.append(f"key {'.'.join(keys)}.kind is missing; add it")
+        elif problem["type"] == "value_error":
+            parts.append(": ".join(filter(None, [_in_file(keys, values), str(problem["ctx"]["error"])])))
+        else:
+            takes = problem["msg"].removeprefix("Input ").removeprefix("should be ")
+            parts.append(f"{_in_file(keys, values)}: got {_short(problem['input'])}, expected {takes}")
+    return one_line("; ".join(parts))
+
+
+def _in_file(keys: list[str], values: Any) -> str:
+    """The dotted key as the file has it: pydantic puts the tag of a union (`norm.batch.epsilon`) in between."""
+    shown = []
+    for position, key in enumerate(keys):
+        is_tag = isinstance(values, dict) and key == values.get("kind") and key not in values
+        if is_tag and position < len(keys):
+            continue
+        shown.append(key)
+        if isinstance(values, dict):
+            values = values.get(key)
+        elif isinstance(values, list | tuple) and key.isdigit() and int(key) < len(values):
+            values = values[int(key)]
+        else:
+            values = None
+    return ".".join(shown)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,114 @@
+"""Canonical weights: seeded initial values, and safetensors files that say which spec they belong to."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as safetensors_bytes
+
+from .errors import WeightsError, one_line
+from .files import write_atomically
+
+if TYPE_CHECKING:
+    from .schema import UNetSpec
+
+Weights = Mapping[str, np.ndarray]
+
+
+def initial_weights(spec: UNetSpec, seed: int = 0, dtype: type[np.floating] = np.float64) -> dict[str, np.ndarray]:
+    """Seeded weights in which nothing is degenerate: no zero bias, no unit scale, no fresh running statistics.
+
+    Convolutions are drawn from He's normal distribution (He et al. 2015, arXiv 1502.01852). Each tensor has a
+    generator of its own, seeded with its name, so that a tensor's values do not depend on the other layers.
+    """
+    return {tensor.name: _draw(tensor.leaf, tensor.name, tensor.shape, seed).astype(dtype) for tensor in spec.tensors}
+
+
+def _draw(leaf: str, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    random = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    if leaf in ("norm.weight", "norm.running_var"):
+        return random.uniform(0.5, 1.5, shape)
+    if leaf in ("norm.bias", "norm.running_mean") or leaf.endswith(".bias"):
+        return random.normal(0.0, 0.1, shape)
+    fan_in = shape[0] if leaf == "up.weight" else int(np.prod(shape[1:]))
+    gain = 1.0 if leaf in ("up.weight", "head.weight") else 2.0
+    return random.normal(0.0, np.sqrt(gain / fan_in), shape)
+
+
+def check_weights(spec: UNetSpec, weights: Weights, origin: str = "weights") -> None:
+    """Refuse weights that are not the spec's.
+
+    Raises:
+        WeightsError: listing every missing, unexpected, misshapen and non-finite tensor at once.
+    """
+    expected = {tensor.name: tensor.shape for tensor in spec.tensors}
+    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in weights]
+    problems += [f"unexpected {name}" for name in weights if name not in expected]
+    for name in expected.keys() & weights.keys():
+        tensor = np.asarray(weights[name])
+        if tensor.shape != expected[name]:
+            problems.append(f"{name} is {tensor.shape}, expected {expected[name]}")
+        elif tensor.dtype.kind != "f":
+            problems.append(f"{name} has dtype {tensor.dtype}, expected floating point")
+        elif not np.isfinite(tensor).all():
+            where = tuple(int(i) for i in np.argwhere(~np.isfinite(tensor))[0])
+            problems.append(f"{name} has {tensor[where]} at {where}, expected finite values")
+        elif name.endswith(".running_var") and (tensor < 0).any():
+            problems.append(f"{name} has a negative variance")
+    if problems:
+        raise WeightsError(f"{origin}: not weights of {spec.name}: {'; '.join(sorted(problems))}")
+
+
+def save_weights(path: str | Path, weights: Weights, spec: UNetSpec) -> None:
+    """Write canonical weights and their spec to a safetensors file, whole or not at all.
+
+    Raises:
+        WeightsError: where the weights are not the spec's.
+        TandemError: where the file cannot be written.
+    """
+    check_weights(spec, weights)
+    # safetensors stores the memory of a transposed view under the view's shape:
+    # write C-contiguous arrays only.
+    arrays = {name: np.ascontiguousarray(weights[name]) for name in (tensor.name for tensor in spec.tensors)}
+    metadata = {"format": "tandem", "spec": spec.model_dump_json(), "spec_fingerprint": spec.fingerprint}
+    write_atomically(path, safetensors_bytes(arrays, metadata=metadata))
+
+
+def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
+    """Read canonical weights from a safetensors file.
+
+    Raises:
+        WeightsError: where the file is none, is truncated, belongs to another spec, or `check_weights` refuses it.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            theirs = metadata.get("spec_fingerprint")
+            if theirs not in (None, spec.fingerprint):
+                raise WeightsError(
+                    f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
+                    f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
+                )
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except OSError as error:
+        reason = error.strerror or one_line(str(error))
+        raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
+    except (SafetensorError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
+    check_weights(spec, weights, origin=str(path))
+    return weights
+
+
+def _spec_in(metadata: Mapping[str, str]) -> str:
+    try:
+        values = json.loads(metadata["spec"])
+        return f"{values['name']} of widths {values['widths']}"
+    except (KeyError, TypeError, ValueError):
+        return "one that the file does not name"
