@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
-from shared_specs.layout import Shape, feature_shapes
+from shared_specs.layout import feature_shapes
 from shared_specs.weights import Weights
 
 PHASES = ("forward", "forward_backward", "train_step")
@@ -104,7 +104,7 @@ class Model(ABC):
         """One optimizer step in training mode: weights, normalisation and optimizer state move."""
 
     @abstractmethod
-    def program(self, phase: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], Any]:
+    def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], Any]:
         """The very thing that is timed: puts the batch on the device, compiles, and returns a callable that
         enqueues one step of the phase and returns its output tree on the device."""
 
@@ -122,7 +122,36 @@ class Model(ABC):
         Raises:
             ShapeError: naming the level and the sizes where the image does not fit.
         """
+        if not np.isfinite(images).all():
+            where = tuple(int(index) for index in np.argwhere(~np.isfinite(images))[0])
+            raise ShapeError(f"{self.spec.name}: images hold {images[where]} at {where}, expected finite values")
         feature_shapes(self.spec, images.shape)
+
+    def check_step(self, images: np.ndarray, labels: np.ndarray | None) -> None:
+        """Refuse images and labels that no training step can take, in the same words for every backend.
+
+        Raises:
+            ShapeError: where the images do not fit, where the labels are not integers (N, H, W) of the logits'
+                size and in range, or where batch norm would see one value a channel, which has no variance.
+        """
+        self.check_images(images)
+        name, shapes = self.spec.name, feature_shapes(self.spec, images.shape)
+        count, classes, height, width = shapes["head"]
+        if labels is None or labels.shape != (count, height, width):
+            got = None if labels is None else labels.shape
+            raise ShapeError(f"{name}: got labels of shape {got}, expected (N, H, W) = {(count, height, width)}")
+        if labels.dtype.kind not in "iu":
+            raise ShapeError(f"{name}: got labels of dtype {labels.dtype}, expected integers")
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise ShapeError(f"{name}: labels run from {low} to {high}, expected 0 to {classes - 1}, one a class")
+        for layer in self.spec.layers:
+            n, _, h, w = shapes[layer.name]
+            if layer.kind == "batch_norm" and n * h * w == 1:
+                raise ShapeError(
+                    f"{name}: {layer.name} sees one value a channel, which has no variance; "
+                    "take a larger batch or larger images"
+                )
 
 
 class Backend(ABC):
@@ -217,20 +246,7 @@ def copy_weights(source: Model, target: Model) -> None:
     target.load_weights(WeightsOf(source))
 
 
-def check_labels(spec: UNetSpec, images: Shape, labels: np.ndarray) -> None:
-    """Refuse labels that are not integers (N, H, W) of the logits' size, in range.
-
-    Raises:
-        ShapeError: naming what was given and what is expected.
-    """
-    logits = feature_shapes(spec, images)["head"]
-    expected = (logits[0], *logits[2:])
-    if labels.shape != expected:
-        raise ShapeError(f"{spec.name}: got labels of shape {labels.shape}, expected (N, H, W) = {expected}")
-    if labels.dtype.kind not in "iu":
-        raise ShapeError(f"{spec.name}: got labels of dtype {labels.dtype}, expected integers")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= spec.out_channels:
-        raise ShapeError(
-            f"{spec.name}: labels run from {low} to {high}, expected 0 to {spec.out_channels - 1}, one class each"
-        )
+def check_phase(phase: str) -> None:
+    """Refuse a phase that is not in PHASES. Raises BackendError."""
+    if phase not in PHASES:
+        raise BackendError(f"no phase is named {phase!r}; take one of {', '.join(PHASES)}")

@@ -202,6 +202,14 @@ class UNetSpec(Table):
         """Every canonical tensor in the order of execution: parameters and normalisation state."""
         return tuple(tensor for layer in self.layers for tensor in layer.tensors)
 
+    def tensor(self, name: str) -> layout.Tensor:
+        """The canonical tensor of this name. Raises KeyError."""
+        return self._tensors_by_name[name]
+
+    @cached_property
+    def _tensors_by_name(self) -> dict[str, layout.Tensor]:
+        return {tensor.name: tensor for tensor in self.tensors}
+
     @property
     def parameter_count(self) -> int:
         """The number of trainable parameters."""

@@ -1,0 +1,116 @@
+"""The NumPy backend: the float64 reference that says which of two frameworks is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shared_specs import Recipe, UNetSpec, initial_weights
+from shared_specs.weights import Weights, check_weights
+
+from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
+from .optimizer import Optimizer, optimizer_state
+from .rounding import Rounding
+from .unet import UNet, cross_entropy, layer_at
+from .weights import native, to_canonical, to_native
+
+
+class NumPyReference(ReferenceBackend):
+    name = "numpy_reference"
+    precisions = ("float64",)
+    tunings = ("default",)
+
+    def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> NumPyModel:
+        self.check_execution(execution)
+        return NumPyModel(spec, execution, recipe)
+
+    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> NumPyModel:
+        return NumPyModel(spec, Execution(precision="float64"), recipe, noise)
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    def versions(self) -> dict[str, str]:
+        return {"numpy": np.__version__}
+
+
+class NumPyModel(Model):
+    def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe, noise: RoundingNoise | None = None):
+        self.spec, self.execution, self.recipe = spec, execution, recipe
+        self.rounding = Rounding(noise)
+        self.module = UNet(spec, self.rounding)
+        self.load_weights(initial_weights(spec))
+
+    def load_weights(self, weights: Weights) -> None:
+        check_weights(self.spec, weights)
+        for tensor in self.spec.tensors:
+            layer, leaf = native(self.module, tensor)
+            values = np.array(weights[tensor.name], dtype=np.float64)
+            layer.tensors[leaf] = self.rounding(to_native(tensor, values))
+        self.optimizer = Optimizer(self.recipe, self.spec, self.rounding)
+
+    def read_tensor(self, name: str) -> np.ndarray:
+        tensor = self.spec.tensor(name)
+        layer, leaf = native(self.module, tensor)
+        return to_canonical(tensor, layer.tensors[leaf]).copy()
+
+    def optimizer_state(self) -> dict[str, np.ndarray]:
+        return optimizer_state(self.optimizer)
+
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        self.check_images(images)
+        return self.module(np.asarray(images, np.float64))
+
+    def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.forward(images)
+        outputs = {}
+        for layer in self.spec.layers:
+            output = layer_at(self.module, layer.name.split(".")).output
+            assert output is not None
+            outputs[layer.name] = output.copy()
+        return outputs
+
+    def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        self.check_step(images, labels)
+        logits = self.module(np.asarray(images, np.float64), training=True)
+        loss, gradient = cross_entropy(logits, labels, self.rounding)
+        image_gradient = self.module.backward(gradient)
+        gradients = {}
+        for tensor in self.spec.tensors:
+            if tensor.trainable:
+                layer, leaf = native(self.module, tensor)
+                gradients[tensor.name] = to_canonical(tensor, layer.gradients[leaf]).copy()
+        return StepResult(float(loss), logits.copy(), gradients, image_gradient)
+
+    def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        result = self.loss_and_gradients(images, labels)
+        self.optimizer.step(self.module)
+        return result
+
+    def program(
+        self, phase: str, images: np.ndarray, labels: np.ndarray | None = None
+    ) -> Callable[[], dict[str, Any]]:
+        check_phase(phase)
+        if phase == "forward":
+            return lambda: {"logits": self.forward(images)}
+        self.check_step(images, labels)
+        assert labels is not None
+        targets = labels
+
+        def step() -> dict[str, Any]:
+            run = self.train_step if phase == "train_step" else self.loss_and_gradients
+            result = run(images, targets)
+            outputs: dict[str, Any] = {"loss": np.asarray(result.loss)}
+            return outputs if phase == "train_step" else outputs | {"gradients": result.gradients}
+
+        return step
+
+    def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+        gradients = outputs.get("gradients", {})
+        fetched = {name: value for name, value in outputs.items() if name != "gradients"}
+        return fetched | {f"gradient/{name}": gradient for name, gradient in gradients.items()}
+
+    def synchronize(self) -> None:
+        """NumPy computes as it is called: there is nothing to wait for."""
