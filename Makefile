@@ -1,0 +1,55 @@
+# Two commands for a fresh clone, with nothing but Python, pip and make:
+#   make compare   are the PyTorch and Flax builds the same network, and which is faster here?
+#   make test      every check of the project
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+GPU := $(shell { nvidia-smi -L || test -e /proc/driver/nvidia/version; } >/dev/null 2>&1 && echo -cuda)
+COMMA := ,
+EXTRAS := all$(if $(GPU),$(COMMA)cuda)
+# Named after the extras, so that a machine that gets a GPU installs again.
+INSTALLED := $(VENV)/.installed$(GPU)
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help compare test bench full lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make compare   check that the builds are equal, time them, and say which is faster (ARGS='unet_paper ...')"
+	@echo "make test      lint, types, import contracts and all default tests"
+	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
+	@echo "make full      the tests at full width and real sizes, minutes each"
+	@echo "make clean     remove the environment and the caches"
+	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
+
+compare: $(INSTALLED)
+	tandem compare $(ARGS)
+
+test: lint
+	pytest --require-backends pytorch,flax_nnx $(ARGS)
+
+bench: $(INSTALLED)
+	pytest --benchmark-only $(ARGS)
+
+full: $(INSTALLED)
+	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)
+
+lint: $(INSTALLED)
+	ruff check
+	ruff format --check
+	pyright
+	lint-imports
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
+		f'Tandem needs Python 3.11 to 3.13 and $(PYTHON) is {v}; name another one: make PYTHON=python3.12')"
+	@echo "Installing into $(VENV); the first time this downloads the frameworks and takes a few minutes."
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,31 @@
+"""Two suites in one tree: `pytest` runs the tests, `pytest --benchmark-only` the benchmarks, neither shows skips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+
+def wants_benchmarks(config: pytest.Config) -> bool:
+    return bool(config.getoption("benchmark_only", False) or config.getoption("benchmark_enable", False))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the other suite's folder unread, unless it was named on the command line."""
+    other = ROOT / ("tests" if wants_benchmarks(config) else "benchmarks")
+    from_testpaths = config.args_source == pytest.Config.ArgsSource.TESTPATHS
+    return True if from_testpaths and collection_path == other else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the other suite's items where its folder was named."""
+    wanted = wants_benchmarks(config)
+    chosen = {True: [], False: []}
+    for item in items:
+        chosen[("benchmark" in getattr(item, "fixturenames", ())) == wanted].append(item)
+    if chosen[False]:
+        config.hook.pytest_deselected(items=chosen[False])
+        items[:] = chosen[True]

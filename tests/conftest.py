@@ -1,0 +1,80 @@
+"""What all tests share: their axes, `--require-backends`, and small specs.
+
+A test that takes `backend_name`, `precision` or `spec_name` as an argument runs once for each, with ids such as
+`flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that collecting them loads none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+import pytest
+
+import backends
+from shared_specs import UNetSpec, load_spec, spec_names
+
+AXES: dict[str, Callable[[], list[str]]] = {
+    "backend_name": backends.names,
+    "precision": lambda: ["float64", "float32"],
+    "spec_name": spec_names,
+}
+"""In the order of the ids; what a test parametrises itself comes after them."""
+
+hypothesis.settings.register_profile("tandem", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tandem")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--require-backends",
+        metavar="NAME,NAME",
+        default="",
+        help="backends whose tests must run: a missing framework fails them and does not skip them",
+    )
+
+
+def required_backends(config: pytest.Config) -> list[str]:
+    return [name for name in config.getoption("require_backends").split(",") if name]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unknown = set(required_backends(config)) - set(backends.names())
+    if unknown:
+        raise pytest.UsageError(
+            f"--require-backends: no backend is named {', '.join(sorted(unknown))}; "
+            f"take some of {', '.join(backends.names())}"
+        )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    marked = {name for mark in metafunc.definition.iter_markers("parametrize") for name in _argnames(mark)}
+    for axis, values in AXES.items():
+        if axis in metafunc.fixturenames and axis not in marked:
+            metafunc.parametrize(axis, values(), scope="module")
+
+
+def _argnames(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0] if mark.args else mark.kwargs["argnames"]
+    return [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip or fail a test whose backend is missing here."""
+    names = [name for mark in item.iter_markers("needs_backends") for name in mark.args]
+    callspec: Any = getattr(item, "callspec", None)
+    if callspec and "backend_name" in callspec.params:
+        names.append(callspec.params["backend_name"])
+    for name in names:
+        reason = backends.missing(name)
+        if reason and name in required_backends(item.config):
+            pytest.fail(f"--require-backends asks for {name}: {reason}", pytrace=False)
+        if reason:
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def spec(spec_name: str) -> UNetSpec:
+    """Each network of the zoo, narrow enough to be quick."""
+    return load_spec(spec_name).narrow(16)
