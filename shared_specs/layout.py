@@ -19,6 +19,9 @@ Shape = tuple[int, int, int, int]
 LARGEST_INPUT = 2**20
 """The largest height or width, in pixels, that is tried when looking for one that fits."""
 
+MOST_TRIES = 4096
+"""How many sizes `smallest_input` tries, for networks whose sizes repeat after more pixels than that."""
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -144,7 +147,7 @@ def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
         if min(height, width) < 1:
             raise ShapeError(
                 f"{spec.name}: images of {images[2]}x{images[3]} are too small: nothing is left after {layer.name} "
-                f"(level {layer.level}, {height}x{width}); the smallest square input is {_smallest(spec)}"
+                f"(level {layer.level}, {height}x{width}); {_smallest_hint(spec)}"
             )
         shapes[layer.name] = (images[0], layer.out_channels, height, width)
         if layer.stage == "encoder":
@@ -180,10 +183,7 @@ def _merged(spec: UNetSpec, level: int, skip: tuple[int, int], upsampled: tuple[
     sizes = f"the skip is {skip[0]}x{skip[1]} and the upsampled map {upsampled[0]}x{upsampled[1]}"
     if spec.merge.size_mismatch == "error":
         if skip != upsampled:
-            raise ShapeError(
-                f"{spec.name}: sizes differ at level {level}: {sizes}; "
-                f"take images whose height and width are divisible by {spec.down.stride ** (spec.levels - 1)}"
-            )
+            raise ShapeError(f"{spec.name}: sizes differ at level {level}: {sizes}; take {_divisible_hint(spec)}")
         return skip
     if upsampled[0] > skip[0] or upsampled[1] > skip[1]:
         verb = "cropped" if spec.merge.size_mismatch == "crop_skip" else "padded"
@@ -214,6 +214,21 @@ def _smallest(spec: UNetSpec) -> int:
     return 1 + bisect.bisect_left(range(1, LARGEST_INPUT), True, key=lambda size: _fits(spec, size))
 
 
+def _smallest_hint(spec: UNetSpec) -> str:
+    smallest = _smallest(spec)
+    if smallest == LARGEST_INPUT:
+        return f"no input below {LARGEST_INPUT}x{LARGEST_INPUT} is large enough"
+    return f"the smallest square input is {smallest}"
+
+
+def _divisible_hint(spec: UNetSpec) -> str:
+    """What sizes to take where skip and upsampled map must agree: divisible ones, if only down and up change sizes."""
+    same = 2 * spec.conv.padding == spec.conv.kernel - 1 and spec.down.kernel == spec.down.stride
+    if same and all(_size(spec, layer, 1) == spec.down.stride for layer in spec.layers if layer.name.endswith(".up")):
+        return f"images whose height and width are divisible by {spec.down.stride ** (spec.levels - 1)}"
+    return "another image size"
+
+
 def smallest_input(spec: UNetSpec) -> int:
     """The smallest square input size that the network can take.
 
@@ -222,10 +237,11 @@ def smallest_input(spec: UNetSpec) -> int:
     """
     step = spec.down.stride ** (spec.levels - 1)
     start = _smallest(spec)
-    for size in range(start, start + 2 * step + 1):
+    stop = start + min(2 * step, MOST_TRIES)
+    for size in range(start, stop + 1):
         try:
             feature_shapes(spec, (1, spec.in_channels, size, size))
         except ShapeError:
             continue
         return size
-    raise ShapeError(f"{spec.name}: no input between {start} and {start + 2 * step} pixels fits at every level")
+    raise ShapeError(f"{spec.name}: no square input between {start} and {stop} pixels fits at every level")

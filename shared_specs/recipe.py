@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from .errors import SpecError
-from .schema import Real, Table, describe
+from .problems import describe
+from .schema import Real, Table
 
 Rate = Annotated[Real, Field(ge=0)]
 Decay = Annotated[Real, Field(ge=0, lt=1)]
@@ -32,7 +33,7 @@ class SGD(Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise ValueError("momentum: got 0, expected more than 0 as nesterov is on")
         return self
 
 

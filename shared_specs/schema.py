@@ -12,10 +12,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from . import layout
 from .errors import SpecError, one_line
+from .problems import describe, shorten
 
 Positive = Annotated[int, Field(gt=0, le=65_536)]
 NonNegative = Annotated[int, Field(ge=0, le=65_536)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
+
+LARGEST_PARAMETER_COUNT = 10**10
+"""A spec that describes more is a slip of the pen, caught before anything of that size is allocated."""
+
+LARGEST_FILE_BYTES = 2**14
+"""A spec takes about 1 KiB. The time that tomllib takes for a dotted key grows with the square of its length."""
 
 
 class Table(BaseModel):
@@ -125,9 +132,14 @@ class Merge(Table):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if sorted(self.order) != ["skip", "upsampled"]:
-            raise ValueError('order takes ["skip", "upsampled"] or ["upsampled", "skip"]')
-        if (self.size_mismatch == "error") != (self.odd_difference is None):
-            raise ValueError('odd_difference is required unless size_mismatch is "error", and refused if it is')
+            raise ValueError(f'order: got {list(self.order)}, expected "skip" and "upsampled", once each')
+        if self.size_mismatch == "error" and self.odd_difference is not None:
+            raise ValueError(f'odd_difference: got {self.odd_difference!r}, expected none as size_mismatch is "error"')
+        if self.size_mismatch != "error" and self.odd_difference is None:
+            raise ValueError(
+                "odd_difference: got none, expected 'half_to_even' or 'floor' "
+                f"as size_mismatch is {self.size_mismatch!r}"
+            )
         return self
 
     def margin(self, difference: int) -> int:
@@ -150,7 +162,7 @@ class UNetSpec(Table):
         SpecError: from the constructors `from_toml` and `narrow`, where the values describe no network.
     """
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     title: str
     source: str
     in_channels: Positive
@@ -170,21 +182,30 @@ class UNetSpec(Table):
         expected = {"conv", "activation"} | ({"norm"} if self.norm.kind != "none" else set())
         if sorted(self.block.order) != sorted(expected):
             raise ValueError(
-                f"block.order must name each of {', '.join(sorted(expected))} once (norm.kind is {self.norm.kind!r})"
+                f"block.order: got {shorten(list(self.block.order))}, "
+                f"expected each of {', '.join(sorted(expected))} once as norm.kind is {self.norm.kind!r}"
             )
         if isinstance(self.up, TransposedConvolution):
             for level, width in enumerate(self.widths[1:], start=1):
                 if width % 2:
-                    raise ValueError(f"widths[{level}] = {width} is odd and up.width = 'half' must halve it")
+                    raise ValueError(f"widths.{level}: got {width}, expected an even width as up.width is 'half'")
             if 2 * self.up.padding >= self.up.kernel + self.up.stride:
-                raise ValueError("up.padding removes the whole of a transposed convolution's output")
+                raise ValueError(
+                    f"up.padding: got {self.up.padding}, expected less than half of kernel + stride "
+                    f"= {self.up.kernel + self.up.stride}, or nothing is left of two pixels"
+                )
         if isinstance(self.norm, GroupNorm):
             for tensor in self.tensors:
                 if tensor.leaf == "norm.weight" and tensor.shape[0] % self.norm.groups:
                     raise ValueError(
-                        f"norm.groups = {self.norm.groups} does not divide the {tensor.shape[0]} channels "
+                        f"norm.groups: got {self.norm.groups}, expected a divisor of the {tensor.shape[0]} channels "
                         f"of {tensor.name.removesuffix('.weight')}"
                     )
+        if self.parameter_count > LARGEST_PARAMETER_COUNT:
+            raise ValueError(
+                f"widths: got a network of {self.parameter_count:,} parameters, "
+                f"expected at most {LARGEST_PARAMETER_COUNT:,}; take smaller widths or kernels"
+            )
         return self
 
     @property
@@ -247,10 +268,14 @@ class UNetSpec(Table):
         """
         path = Path(path)
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                content = file.read(LARGEST_FILE_BYTES + 1)
+            if len(content) > LARGEST_FILE_BYTES:
+                raise SpecError(f"{path}: is larger than {LARGEST_FILE_BYTES} bytes; expected a spec file in TOML")
+            values = tomllib.loads(content.decode("utf-8"))
         except OSError as error:
             raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a spec file in TOML") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, an integer of thousands of digits
             raise SpecError(f"{path}: is not TOML ({one_line(str(error))}); mend the file there") from error
         return _validated(values, origin=str(path))
 
@@ -260,47 +285,3 @@ def _validated(values: dict[str, Any], origin: str) -> UNetSpec:
         return UNetSpec.model_validate(values)
     except ValidationError as error:
         raise SpecError(f"{origin}: {describe(error, values)}") from error
-
-
-def describe(error: ValidationError, values: Any) -> str:
-    """One line for all that pydantic found wrong: the key, what it takes and what it got."""
-    parts = []
-    for problem in error.errors():
-        keys = [str(key) for key in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            parts.append(f"unknown key {_in_file(keys, values)}; remove it")
-        elif problem["type"] == "missing":
-            parts.append(f"key {_in_file(keys, values)} is missing; add it")
-        elif problem["type"] == "union_tag_invalid":
-            got = repr(problem.get("ctx", {}).get("tag", ""))
-            parts.append(f"{'.'.join(keys)}.kind: got {got}, expected {problem['ctx']['expected_tags']}")
-        elif problem["type"] == "union_tag_not_found":
-            parts.append(f"key {'.'.join(keys)}.kind is missing; add it")
-        elif problem["type"] == "value_error":
-            parts.append(": ".join(filter(None, [_in_file(keys, values), str(problem["ctx"]["error"])])))
-        else:
-            takes = problem["msg"].removeprefix("Input ").removeprefix("should be ")
-            parts.append(f"{_in_file(keys, values)}: got {_short(problem['input'])}, expected {takes}")
-    return one_line("; ".join(parts))
-
-
-def _in_file(keys: list[str], values: Any) -> str:
-    """The dotted key as the file has it: pydantic puts the tag of a union (`norm.batch.epsilon`) in between."""
-    shown = []
-    for position, key in enumerate(keys):
-        is_tag = isinstance(values, dict) and key == values.get("kind") and key not in values
-        if is_tag and position < len(keys):
-            continue
-        shown.append(key)
-        if isinstance(values, dict):
-            values = values.get(key)
-        elif isinstance(values, list | tuple) and key.isdigit() and int(key) < len(values):
-            values = values[int(key)]
-        else:
-            values = None
-    return ".".join(shown)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

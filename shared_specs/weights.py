@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Weights = Mapping[str, np.ndarray]
 
+DTYPES = ("float64", "float32", "float16")
+"""What weights may come in: what NumPy and safetensors both have."""
+
 
 def initial_weights(spec: UNetSpec, seed: int = 0, dtype: type[np.floating] = np.float64) -> dict[str, np.ndarray]:
     """Seeded weights in which nothing is degenerate: no zero bias, no unit scale, no fresh running statistics.
@@ -54,8 +57,8 @@ def check_weights(spec: UNetSpec, weights: Weights, origin: str = "weights") -> 
         tensor = np.asarray(weights[name])
         if tensor.shape != expected[name]:
             problems.append(f"{name} is {tensor.shape}, expected {expected[name]}")
-        elif tensor.dtype.kind != "f":
-            problems.append(f"{name} has dtype {tensor.dtype}, expected floating point")
+        elif tensor.dtype.name not in DTYPES:
+            problems.append(f"{name} has dtype {tensor.dtype}, expected one of {', '.join(DTYPES)}")
         elif not np.isfinite(tensor).all():
             where = tuple(int(i) for i in np.argwhere(~np.isfinite(tensor))[0])
             problems.append(f"{name} has {tensor[where]} at {where}, expected finite values")
@@ -88,6 +91,7 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
+        path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             theirs = metadata.get("spec_fingerprint")
@@ -100,7 +104,9 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
     except OSError as error:
         reason = error.strerror or one_line(str(error))
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
-    except (SafetensorError, TypeError, ValueError) as error:
+    except TypeError as error:
+        raise WeightsError(f"{path}: {one_line(str(error))}; save it as one of {', '.join(DTYPES)}") from error
+    except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
     check_weights(spec, weights, origin=str(path))
     return weights
@@ -109,6 +115,6 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
 def _spec_in(metadata: Mapping[str, str]) -> str:
     try:
         values = json.loads(metadata["spec"])
-        return f"{values['name']} of widths {values['widths']}"
+        return one_line(f"{values['name']} of widths {values['widths']}")
     except (KeyError, TypeError, ValueError):
         return "one that the file does not name"
