@@ -1,0 +1,61 @@
+"""Specs of the zoo with some keys changed, as files and as specs."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared_specs import UNetSpec
+from shared_specs.catalog import ZOO
+
+
+def toml(value: Any) -> str:
+    """A value in TOML, tables inline; floats as Python writes them, `nan` and `inf` included."""
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(map(toml, value)) + "]"
+        case bool() | str():
+            return json.dumps(value)
+        case _:
+            return repr(value)
+
+
+def changed(base: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """The values of a zoo file with dotted keys set, or removed where the value is None."""
+    values = tomllib.loads((ZOO / f"{base}.toml").read_text(encoding="utf-8"))
+    for key, value in changes.items():
+        *tables, leaf = key.split(".")
+        table = values
+        for name in tables:
+            table = table.setdefault(name, {})
+        if value is None:
+            del table[leaf]
+        else:
+            table[leaf] = value
+    return values
+
+
+@pytest.fixture(scope="session")
+def spec_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a zoo file with keys changed, as in `spec_file({"norm.epsilon": 2.0}, base="unet_bn_same")`."""
+    path = tmp_path_factory.mktemp("specs") / "changed.toml"
+
+    def write(changes: dict[str, Any], base: str = "unet_bn_same") -> Path:
+        lines = [f"{json.dumps(key)} = {toml(value)}\n" for key, value in changed(base, changes).items()]
+        path.write_text("".join(lines), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def changed_spec(spec_file: Callable[..., Path]) -> Callable[..., UNetSpec]:
+    """Reads a zoo spec with keys changed, as in `changed_spec({"widths": [4, 8]}, base="unet_same")`."""
+    return lambda changes, base="unet_bn_same": UNetSpec.from_toml(spec_file(changes, base))

@@ -1,0 +1,244 @@
+"""Every broken spec is refused in one line that names the file, the key, what it got and what it takes."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared_specs import SpecError, UNetSpec, load_spec
+from shared_specs.catalog import ZOO
+from shared_specs.schema import LARGEST_FILE_BYTES
+
+ZOO_VALUES = tomllib.loads((ZOO / "unet_bn_crop.toml").read_text(encoding="utf-8"))
+TABLES = [key for key, value in ZOO_VALUES.items() if isinstance(value, dict)]
+KEYS = [
+    key
+    for table, value in ZOO_VALUES.items()
+    for key in ([f"{table}.{leaf}" for leaf in value] if isinstance(value, dict) else [table])
+]
+
+
+def refusal(path: Path) -> str:
+    """The message with which a file is refused, the path that it starts with removed."""
+    with pytest.raises(SpecError) as error:
+        UNetSpec.from_toml(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: ")
+    assert len(message.splitlines()) == 1
+    return message.removeprefix(f"{path}: ")
+
+
+BAD_VALUES: dict[str, list[tuple[Any, str, str]]] = {  # key: (value, got, expected)
+    "name": [
+        ("", "''", "match pattern"),
+        ("a\nb", r"'a\nb'", "match pattern"),
+        ("../up", "'../up'", "match pattern"),
+        ("a" * 101, "'aaaa", "at most 100 characters"),
+        (7, "7", "a valid string"),
+    ],
+    "title": [(1, "1", "a valid string")],
+    "in_channels": [
+        (0, "0", "greater than 0"),
+        (-3, "-3", "greater than 0"),
+        (10**9, "1000000000", "less than or equal to 65536"),
+        (3.0, "3.0", "a valid integer"),
+        ("3", "'3'", "a valid integer"),
+        (True, "True", "a valid integer"),
+    ],
+    "widths": [
+        ([], "[]", "at least 1 item"),
+        ([2] * 17, "[2, 2, 2", "at most 16 items"),
+        (64, "64", "a valid tuple"),
+    ],
+    "block": [(3, "3", "a table")],
+    "block.convolutions": [(0, "0", "greater than 0"), (10**6, "1000000", "less than or equal to 64")],
+    "block.order": [
+        ("conv", "'conv'", "a valid tuple"),
+        (["conv", "activation"], "['conv', 'activation']", "each of activation, conv, norm once"),
+        (["conv", "norm", "norm"], "['conv', 'norm', 'norm']", "each of activation, conv, norm once"),
+    ],
+    "conv.kernel": [(0, "0", "greater than 0"), ([3, 3], "[3, 3]", "a valid integer")],
+    "conv.stride": [(2, "2", "1")],
+    "conv.padding": [(-1, "-1", "greater than or equal to 0"), ("same", "'same'", "a valid integer")],
+    "conv.padding_mode": [("reflect", "'reflect'", "'zeros'")],
+    "conv.bias": [(1, "1", "a valid boolean"), ("true", "'true'", "a valid boolean")],
+    "norm": [("batch", "'batch'", "a table")],
+    "norm.kind": [("layer", "'layer'", "'none', 'batch', 'group'"), (3, "'3'", "'none', 'batch', 'group'")],
+    "norm.epsilon": [
+        (0.0, "0.0", "greater than 0"),
+        (float("nan"), "nan", "a finite number"),
+        (float("inf"), "inf", "a finite number"),
+        (10**400, "1000", "a valid number"),
+        (True, "True", "a valid number"),
+    ],
+    "norm.momentum": [(1.5, "1.5", "less than or equal to 1"), (0, "0", "greater than 0")],
+    "norm.running_variance": [("both", "'both'", "'unbiased' or 'biased'")],
+    "activation.kind": [("swish", "'swish'", "'relu', 'leaky_relu', 'identity'")],
+    "down.kind": [("avg_pool", "'avg_pool'", "'max_pool'")],
+    "down.padding": [(1, "1", "0")],
+    "down.rounding": [("ceil", "'ceil'", "'floor'")],
+    "up.kind": [("nearest", "'nearest'", "'transposed_conv', 'bilinear'")],
+    "up.padding": [(2, "2", "less than half of kernel + stride")],
+    "up.width": [("same", "'same'", "'half'")],
+    "merge.kind": [("add", "'add'", "'concatenate'")],
+    "merge.order": [(["skip", "skip"], "['skip', 'skip']", '"skip" and "upsampled", once each')],
+    "merge.size_mismatch": [("resize", "'resize'", "'error', 'crop_skip' or 'pad_upsampled'")],
+    "merge.odd_difference": [
+        ("up", "'up'", "'half_to_even' or 'floor'"),
+        (None, "none", "'half_to_even' or 'floor' as size_mismatch is 'crop_skip'"),
+    ],
+    "head.kernel": [(0, "0", "greater than 0")],
+}
+CASES = [
+    pytest.param(key, *case, id=f"{key}-{str(case[0])[:12]!a}") for key, cases in BAD_VALUES.items() for case in cases
+]
+
+
+@pytest.mark.parametrize(("key", "value", "got", "expected"), CASES)
+def test_bad_value_is_refused(key: str, value: Any, got: str, expected: str, spec_file: Callable[..., Path]) -> None:
+    message = refusal(spec_file({key: value}, base="unet_bn_crop"))
+    assert message.startswith(f"{key}: got {got}")
+    assert f"expected {expected}" in message
+
+
+@pytest.mark.parametrize("table", ["", *[f"{table}." for table in TABLES]])
+def test_unknown_key_is_refused(table: str, spec_file: Callable[..., Path]) -> None:
+    message = refusal(spec_file({f"{table}colour": 1}, base="unet_bn_crop"))
+    assert message == f"unknown key {table}colour; remove it"
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "merge.odd_difference"] + TABLES)
+def test_missing_key_is_refused(key: str, spec_file: Callable[..., Path]) -> None:
+    assert refusal(spec_file({key: None}, base="unet_bn_crop")) == f"key {key} is missing; add it"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"widths": [8, 9]}, "widths.1: got 9, expected an even width as up.width is 'half'"),
+        ({"widths": [8, 0]}, "widths.1: got 0, expected greater than 0"),
+        (
+            {"norm": {"kind": "group", "groups": 48, "epsilon": 1e-5}},
+            "norm.groups: got 48, expected a divisor of the 64 channels of encoder.0.block.0.norm",
+        ),
+        (
+            {"norm": {"kind": "group", "groups": 8}},
+            "key norm.epsilon is missing; add it",
+        ),
+        (
+            {"norm": {"kind": "none"}},
+            "block.order: got ['conv', 'norm', 'activation'], expected each of activation, conv once "
+            "as norm.kind is 'none'",
+        ),
+        (
+            {"merge.odd_difference": "floor"},
+            "merge.odd_difference: got 'floor', expected none as size_mismatch is \"error\"",
+        ),
+        (
+            {"conv.kernel": 65_536},
+            "widths: got a network of 13,476,439,146,548,042 parameters, expected at most 10,000,000,000; "
+            "take smaller widths or kernels",
+        ),
+        ({"conv.kernel": 0, "conv.tiles": 1}, "conv.kernel: got 0, expected greater than 0; "
+         "unknown key conv.tiles; remove it"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)  # fmt: skip
+def test_values_that_do_not_go_together(changes: dict, message: str, spec_file: Callable[..., Path]) -> None:
+    assert refusal(spec_file(changes)) == message
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"name = ", "is not TOML"),
+        (b"\x00\x01", "is not TOML"),
+        ("name = 'é'".encode("latin-1"), "is not TOML"),
+        (b"in_channels = " + b"9" * 5_000, "is not TOML"),
+        (b"widths = " + b"[" * 5_000, "is not TOML"),
+        (b"in_channels = 0x" + b"f" * 5_000, "in_channels: got an unprintable int"),
+        (b"name" + b".a" * 3_000 + b" = 1", "name: got an unprintable dict, expected a valid string"),
+        (
+            b"k" * 10_000 + b" = 1\n" + (ZOO / "unet_paper.toml").read_bytes(),
+            "unknown key " + "k" * 57 + "...; remove it",
+        ),
+        (b"\n".join(b"k%d = 1" % i for i in range(1_000)), "and 1004 more"),
+        (b"#" * (LARGEST_FILE_BYTES + 1), f"is larger than {LARGEST_FILE_BYTES} bytes; expected a spec file in TOML"),
+    ],
+    ids=["half", "binary", "latin1", "decimal", "lists", "hexadecimal", "dotted", "long_key", "many_keys", "large"],
+)
+def test_hostile_file_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.toml"
+    path.write_bytes(content)
+    message = refusal(path)
+    assert reason in message
+    assert len(message) < 2_000
+
+
+@pytest.mark.parametrize(("name", "reason"), [(".", "Is a directory"), ("absent.toml", "No such file")])
+def test_unreadable_file_is_refused(name: str, reason: str, tmp_path: Path) -> None:
+    assert refusal(tmp_path / name).startswith(f"cannot be read ({reason}")
+
+
+JSON_LIKE = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["kind", "batch", "conv"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from(KEYS + TABLES), JSON_LIKE, min_size=1, max_size=3))
+def test_broken_specs_raise_nothing_but_spec_error(changes: dict[str, Any], spec_file: Callable[..., Path]) -> None:
+    whole_tables_last = dict(sorted(changes.items(), key=lambda item: "." not in item[0]))
+    path = spec_file(whole_tables_last, base="unet_bn_crop")
+    try:
+        spec = UNetSpec.from_toml(path)
+    except SpecError as error:
+        assert str(error).startswith(f"{path}: ")  # noqa: PT017 - most, not all, of these are broken
+        assert len(str(error).splitlines()) == 1  # noqa: PT017
+    else:
+        assert spec.parameter_count > 0
+
+
+@given(content=st.binary(max_size=200))
+def test_garbage_raises_nothing_but_spec_error(content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.getbasetemp() / "garbage.toml"
+    path.write_bytes(content)
+    assert refusal(path)
+
+
+def test_specs_are_values(spec_name: str) -> None:
+    path = ZOO / f"{spec_name}.toml"
+    spec, again = UNetSpec.from_toml(path), UNetSpec.from_toml(path)
+    assert spec.layers  # cached on one of the two: no part of the value
+    assert spec == again
+    assert hash(spec) == hash(again)
+    with pytest.raises(ValueError, match="frozen"):
+        spec.in_channels = 4
+
+
+def test_narrow_divides_the_widths_and_nothing_else(spec_name: str) -> None:
+    spec = load_spec(spec_name)
+    narrow = spec.narrow(8)
+    assert narrow.widths == (8, 16, 32, 64, 128)
+    assert narrow.model_copy(update={"widths": spec.widths}) == spec
+    assert spec.narrow(1) == spec
+    assert spec.widths == (64, 128, 256, 512, 1024)
+
+
+@pytest.mark.parametrize("divisor", [0, -2, 3, 128])
+def test_narrow_refuses_a_divisor_that_does_not_fit(divisor: int) -> None:
+    with pytest.raises(SpecError, match=rf"\[64, 128, 256, 512, 1024\] cannot all be divided by {divisor};"):
+        load_spec("unet_paper").narrow(divisor)
+
+
+def test_narrow_refuses_what_the_narrow_spec_cannot_be(changed_spec: Callable[..., UNetSpec]) -> None:
+    spec = changed_spec({"norm": {"kind": "group", "groups": 16, "epsilon": 1e-5}})
+    with pytest.raises(SpecError, match=r"unet_bn_same narrow by 8: norm.groups: got 16, expected a divisor of the 8"):
+        spec.narrow(8)
