@@ -20,7 +20,7 @@ LARGEST_INPUT = 2**20
 """The largest height or width, in pixels, that is tried when looking for one that fits."""
 
 MOST_TRIES = 4096
-"""How many sizes `smallest_input` tries, for networks whose sizes repeat after more pixels than that."""
+"""How many sizes `smallest_input` tries before it says that none fits."""
 
 
 @dataclass(frozen=True)
@@ -235,13 +235,12 @@ def smallest_input(spec: UNetSpec) -> int:
     Raises:
         ShapeError: where none up to a generous bound is accepted.
     """
-    step = spec.down.stride ** (spec.levels - 1)
     start = _smallest(spec)
-    stop = start + min(2 * step, MOST_TRIES)
-    for size in range(start, stop + 1):
+    stop = start + MOST_TRIES
+    for size in range(start, stop):
         try:
             feature_shapes(spec, (1, spec.in_channels, size, size))
         except ShapeError:
             continue
         return size
-    raise ShapeError(f"{spec.name}: no square input between {start} and {stop} pixels fits at every level")
+    raise ShapeError(f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level")
