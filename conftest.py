@@ -17,7 +17,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     """Leave the other suite's folder unread, unless it was named on the command line."""
     other = ROOT / ("tests" if wants_benchmarks(config) else "benchmarks")
     from_testpaths = config.args_source == pytest.Config.ArgsSource.TESTPATHS
-    return True if from_testpaths and collection_path == other else None
+    return True if from_testpaths and collection_path.is_relative_to(other) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -70,5 +70,6 @@ def get(name: str) -> Backend:
     module, _, attribute = _targets()[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
-        raise BackendError(f"backend {name} cannot be loaded ({one_line(str(error))}); install it again") from error
+    except Exception as error:  # a framework that is installed but broken may raise anything on import
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
+        raise BackendError(f"backend {name} cannot be loaded ({reason}); install it again") from error

@@ -1,0 +1,124 @@
+"""The project keeps its promises about itself: light start, import contracts, mirrored folders, honest metadata."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from backends.registry import BUILT_IN, GROUP, REQUIREMENTS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+FRAMEWORKS = ("torch", "jax", "jaxlib", "flax", "optax")
+
+WATCH_IMPORTS = """
+import atexit, runpy, sys
+atexit.register(lambda: print("loaded:", *[name for name in {frameworks!r} if name in sys.modules]))
+sys.argv = {argv!r}
+runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
+"""
+
+
+def run_module(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m module arguments` in a fresh process, which says at its end which frameworks it has loaded."""
+    code = WATCH_IMPORTS.format(frameworks=FRAMEWORKS, argv=[module, *arguments], module=module)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "collected"),
+    [
+        (["tandem", "--help"], "compare"),
+        (["tandem", "list", "--help"], "Usage"),
+        (["pytest", "--collect-only", "-q", "-p", "no:cacheprovider"], "tests/meta/test_project.py::"),
+        (["pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "--benchmark-only"], "benchmarks/test_"),
+    ],
+    ids=["help", "help_of_list", "tests", "benchmarks"],
+)
+def test_starts_without_loading_a_framework(arguments: list[str], collected: str) -> None:
+    result = run_module(*arguments)
+    assert result.returncode == 0, result.stdout[-2_000:] + result.stderr[-2_000:]
+    assert collected in result.stdout
+    assert result.stdout.splitlines()[-1].strip() == "loaded:"
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_a_loaded_framework_would_be_seen() -> None:
+    result = run_module("backends.pytorch.model")
+    assert "torch" in result.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inside", "outside"),
+    [([], "tests/", "benchmarks/"), (["--benchmark-only"], "benchmarks/", "tests/")],
+    ids=["default", "benchmark_only"],
+)
+def test_pytest_collects_one_suite(arguments: list[str], inside: str, outside: str) -> None:
+    result = run_module("pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments)
+    collected = [line for line in result.stdout.splitlines() if "::" in line]
+    assert [line for line in collected if line.startswith(inside)]
+    assert not [line for line in collected if line.startswith(outside)]
+
+
+def test_import_contracts_hold() -> None:
+    """The contracts of pyproject.toml: packages import downwards, a backend folder its own framework only."""
+    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 broken" in result.stdout
+
+
+def test_entry_points_are_the_built_in_backends() -> None:
+    assert PROJECT["project"]["entry-points"][GROUP] == BUILT_IN
+
+
+@pytest.mark.parametrize("name", [name for name, (_, extra) in REQUIREMENTS.items() if extra])
+def test_a_missing_backend_names_an_extra_that_installs_it(name: str) -> None:
+    modules, extra = REQUIREMENTS[name]
+    installs = " ".join(PROJECT["project"]["optional-dependencies"][extra])
+    assert [module for module in modules if module not in installs] == []
+
+
+@pytest.mark.parametrize("extra", ["", "torch", "flax", "test", "dev"])
+def test_every_dependency_has_a_tested_version(extra: str) -> None:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    tested = {line.partition("==")[0].replace("_", "-").lower() for line in lines if not line.startswith("#")}
+    project = PROJECT["project"]
+    wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    names = {requirement.partition(">=")[0].partition("[")[0] for requirement in wanted}
+    assert names
+    assert names <= tested
+
+
+@pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
+def test_backend_folders_are_mirrored(name: str) -> None:
+    files = {path.name for path in (ROOT / "backends" / name).glob("*.py")}
+    assert {"unet.py", "weights.py", "model.py"} <= files
+    assert files == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")}
+
+
+@pytest.mark.parametrize("folder", ["tandem", "benchmarks", "parity", "backends", "shared_specs"])
+def test_files_say_what_they_are_for(folder: str) -> None:
+    silent = [
+        path.relative_to(ROOT)
+        for path in (ROOT / folder).rglob("*.py")
+        if not path.read_text(encoding="utf-8").startswith('"""')
+    ]
+    assert silent == []
+
+
+def test_modules_that_must_not_need_a_framework_do_not() -> None:
+    modules = ["shared_specs", "backends", "parity", "tandem.cli", "backends.numpy_reference"]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({FRAMEWORKS})); import {', '.join(modules)}; print('imported')"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout == "imported\n", result.stderr
