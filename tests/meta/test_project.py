@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ runpy.run_module({module!r}, run_name="__main__", alter_sys=True)
 """
 
 
+@cache  # two tests ask for the same runs
 def run_module(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """`python -m module arguments` in a fresh process, which says at its end which frameworks it has loaded."""
     code = WATCH_IMPORTS.format(frameworks=FRAMEWORKS, argv=[module, *arguments], module=module)
