@@ -1,0 +1,1 @@
+"""Which is faster? The worker that times one cell, its records and verdicts. Importing this loads no framework."""

@@ -1,0 +1,203 @@
+"""A cell: one thing to time. Two cells of one comparison differ only in backend and tuning."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from backends.contract import PHASES, PRECISIONS, Execution
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, spec_names
+from shared_specs.layout import Shape, feature_shapes, smallest_input
+
+from . import contestants, machine
+
+CPU_SIZE, CPU_BATCH, CPU_NARROW, CPU_SPECS = 96, 2, 4, ("unet_bn_same",)
+"""So that the default suite, three phases by two backends by three processes, ends within minutes on two cores."""
+
+GPU_SIZES = {"unet_bn_same": 224, "unet_same": 512, "unet_bn_crop": 572, "unet_bn_pad": 572, "unet_paper": 572}
+"""The inputs for which the networks were published, in pixels."""
+
+GPU_BATCH, GPU_OTHER_SIZE = 8, 512
+
+Count = Annotated[int, Field(gt=0)]
+
+
+class CellError(TandemError):
+    """A cell that cannot be: an unknown name, or a size that nobody could mean."""
+
+
+class Cell(BaseModel):
+    """One thing to time.
+
+    Attributes:
+        spec: name in the zoo, or path to a TOML file.
+        narrow: divisor of every width.
+        size: (height, width) of the images, in pixels.
+        seed: of the initial weights and of the batch.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    spec: str
+    backend: str
+    phase: str
+    size: tuple[Count, Count]
+    batch: Count
+    narrow: Count = 1
+    tuning: str = "default"
+    precision: str = "float32"
+    device: str = "cpu"
+    seed: Annotated[int, Field(ge=0)] = 0
+    recipe: Recipe = Recipe()
+
+    @property
+    def spec_label(self) -> str:
+        """`unet_bn_same`, or `unet_bn_same_narrow4`."""
+        name = Path(self.spec).stem if self.spec.endswith(".toml") else self.spec
+        return name if self.narrow == 1 else f"{name}_narrow{self.narrow}"
+
+    @property
+    def shape_label(self) -> str:
+        return f"{self.batch}x{self.size[0]}x{self.size[1]}"
+
+    @property
+    def id(self) -> str:
+        """Readable: `unet_bn_same_narrow4-pytorch-default-float32-2x96x96-train_step-cpu`."""
+        parts = (self.spec_label, self.backend, self.tuning, self.precision, self.shape_label, self.phase, self.device)
+        return "-".join(part.replace(":", "") for part in parts)
+
+    @property
+    def digest(self) -> str:
+        """Eight hexadecimal digits of all that makes the cell, for file names: seed, recipe and spec file too."""
+        text = self.network.fingerprint + self.model_dump_json(exclude={"spec"})
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    @property
+    def group(self) -> str:
+        """What is equal among the cells that are compared with each other: all but backend and tuning."""
+        shared = self.model_copy(update={"backend": "", "tuning": ""})
+        return f"{self.spec_label}-{self.precision}-{self.shape_label}-{self.phase}-{self.device}-{shared.digest}"
+
+    @cached_property
+    def network(self) -> UNetSpec:
+        """The spec, narrowed. Raises SpecError."""
+        return load_spec(self.spec).narrow(self.narrow)
+
+    @property
+    def images_shape(self) -> Shape:
+        """(N, C, H, W)."""
+        return (self.batch, self.network.in_channels, *self.size)
+
+    @property
+    def execution(self) -> Execution:
+        return Execution(self.device, self.precision, self.tuning)
+
+    def batch_arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Seeded images (N, C, H, W), standard normal in float64, and labels (N, H', W'), random classes."""
+        random = np.random.default_rng([self.seed, *self.images_shape])
+        count, classes, height, width = feature_shapes(self.network, self.images_shape)["head"]
+        return random.standard_normal(self.images_shape), random.integers(0, classes, (count, height, width))
+
+    def check(self) -> None:
+        """Refuse, before any work, what cannot be timed.
+
+        Raises:
+            CellError: for an unknown phase, precision or backend, or a backend whose framework is missing.
+            SpecError, ShapeError: where the spec cannot be read or cannot take the images.
+        """
+        for what, value, choices in (("phase", self.phase, PHASES), ("precision", self.precision, PRECISIONS)):
+            if value not in choices:
+                raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}")
+        reason = contestants.missing(self.backend)
+        if reason:
+            raise CellError(reason)
+        feature_shapes(self.network, self.images_shape)
+
+
+def parse_size(text: str | int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) from `96`, `"96"`, `"199x207"` or (199, 207). Raises CellError."""
+    if isinstance(text, str):
+        parts: list[Any] = text.lower().split("x")
+    else:
+        parts = [text] if isinstance(text, int) else [*text]
+    try:
+        height, width = (int(part) for part in (parts * 2 if len(parts) == 1 else parts))
+    except ValueError:
+        height = width = 0
+    if min(height, width) < 1:
+        raise CellError(f"got the size {text!r}, expected pixels: one number or HEIGHTxWIDTH, for instance 199x207")
+    return height, width
+
+
+def default_cells(
+    specs: Iterable[str] | None = None,
+    backends: Iterable[str] | None = None,
+    phases: Iterable[str] | None = None,
+    device: str | None = None,
+    batch: int | None = None,
+    size: str | int | Sequence[int] | None = None,
+    narrow: int | None = None,
+    precision: str = "float32",
+    tuning: str = "default",
+    seed: int = 0,
+) -> list[Cell]:
+    """The cells to time: on a GPU where there is one, else on the CPU at sizes that suit it.
+
+    Raises:
+        CellError, SpecError, ShapeError: where a name is unknown or a network cannot take the size.
+    """
+    device = device or machine.default_device()
+    on_cpu = device == "cpu"
+    cells = []
+    for name in specs or (CPU_SPECS if on_cpu else spec_names()):
+        divisor = narrow or (CPU_NARROW if on_cpu else 1)
+        wanted = parse_size(size) if size is not None else _default_size(load_spec(name), name, on_cpu)
+        for phase in phases or PHASES:
+            for backend in backends or contestants.default():
+                cell = Cell(
+                    spec=str(name),
+                    backend=backend,
+                    phase=phase,
+                    size=wanted,
+                    batch=batch or (CPU_BATCH if on_cpu else GPU_BATCH),
+                    narrow=divisor,
+                    tuning=tuning,
+                    precision=precision,
+                    device=device,
+                    seed=seed,
+                )
+                cell.check()
+                cells.append(cell)
+    return cells
+
+
+def _default_size(spec: UNetSpec, name: str, on_cpu: bool) -> tuple[int, int]:
+    size = CPU_SIZE if on_cpu else GPU_SIZES.get(name, GPU_OTHER_SIZE)
+    try:
+        feature_shapes(spec, (1, spec.in_channels, size, size))
+    except ShapeError:
+        size = smallest_input(spec)
+    return size, size
+
+
+def interleave(cells: Sequence[Cell], replicates: int) -> list[tuple[Cell, int]]:
+    """The order in which cells are timed: A-B-B-A-A-B within each group, so that a drift hits both alike.
+
+    Returns:
+        Pairs of a cell and its replicate, counted from 1.
+    """
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.group, []).append(cell)
+    return [
+        (cell, replicate)
+        for group in groups.values()
+        for replicate in range(1, replicates + 1)
+        for cell in (group if replicate % 2 else reversed(group))
+    ]

@@ -1,0 +1,47 @@
+"""What a timed program says of itself before it is timed: a few numbers that only the right network gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backends.contract import Model
+
+SAMPLES = 4096
+"""How many logits are compared; which ones is fixed by their number alone."""
+
+STEPS = 3
+"""How many training steps are compared. The second is the first that momentum and the new weights enter."""
+
+Fingerprint = dict[str, np.ndarray]
+"""Quantity to its values, all of them judged as one."""
+
+
+def take(model: Model, step: Callable[[], Any], phase: str, first_outputs: Any) -> Fingerprint:
+    """The fingerprint of a program whose first call has just been made and gave `first_outputs`.
+
+    A forward program gives sampled logits; forward_backward the loss and the norm of every gradient; train_step
+    the losses of the first steps and the norm of every tensor after them, normalisation state included.
+    """
+    fetched = model.fetch(first_outputs)
+    if phase == "forward":
+        logits = np.asarray(fetched["logits"], np.float64).ravel()
+        chosen = np.random.default_rng(0).integers(0, logits.size, min(SAMPLES, logits.size))
+        return {"logits": logits[chosen]}
+    if phase == "forward_backward":
+        norms = {name: _norm(values) for name, values in fetched.items() if name.startswith("gradient/")}
+        return {"loss": _scalar(fetched["loss"])} | {f"norm of {name}": norm for name, norm in norms.items()}
+    losses = [fetched["loss"]] + [model.fetch(step())["loss"] for _ in range(STEPS - 1)]
+    quantities = {f"loss of step {number}": _scalar(loss) for number, loss in enumerate(losses, start=1)}
+    norms = {tensor.name: _norm(model.read_tensor(tensor.name)) for tensor in model.spec.tensors}
+    return quantities | {f"norm of {name} after step {STEPS}": norm for name, norm in norms.items()}
+
+
+def _scalar(value: np.ndarray) -> np.ndarray:
+    return np.asarray(value, np.float64).reshape(1)
+
+
+def _norm(values: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.asarray(values, np.float64).ravel()).reshape(1)

@@ -1,0 +1,81 @@
+"""No time without parity: a cell whose fingerprint strays from the reference gets no throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import numpy as np
+
+import backends
+from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend, RoundingNoise
+from parity.noise_floor import LIMIT, RERUNS, distance, floor
+from shared_specs import initial_weights
+
+from . import fingerprint
+from .cell import Cell
+from .records import Gate
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The float64 values of a fingerprint, and how far rounding alone moves each of them."""
+
+    quantities: fingerprint.Fingerprint
+    floors: dict[str, float]
+
+
+@dataclass
+class References:
+    """The references of a run, each computed once. It is the parent that computes them, never a timed process."""
+
+    _known: dict[tuple[object, ...], Reference] = field(default_factory=dict)
+
+    def has(self, cell: Cell) -> bool:
+        return _key(cell) in self._known
+
+    def get(self, cell: Cell) -> Reference:
+        """The reference of this cell: a few runs of NumPy at its exact shape, seconds for a small network."""
+        key = _key(cell)
+        if key not in self._known:
+            self._known[key] = _compute(cell)
+        return self._known[key]
+
+
+def judge(reference: Reference, candidate: Mapping[str, Sequence[float]]) -> Gate:
+    """The verdict on a fingerprint: the distance of its worst quantity, in floors."""
+    worst, farthest = "", 0.0
+    for name, values in reference.quantities.items():
+        given = np.asarray(candidate.get(name, []), np.float64)
+        here = distance(given, values, reference.floors[name])
+        if here > farthest or not worst:
+            worst, farthest = name, here
+    unexpected = sorted(candidate.keys() - reference.quantities.keys())
+    if unexpected:
+        worst, farthest = unexpected[0], np.inf
+    return Gate(comparable=farthest <= LIMIT, distance=farthest, quantity=worst, limit=LIMIT)
+
+
+def _key(cell: Cell) -> tuple[object, ...]:
+    return cell.network.fingerprint, cell.images_shape, cell.precision, cell.seed, cell.phase, cell.recipe
+
+
+def _compute(cell: Cell) -> Reference:
+    backend = cast(ReferenceBackend, backends.get("numpy_reference"))
+    spec, unit_roundoff = cell.network, UNIT_ROUNDOFF[cell.precision]
+    quantities = _run(backend.build(spec, Execution(precision="float64"), cell.recipe), cell)
+    reruns = []
+    for number in range(1, RERUNS + 1):
+        noise = RoundingNoise(unit_roundoff, number, tie_break=1 if number % 2 else -1)
+        reruns.append(_run(backend.build_noisy(spec, noise, cell.recipe), cell))
+    floors = {
+        name: floor(values, [rerun[name] for rerun in reruns], unit_roundoff) for name, values in quantities.items()
+    }
+    return Reference(quantities, floors)
+
+
+def _run(model: Model, cell: Cell) -> fingerprint.Fingerprint:
+    model.load_weights(initial_weights(cell.network, cell.seed))
+    step = model.program(cell.phase, *cell.batch_arrays())
+    return fingerprint.take(model, step, cell.phase, step())

@@ -1,0 +1,86 @@
+"""What the frameworks in this process say of themselves. Only those that are loaded are asked; none is imported."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+PREFIXES = ("CUDA", "CUDNN", "CUBLAS", "GOMP", "JAX", "KMP", "MALLOC", "MKL", "NCCL", "NVIDIA_TF32", "OMP", "ONEDNN")
+PREFIXES += ("OPENBLAS", "PYTORCH", "TORCH", "XLA")
+"""Of the environment, only what can change a time is recorded."""
+
+
+def environment() -> dict[str, str]:
+    known = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
+    return known | {name: os.environ[name] for name in ("LD_PRELOAD",) if name in os.environ}
+
+
+def threads() -> dict[str, int]:
+    """How many threads each pool has, and how many this process runs."""
+    counts = {"process": _status_field("Threads") or 0}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        counts |= {"torch": torch.get_num_threads(), "torch_interop": torch.get_num_interop_threads()}
+    if hasattr(os, "sched_getaffinity"):
+        counts["usable_cores"] = len(os.sched_getaffinity(0))
+    return counts
+
+
+def flags() -> dict[str, str]:
+    """The switches that change precision or algorithms, as they stand for the whole process."""
+    found: dict[str, str] = {}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        for engine in ("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv"):
+            library, _, operation = engine.partition(".")
+            precision = getattr(getattr(getattr(torch.backends, library), operation), "fp32_precision", "unknown")
+            found[f"torch.backends.{engine}.fp32_precision"] = str(precision)
+        found["torch.backends.cudnn.benchmark"] = str(torch.backends.cudnn.benchmark)
+        found["torch.backends.cudnn.deterministic"] = str(torch.backends.cudnn.deterministic)
+        found["torch.backends.mkldnn.enabled"] = str(torch.backends.mkldnn.enabled)
+    jax = sys.modules.get("jax")
+    if jax is not None:
+        for name in ("jax_default_matmul_precision", "jax_enable_x64", "jax_platforms", "jax_compilation_cache_dir"):
+            found[name] = str(getattr(jax.config, name, "unknown"))
+        found["jax.default_backend"] = jax.default_backend()
+    return found
+
+
+def memory_bytes() -> int:
+    """The resident memory of this process now, in bytes (0 where the system does not say)."""
+    return 1024 * (_status_field("VmRSS") or 0)
+
+
+def peak_memory_bytes() -> int:
+    """The largest resident memory that this process has had, in bytes.
+
+    Linux hands `ru_maxrss` on from the parent through fork and exec, so that a worker of a large parent would
+    start with the parent's peak; VmHWM belongs to the process alone.
+    """
+    peak = _status_field("VmHWM")
+    if peak is not None:
+        return 1024 * peak
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def peak_device_memory_bytes(device: str) -> int | None:
+    """The most that the framework's allocator gave out on a GPU, in bytes; None on a CPU."""
+    if not device.startswith("cuda"):
+        return None
+    index = int(device.partition(":")[2] or 0)
+    torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
+    if jax is not None:
+        return (jax.devices("gpu")[index].memory_stats() or {}).get("peak_bytes_in_use")
+    return torch.cuda.max_memory_allocated(index) if torch is not None else None
+
+
+def _status_field(name: str) -> int | None:
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,129 @@
+"""The machine that was timed, asked without loading a framework."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Gpu(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    memory_bytes: int
+    driver: str
+
+
+class Machine(BaseModel):
+    """What a reader needs in order to doubt a time. No host name: records are made to be published."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: str
+    logical_cores: int
+    usable_cores: int  # of this process: affinity counts
+    memory_bytes: int
+    system: str
+    python: str
+    gpus: tuple[Gpu, ...] = ()
+
+    def label(self, device: str) -> str:
+        """A folder name for this device: `nvidia-h200`, or `intel-xeon-platinum-8370c-2-cores`."""
+        if device.startswith("cuda") and self.gpus:
+            index = int(device.partition(":")[2] or 0)
+            return _slug(self.gpus[min(index, len(self.gpus) - 1)].name)
+        return _slug(f"{self.cpu} {self.usable_cores} cores")
+
+
+@cache
+def this_machine() -> Machine:
+    return Machine(
+        cpu=_cpu_name(),
+        logical_cores=os.cpu_count() or 1,
+        usable_cores=_usable_cores(),
+        memory_bytes=_memory_bytes(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        gpus=gpus(),
+    )
+
+
+def default_device() -> str:
+    """ "cuda" where there is an NVIDIA GPU that this process may use, else "cpu"."""
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return "cuda" if gpus() and not hidden else "cpu"
+
+
+@cache
+def gpus() -> tuple[Gpu, ...]:
+    """The NVIDIA GPUs by NVML, or by nvidia-smi where nvidia-ml-py is not installed; none without a driver."""
+    try:
+        import pynvml  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return _gpus_by_command()
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return tuple(
+            Gpu(
+                name=_text(pynvml.nvmlDeviceGetName(handle)),
+                memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
+                driver=driver,
+            )
+            for handle in handles
+        )
+    except pynvml.NVMLError:
+        return _gpus_by_command()
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _gpus_by_command() -> tuple[Gpu, ...]:
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        rows = [[field.strip() for field in line.split(",")] for line in answer.splitlines() if line.strip()]
+        return tuple(Gpu(name=name, memory_bytes=int(mib) * 2**20, driver=driver) for name, mib, driver in rows)
+    except (OSError, subprocess.SubprocessError, ValueError):
+        return ()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    if sys.platform == "darwin":
+        found = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
+        return found.stdout.strip() or platform.machine()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _slug(text: str) -> str:
+    words = re.sub(r"\((r|tm)\)|\bcpu\b|@.*?ghz|processor", " ", text.lower())
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-")

@@ -1,0 +1,227 @@
+"""The parent's side of a measurement: drive a worker through a cell, gate it, and write down what came of it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from shared_specs.cost import total_cost
+
+from .cell import Cell, interleave
+from .gate import References, judge
+from .machine import this_machine
+from .process import ROOT, WorkerFailure, WorkerProcess
+from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, load_records, save_record
+
+ROUNDS, WINDOW_S = 7, 0.25
+"""A round is one window of pipelined steps of about this many seconds, or of one step where that takes longer."""
+
+LATENCIES, LATENCIES_LIMIT_S = 20, 2.0
+"""Single synchronised steps: this many, or as many as fit into the limit, and at least three."""
+
+WARM_UP_LIMIT_S = 10.0
+
+TIME_LIMIT_S = 600.0
+"""For one worker, from start to end; where it is reached, the worker is killed and the record says so."""
+
+BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}
+
+
+class WorkerClock:
+    """A timer that only moves when a worker says how long a step took: give it to pytest-benchmark.
+
+    Between two readings lies the seconds a step took by the worker's own clock, so that what the pipe, the parent
+    or a busy terminal cost is in no figure.
+    """
+
+    def __init__(self, name: str = "worker_clock"):
+        self.__name__ = self.__qualname__ = name  # pytest-benchmark writes a timer's name into its JSON
+        self.seconds = 0.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def advance(self, seconds: float) -> None:
+        self.seconds += seconds
+
+
+worker_clock = WorkerClock()
+
+Runner = Callable[[Callable[[], None]], None]
+"""Calls the round it is given as often as it wants; each call advances `worker_clock` by the seconds of a step."""
+
+
+def plain_rounds(one_round: Callable[[], None]) -> None:
+    for _ in range(ROUNDS):
+        one_round()
+
+
+def measure_cell(
+    cell: Cell,
+    replicate: int,
+    references: References,
+    time_limit_s: float = TIME_LIMIT_S,
+    run_rounds: Runner = plain_rounds,
+) -> Record:
+    """Time one cell in a fresh process. Whatever happens to the worker becomes the record's status.
+
+    Args:
+        run_rounds: is called only for a cell that has passed the gate.
+
+    Raises:
+        SpecError, ShapeError: where the cell itself cannot be; `Cell.check` says so beforehand.
+    """
+    reference = references.get(cell)  # before the worker starts, so that the two never share the cores
+    seen: dict[str, Any] = {}
+    try:
+        with WorkerProcess(time_limit_s) as worker:
+            _drive(worker, cell, lambda candidate: judge(reference, candidate), run_rounds, seen)
+        status: Status = "ok" if seen["gate"].comparable else "not_comparable"
+        message = ""
+    except WorkerFailure as failure:
+        status, message = failure.status, str(failure)
+    flops, bytes_moved = total_cost(cell.network, cell.images_shape, BYTES_PER_ELEMENT[cell.precision]).of_phase(
+        cell.phase
+    )
+    return Record(
+        cell=cell,
+        replicate=replicate,
+        status=status,
+        message=message,
+        spec_fingerprint=cell.network.fingerprint,
+        parameter_count=cell.network.parameter_count,
+        flops=flops,
+        bytes_moved=bytes_moved,
+        machine=this_machine(),
+        commit=commit(),
+        command=command_line(),
+        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **seen,
+    )
+
+
+def _drive(
+    worker: WorkerProcess,
+    cell: Cell,
+    judge_fingerprint: Callable[[dict[str, list[float]]], Gate],
+    run_rounds: Runner,
+    seen: dict[str, Any],
+) -> None:
+    """Take the worker through the cell; `seen` fills with fields of the record as they become known."""
+    started = worker.ask("start", cell=cell.model_dump(mode="json"), spawned_at=worker.spawned_at)
+    seen["gate"] = judge_fingerprint(started.pop("fingerprint"))
+    seen["startup"] = Startup(**started.pop("startup"))
+    seen.update(started)
+    if not seen["gate"].comparable:
+        return
+    warm_up = seen["warm_up"] = WarmUp(**worker.ask("warm_up", window_s=WINDOW_S, limit_s=WARM_UP_LIMIT_S))
+    steps = max(1, math.ceil(WINDOW_S / warm_up.step_s))
+
+    def one_round() -> None:
+        window = Window(**worker.ask("window", steps=steps))
+        seen["windows"] = (*seen.get("windows", ()), window)
+        worker_clock.advance(window.seconds / window.steps)
+
+    run_rounds(one_round)
+    latencies = max(3, min(LATENCIES, int(LATENCIES_LIMIT_S / warm_up.step_s)))
+    seen.update(worker.ask("steps", steps=latencies))
+    seen.update(worker.ask("finish"))
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: `done` of `total` processes, and what is being done now."""
+
+    done: int
+    total: int
+    cell: Cell
+    replicate: int
+    stage: Literal["reference", "timing", "done", "resumed"]
+    record: Record | None = None
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    replicates: int = 3,
+    results: Path | None = None,
+    resume: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    time_limit_s: float = TIME_LIMIT_S,
+) -> list[Record]:
+    """Time cells, each in as many fresh processes as there are replicates, A-B-B-A within each comparison.
+
+    Args:
+        results: a folder; every record is written there as soon as it is there.
+        resume: skip what this folder already holds from this machine and commit.
+
+    Raises:
+        TandemError: where a cell cannot be, or a record cannot be written; nothing measured is lost.
+    """
+    for cell in cells:
+        cell.check()
+    known = finished(results) if resume and results is not None else {}
+    references, records = References(), list[Record]()
+    plan = interleave(cells, replicates)
+    for done, (cell, replicate) in enumerate(plan):
+
+        def tell(
+            stage: Literal["reference", "timing", "done", "resumed"],
+            record: Record | None = None,
+            at: tuple[int, Cell, int] = (done, cell, replicate),
+        ) -> None:
+            if on_progress is not None:
+                on_progress(Progress(at[0] + (record is not None), len(plan), at[1], at[2], stage, record))
+
+        record = known.get((cell, replicate))
+        if record is None:
+            if not references.has(cell):
+                tell("reference")
+                references.get(cell)
+            tell("timing")
+            record = measure_cell(cell, replicate, references, time_limit_s)
+            if results is not None:
+                save_record(record, results)
+            tell("done", record)
+        else:
+            tell("resumed", record)
+        records.append(record)
+    return records
+
+
+def finished(results: Path) -> dict[tuple[Cell, int], Record]:
+    """What a folder already holds of this machine and commit, and need not be measured again. Raises RecordError."""
+    found = load_records(results) if results.is_dir() else []
+    return {
+        (record.cell, record.replicate): record
+        for record in found
+        if record.status in FINAL and record.machine == this_machine() and record.commit == commit()
+    }
+
+
+@cache
+def commit() -> str | None:
+    """The commit of this checkout, with "+changes" where tracked files differ from it; None where git says none."""
+    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+changes" if status.strip() else "")
+
+
+def command_line() -> str:
+    """The command that was typed, without the folder in which this machine keeps its programs."""
+    program = Path(sys.argv[0])
+    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name
+    return " ".join([name, *map(shlex.quote, sys.argv[1:])])

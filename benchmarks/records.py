@@ -1,0 +1,210 @@
+"""What is written down of one cell and replicate: enough to doubt it, in one JSON file, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
+
+from shared_specs import TandemError
+from shared_specs.files import write_atomically
+from shared_specs.schema import describe
+
+from .cell import Cell
+from .machine import Machine
+
+SCHEMA_VERSION = 1
+"""Raised when a field changes its meaning. New fields have defaults, so that older records still load."""
+
+Status = Literal["ok", "not_comparable", "failed", "out_of_memory", "killed", "timed_out"]
+
+FINAL = ("ok", "not_comparable", "out_of_memory")
+"""What another run of the same commit would give again; a resumed run does not repeat these."""
+
+
+class RecordError(TandemError):
+    """A file that holds no record, or one of another version."""
+
+
+class Part(BaseModel):
+    # JSON has no infinity, and a fingerprint of NaN lies infinitely far away.
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class Window(Part):
+    """`steps` steps enqueued one after the other, one synchronisation at the end."""
+
+    steps: int
+    seconds: float
+
+
+class Startup(Part):
+    """The way to the first step, in seconds: interpreter, import, build, putting on the device, first call."""
+
+    start_s: float
+    import_s: float
+    build_s: float
+    program_s: float
+    first_call_s: float
+
+    @property
+    def time_to_first_step_s(self) -> float:
+        return self.start_s + self.import_s + self.build_s + self.program_s + self.first_call_s
+
+
+class WarmUp(Part):
+    steps: int
+    seconds: float
+    stable: bool
+    step_s: float
+
+
+class Gate(Part):
+    """How far the fingerprint of the timed program lies from the reference, in noise floors."""
+
+    comparable: bool
+    distance: float
+    quantity: str
+    limit: float
+
+
+class Record(Part):
+    """One cell, timed or not, in one process.
+
+    Attributes:
+        status: "ok"; "not_comparable" where the gate refused it; or how it failed, with `message`.
+        flops, bytes_moved: analytic, of one step (`shared_specs.cost`); bytes are the fewest possible.
+        windows: raw pipelined times. latencies_s: raw times of single synchronised steps.
+        commit: of the code that ran, with "+changes" where the working tree differed from it.
+    """
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    cell: Cell
+    replicate: int
+    status: Status
+    message: str = ""
+    gate: Gate | None = None
+    windows: tuple[Window, ...] = ()
+    latencies_s: tuple[float, ...] = ()
+    startup: Startup | None = None
+    warm_up: WarmUp | None = None
+    memory_after_import_bytes: int | None = None
+    peak_memory_bytes: int | None = None
+    peak_device_memory_bytes: int | None = None
+    finite_at_end: bool | None = None
+    threads: dict[str, int] = {}
+    versions: dict[str, str] = {}
+    flags: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    spec_fingerprint: str
+    parameter_count: int
+    flops: int
+    bytes_moved: int
+    machine: Machine
+    commit: str | None = None
+    command: str = ""
+    started_at: str = ""
+
+    @computed_field
+    @property
+    def step_s(self) -> float | None:
+        """Median over windows of the seconds a step took; None where nothing may be reported."""
+        if self.status != "ok" or not self.windows:
+            return None
+        return statistics.median(window.seconds / window.steps for window in self.windows)
+
+    @computed_field
+    @property
+    def images_per_s(self) -> float | None:
+        return self.cell.batch / self.step_s if self.step_s else None
+
+    @computed_field
+    @property
+    def flops_per_s(self) -> float | None:
+        return self.flops / self.step_s if self.step_s else None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_computed(cls, values: Any) -> Any:
+        """Figures that follow from the raw times stand in the file for readers; they are computed again."""
+        return {k: v for k, v in values.items() if k not in COMPUTED} if isinstance(values, dict) else values
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.cell.id}-{self.cell.digest}-r{self.replicate}.json"
+
+    @property
+    def sentence(self) -> str:
+        """One line for a person: the time, or why there is none."""
+        who = f"{self.cell.id} (process {self.replicate})"
+        if self.step_s is not None:
+            return f"{who}: {1e3 * self.step_s:.2f} ms a step, {self.images_per_s:.1f} images/s"
+        if self.status == "not_comparable" and self.gate is not None:
+            return (
+                f"{who}: not comparable: {self.gate.quantity} lies {self.gate.distance:.3g} noise floors from the "
+                f"reference, at most {self.gate.limit:g} allowed; run `tandem check` to find the first difference"
+            )
+        return f"{who}: {self.status.replace('_', ' ')}: {self.message}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types, for pytest-benchmark's extra_info."""
+        return json.loads(self.model_dump_json())
+
+
+COMPUTED = ("step_s", "images_per_s", "flops_per_s")
+
+
+def save_record(record: Record, folder: Path) -> Path:
+    """Write one record to its own file in a folder, which is made if need be. Raises TandemError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TandemError(f"{folder}: cannot be made ({error.strerror}); name a writable folder") from error
+    path = folder / record.file_name
+    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    return path
+
+
+def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
+    """Read records from files and folders; a file written by --benchmark-json gives all that it holds.
+
+    Raises:
+        RecordError: where a file cannot be read, is malformed, or is of another version.
+    """
+    chosen = [paths] if isinstance(paths, str | Path) else list(paths)
+    records: list[Record] = []
+    for path in map(Path, chosen):
+        for file in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+            records += _load_file(file)
+    return records
+
+
+def _load_file(path: Path) -> list[Record]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror}); expected a benchmark record") from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: is not JSON; expected a benchmark record, measure it again") from error
+    if isinstance(values, dict) and isinstance(values.get("benchmarks"), list):
+        entries = [entry.get("extra_info", {}).get("record") for entry in values["benchmarks"]]
+        return [_parse(entry, path) for entry in entries if entry is not None]
+    return [_parse(values, path)]
+
+
+def _parse(values: Any, path: Path) -> Record:
+    if not isinstance(values, dict) or "schema_version" not in values:
+        raise RecordError(f"{path}: holds no benchmark record; name files that the benchmarks wrote")
+    if values["schema_version"] != SCHEMA_VERSION:
+        raise RecordError(
+            f"{path}: is of record version {values['schema_version']}, expected {SCHEMA_VERSION}; "
+            "read it with the release that wrote it, or measure again"
+        )
+    try:
+        return Record.model_validate(values)
+    except ValidationError as error:
+        raise RecordError(f"{path}: {describe(error, values)}") from error

@@ -1,0 +1,145 @@
+"""The process that times one cell: `python -m benchmarks.worker`, a fresh one for every cell and replicate.
+
+It answers JSON lines, in this order: `start` (the cell) builds and compiles and gives the program's fingerprint;
+`warm_up`; `window` and `steps`, as often as asked; `finish`. All times are its own, in seconds of
+`time.perf_counter`, so that what the pipe costs is in none of them.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shared_specs import initial_weights
+
+from . import contestants, fingerprint, introspection, protocol
+from .cell import Cell
+
+STABLE = 1.05
+"""Warm-up ends when the slowest of the last three windows took at most this times the fastest."""
+
+
+class Worker:
+    """One program and what was seen of it."""
+
+    def start(self, cell: dict[str, Any], spawned_at: float) -> protocol.Answer:
+        """Build, compile and call the program for the first time; give its fingerprint.
+
+        Args:
+            cell: as JSON.
+            spawned_at: the parent's `time.monotonic` just before it started this process, in seconds.
+        """
+        started_s = time.monotonic() - spawned_at
+        self.cell = Cell.model_validate(cell)
+        spec, images_and_labels = self.cell.network, self.cell.batch_arrays()
+        weights = initial_weights(spec, self.cell.seed)
+
+        clock = Stopwatch()
+        backend = contestants.get(self.cell.backend)
+        versions = backend.versions()
+        import_s = clock.lap()
+        memory_after_import_bytes = introspection.memory_bytes()
+        clock.lap()
+        model = backend.build(spec, self.cell.execution, self.cell.recipe)
+        model.load_weights(weights)
+        build_s = clock.lap()
+        self.step = model.program(self.cell.phase, *images_and_labels)
+        program_s = clock.lap()
+        self.model = model
+        first_outputs = self.step()
+        self._wait([first_outputs])
+        first_call_s = clock.lap()
+
+        quantities = fingerprint.take(model, self.step, self.cell.phase, first_outputs)
+        return {
+            "fingerprint": {name: values.tolist() for name, values in quantities.items()},
+            "startup": {
+                "start_s": started_s,
+                "import_s": import_s,
+                "build_s": build_s,
+                "program_s": program_s,
+                "first_call_s": first_call_s,
+            },
+            "versions": versions,
+            "flags": introspection.flags() | getattr(model, "flags", dict)(),
+            "environment": introspection.environment(),
+            "memory_after_import_bytes": memory_after_import_bytes,
+        }
+
+    def warm_up(self, window_s: float, limit_s: float) -> protocol.Answer:
+        """Run windows of about `window_s` until three in a row agree, or for `limit_s`.
+
+        Returns:
+            How many steps and seconds it took, whether it became stable, and the seconds a step then took.
+        """
+        times: list[float] = []
+        total_s, steps, count, stable = 0.0, 0, 1, False
+        while not stable and total_s < limit_s:
+            seconds = self.window(count)["seconds"]
+            times.append(seconds / count)
+            total_s, steps = total_s + seconds, steps + count
+            stable = len(times) >= 3 and max(times[-3:]) <= STABLE * min(times[-3:])
+            count = max(1, math.ceil(window_s / times[-1]))
+        return {"steps": steps, "seconds": total_s, "stable": stable, "step_s": min(times[-3:])}
+
+    def window(self, steps: int) -> protocol.Answer:
+        """Time `steps` steps, enqueued one after the other, with one synchronisation at the end."""
+        step, enqueued, start = self.step, [], time.perf_counter()
+        for _ in range(steps):
+            outputs = step()
+            # Not the gradients of every step: a caller that keeps them would need memory for all of them.
+            enqueued.append({name: value for name, value in outputs.items() if name != "gradients"})
+        self._wait(enqueued)
+        return {"seconds": time.perf_counter() - start, "steps": steps}
+
+    def _wait(self, enqueued: list[Any]) -> None:
+        """Wait for every step, not for the last one alone.
+
+        JAX returns before it has computed, and on a CPU may compute independent steps side by side: that the last
+        one is ready says nothing of the others, and only the arrays know. The outputs of one step, a compiled
+        program, become ready together; the gradients beside a loss are covered by it.
+        """
+        for outputs in enqueued:
+            for value in outputs.values():
+                if hasattr(value, "block_until_ready"):
+                    value.block_until_ready()
+        self.model.synchronize()
+
+    def steps(self, steps: int) -> protocol.Answer:
+        """Time each of `steps` steps by itself, with a synchronisation after each."""
+        return {"latencies_s": [self.window(1)["seconds"] for _ in range(steps)]}
+
+    def finish(self) -> protocol.Answer:
+        """What is known only after the work: peak memory, threads, and whether the numbers are still finite."""
+        outputs = self.model.fetch(self.step())
+        return {
+            "peak_memory_bytes": introspection.peak_memory_bytes(),
+            "peak_device_memory_bytes": introspection.peak_device_memory_bytes(self.cell.device),
+            "threads": introspection.threads(),
+            "finite_at_end": all(math.isfinite(float(abs(values).sum())) for values in outputs.values()),
+        }
+
+    def handlers(self) -> dict[str, Callable[..., protocol.Answer]]:
+        return {name: getattr(self, name) for name in ("start", "warm_up", "window", "steps", "finish")}
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Seconds since the last lap."""
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before
+
+
+def main() -> None:
+    protocol.die_with_parent()
+    answers = protocol.claim_stdout()
+    protocol.serve(Worker().handlers(), answers)
+
+
+if __name__ == "__main__":
+    main()
