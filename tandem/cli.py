@@ -1,0 +1,146 @@
+"""The command line. Nothing heavy is imported here, so that `tandem --help` is quick: each command imports its own.
+
+Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import options
+from .console import say_error, version
+
+
+class Commands(TyperGroup):
+    """The commands, with every error that a user can cause told in one line and exit code 2."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run and exit; both the script and tests come through here."""
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(*args, **extra)
+            sys.stdout.flush()
+        except KeyboardInterrupt:
+            code = 130
+        except BrokenPipeError:  # the reader has seen enough: `tandem list | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 0
+        except Exception as error:
+            say_error(_message(error))
+            code = 2
+        if code == 130:
+            say_error("interrupted; nothing half-written is left")
+        sys.exit(code)
+
+
+def _message(error: Exception) -> str:
+    """What to print for bad input; any other error is a bug and keeps its traceback."""
+    from shared_specs.errors import TandemError
+
+    if isinstance(error, TandemError):
+        return str(error)
+    if hasattr(error, "format_message"):  # typer's own: an unknown command or option, a missing argument
+        context = getattr(error, "ctx", None)
+        return f"{error.format_message().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
+    raise error
+
+
+app = typer.Typer(
+    cls=Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tandem {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def tandem(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """The same network in every framework: proven equal, timed fairly."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list")
+def list_(json: options.Json = None) -> None:
+    """The networks of the zoo and the backends that are here."""
+    from .commands import zoo
+
+    raise typer.Exit(zoo.run(json))
+
+
+@app.command()
+def show(
+    spec: options.Spec,
+    size: options.Size = None,
+    narrow: options.Narrow = None,
+    batch: options.Batch = None,
+    json: options.Json = None,
+) -> None:
+    """The layer table: output shapes, parameters, FLOPs and memory."""
+    from .commands import show
+
+    raise typer.Exit(show.run(spec, size, narrow, batch or 1, json))
+
+
+@app.command()
+def check(
+    specs: options.Specs,
+    backends: options.Backends = None,
+    precision: options.Precisions = None,
+    probe: options.Probes = None,
+    image: options.Images = None,
+    labels: options.Labels = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    weights: options.Weights = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    seed: options.Seed = 0,
+    optimizer: options.Optimizer = "sgd",
+    device: options.Device = "cpu",
+    verbose: options.Verbose = False,
+    json: options.Json = None,
+) -> None:
+    """Are the builds the same network? Exit code 0 if equal, 1 if a difference was found.
+
+    Widths are divided by 8 where they can be, unless --narrow, --full-width or --weights is given.
+    """
+    from .commands import check
+
+    request = check.Request(
+        specs=specs,
+        backends=backends,
+        precisions=precision,
+        probes=probe,
+        optimizer=optimizer,
+        seed=seed,
+        narrow=options.divisor(narrow, full_width),
+        images=image or (),
+        labels=labels or (),
+        size=size,
+        batch=batch,
+        weights=weights,
+        device=device,
+    )
+    raise typer.Exit(check.run(request, json, verbose))
+
+
+def main() -> None:
+    """The `tandem` script and `python -m tandem`."""
+    app(prog_name="tandem")

@@ -1,0 +1,191 @@
+"""`tandem check`: are the builds the same network?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+import backends
+import parity
+from backends import Execution
+from parity.compare import REFERENCE
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_weights
+from shared_specs.layout import output_shape
+
+from .. import selections
+from ..console import Output, progress, say_note
+from ..images import LABEL_DTYPES, read_images
+from ..verdict_tables import difference_report, measurement_table, verdict_table
+
+PRECISIONS = ("float64", "float32")
+"""What every framework has; "all" means these."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `tandem check` was asked for, as typed; None and empty stand for what nobody asked for."""
+
+    specs: Sequence[str]
+    backends: Sequence[str] | None = None
+    precisions: Sequence[str] | None = None
+    probes: Sequence[str] | None = None
+    optimizer: str = "sgd"
+    seed: int = 0
+    narrow: int | None = None
+    images: Sequence[str] = ()
+    labels: Sequence[str] = ()
+    size: str | None = None
+    batch: int | None = None
+    weights: str | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network with its input, ready to be checked."""
+
+    spec: UNetSpec
+    divisor: int
+    batch: parity.Batch
+    weights: dict[str, np.ndarray] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that was asked for, found to be possible before any of it runs."""
+
+    jobs: list[Job]
+    backends: list[str]
+    executions: list[Execution]
+    probes: list[str]
+    recipe: Recipe
+    seed: int
+
+
+def run(request: Request, json_path: str | None = None, verbose: bool = False) -> int:
+    """Check, print, and return 0 where all is equal, 1 where a difference was found."""
+    output = Output(json_path)
+    chosen = plan(request)
+    checks = []
+    for job in chosen.jobs:
+        describe(job, chosen, output)
+        for execution in chosen.executions:
+            verdict = check(job, execution, chosen)
+            checks.append({"narrow": job.divisor, **json.loads(verdict.to_json())})
+            show(verdict, output, verbose)
+    equal = all(check["equal"] for check in checks)
+    output.print(summary(checks), style="bold green" if equal else "bold red")
+    output.write("check", {"equal": equal, "checks": checks})
+    return 0 if equal else 1
+
+
+def plan(request: Request) -> Plan:
+    """Find out, before any work, whether all that was asked for can be done.
+
+    Raises:
+        TandemError: with one line on the first thing that cannot.
+    """
+    if not request.specs:
+        raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
+    probes = selections.choose("probe", request.probes, parity.PROBES)
+    precisions = selections.choose("precision", request.precisions, PRECISIONS)
+    recipe = Recipe.named(request.optimizer)
+    specs = selections.specs(request.specs)
+    names, left_out = selections.backend_names(request.backends)
+    for reason in left_out:
+        say_note(reason)
+    if request.weights and len(specs) > 1:
+        raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
+    jobs = [_job(spec, request) for spec in specs]
+    executions = [Execution(request.device, precision) for precision in precisions or PRECISIONS[:1]]
+    for name in names:
+        for execution in executions if name != REFERENCE else ():
+            backends.get(name).check_execution(execution)
+    return Plan(jobs, names, executions, probes or list(parity.PROBES), recipe, request.seed)
+
+
+def _job(spec: UNetSpec, request: Request) -> Job:
+    # A checkpoint comes at the width that it was trained with.
+    spec, divisor = selections.narrowed(spec, request.narrow, default=1 if request.weights else selections.CHECK_NARROW)
+    weights = load_weights(request.weights, spec) if request.weights else None
+    return Job(spec, divisor, _batch(spec, request), weights)
+
+
+def _batch(spec: UNetSpec, request: Request) -> parity.Batch:
+    size = selections.size(request.size)
+    if not request.images:
+        if request.labels:
+            raise TandemError("--labels go with --image, and no image was given")
+        count = 2 if request.batch is None else request.batch
+        return parity.random_batch(spec, request.seed, count, size)
+    if request.batch is not None:
+        raise TandemError("--batch is for random images; with --image the batch is all the images given")
+    images = read_images(request.images, say_note)
+    batch = parity.image_batch(spec, images, request.seed, size)
+    return _with_labels(spec, batch, images, request.labels) if request.labels else batch
+
+
+def _with_labels(
+    spec: UNetSpec, batch: parity.Batch, images: Sequence[np.ndarray], paths: Sequence[str]
+) -> parity.Batch:
+    """The batch with labels of the images' sizes from files, cropped about the centre to the logits."""
+    if len(paths) != len(images):
+        raise ShapeError(f"got {len(paths)} --labels for {len(images)} --image, expected one for each, in order")
+    count, channels, *cropped = batch.images.shape
+    *_, height, width = output_shape(spec, (count, channels, *cropped))
+    kept = []
+    for path, labels, image in zip(paths, read_images(paths, say_note, LABEL_DTYPES), images, strict=True):
+        if labels.shape != image.shape[:2]:
+            raise ShapeError(f"{path}: has shape {labels.shape}, expected {image.shape[:2]}, the size of its image")
+        top, left = ((labels.shape[i] - cropped[i]) // 2 + (cropped[i] - (height, width)[i]) // 2 for i in (0, 1))
+        kept.append(labels[top : top + height, left : left + width].astype(np.int64))
+    origin = batch.origin.rpartition(";")[0] + "; labels from files"
+    return replace(batch, labels=np.stack(kept), origin=origin)
+
+
+def check(job: Job, execution: Execution, chosen: Plan) -> parity.Verdict:
+    """Run one check, with a spinner on a terminal."""
+    with progress(f"{job.spec.name}, {execution.precision}") as tell:
+        return parity.check(
+            job.spec,
+            backends=chosen.backends,
+            execution=execution,
+            probes=chosen.probes,
+            recipe=chosen.recipe,
+            seed=chosen.seed,
+            batch=job.batch,
+            weights=job.weights,
+            on_progress=tell,
+        )
+
+
+def describe(job: Job, chosen: Plan, output: Output) -> None:
+    """Say what is checked, and at which width."""
+    hint = "; --full-width for all of it" if job.divisor > 1 else ""
+    shape = "x".join(map(str, job.batch.images.shape))
+    recipe = chosen.recipe.optimizer.kind
+    output.print(f"{job.spec.name}: {selections.width_in_words(job.spec, job.divisor)}{hint}", style="bold")
+    output.print(f"Input {shape}: {job.batch.origin}; optimizer {recipe}; {chosen.executions[0].device}", style="dim")
+
+
+def show(verdict: parity.Verdict, output: Output, verbose: bool = False) -> None:
+    """Print one verdict."""
+    output.print(verdict_table(verdict))
+    if verbose:
+        output.print(measurement_table("Every quantity", list(verdict.measurements)))
+    if not verdict.equal:
+        output.print(difference_report(verdict, every=verbose))
+
+
+def summary(checks: Sequence[dict]) -> str:
+    """One line for all checks."""
+    different = [
+        f"{check['spec']['name']} in {check['execution']['precision']}" for check in checks if not check["equal"]
+    ]
+    if different:
+        return f"Different: {', '.join(different)}."
+    what = "the builds are" if len(checks) == 1 else f"in all {len(checks)} checks the builds are"
+    return f"Equal: {what} the same network, to within the noise of rounding."

@@ -1,0 +1,149 @@
+"""Where words go: results to stdout; notices, progress and errors to stderr; JSON to a file or alone to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+WIDTH_OF_A_FILE = 120
+"""Columns of tables that go to a file or a pipe, where nobody can widen the window."""
+
+SCHEMA = 1
+"""Of the JSON that commands write; counts up with every change that could break a reader."""
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that prints text as it is: what looks like markup in a path or a list stays."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    made = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made.width = max(made.width, WIDTH_OF_A_FILE)
+    return made
+
+
+def say_error(message: str) -> None:
+    """One red line on stderr."""
+    _line("error: ", message, "bold red")
+
+
+def say_note(message: str) -> None:
+    """One line on stderr for what the user did not ask for and should know."""
+    _line("note: ", message, "yellow")
+
+
+def _line(label: str, message: str, style: str) -> None:
+    from rich.text import Text
+
+    shown = "".join(letter if letter.isprintable() else " " for letter in " ".join(message.split()))
+    console(stderr=True).print(Text.assemble((label, style), shown), soft_wrap=True)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr with the seconds passed, on a terminal only; yields what tells it the present step."""
+    screen = console(stderr=True)
+    if not screen.is_terminal:
+        yield lambda step: None
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda step: bar.update(task, description=f"{title}: {step}")
+
+
+def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tuple[str, ...] = ()) -> Table:
+    """An empty table in the one style of all commands, with the columns that are aligned right and that may wrap."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = Text(title, style="bold") if title else None
+    table = Table(
+        title=heading,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        header_style="bold",
+    )
+    for column in columns:
+        justify = "right" if column in right else "left"
+        table.add_column(column, justify=justify, no_wrap=column not in wrap, overflow="fold")
+    return table
+
+
+class Output:
+    """What a command gives: tables for people, and with `--json FILE` the same for programs.
+
+    With `--json -` stdout holds the JSON alone and nothing else is printed there.
+
+    Raises:
+        TandemError: at once, before any work, where the file could not be written.
+    """
+
+    def __init__(self, json_path: str | None = None):
+        self.json_path = json_path
+        self.for_people = json_path != "-"
+        if json_path is not None and json_path != "-":
+            from shared_specs.files import check_writable
+
+            check_writable(json_path)
+
+    def print(self, *items: RenderableType, style: str | None = None) -> None:
+        """Print for people; long lines of plain text are left to the terminal to wrap at words."""
+        if self.for_people:
+            console().print(*items, style=style)
+
+    def write(self, command: str, content: dict[str, Any]) -> None:
+        """Write the JSON that was asked for, whole or not at all. Raises TandemError where it cannot be."""
+        if self.json_path is None:
+            return
+        text = to_json({"tandem": version(), "schema": SCHEMA, "command": command, **content})
+        if self.json_path == "-":
+            sys.stdout.write(text)
+            return
+        from shared_specs.files import write_atomically
+
+        write_atomically(Path(self.json_path), text.encode())
+
+
+def to_json(content: Any) -> str:
+    """JSON that every reader takes: Infinity and NaN, which JSON has not, become strings."""
+    return json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_strict(item) for item in value]
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return repr(value)
+        case _:
+            return value
+
+
+@cache
+def version() -> str:
+    """The installed version, or that of the checkout."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("tandem")
+    except PackageNotFoundError:
+        return "checkout"

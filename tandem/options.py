@@ -1,0 +1,72 @@
+"""The arguments and options that commands share, each said once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+INPUT = "Input"
+RUN = "How it is run"
+
+Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Names in the zoo, paths to TOML files, or all.")]
+Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name in the zoo or a path to a TOML file.")]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; - is stdout, alone.")
+]
+Backends = Annotated[
+    list[str] | None, typer.Option("--backends", metavar="A,B", help="Backends, all that are installed by default.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:1.", rich_help_panel=RUN)]
+OptionalDevice = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda or cuda:1; a GPU where there is one.", rich_help_panel=RUN)
+]
+Narrow = Annotated[
+    int | None, typer.Option("--narrow", min=1, metavar="N", help="Divide every width by N.", rich_help_panel=INPUT)
+]
+FullWidth = Annotated[bool, typer.Option("--full-width", help="The same as --narrow 1.", rich_help_panel=INPUT)]
+Size = Annotated[
+    str | None,
+    typer.Option("--size", metavar="HxW", help="Height and width of the images in pixels.", rich_help_panel=INPUT),
+]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, metavar="N", help="Images in a batch.", rich_help_panel=INPUT)
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of weights and input.", rich_help_panel=INPUT)]
+Images = Annotated[
+    list[str] | None,
+    typer.Option("--image", metavar="FILE", help="PNG, JPEG, TIFF or NPY; repeatable.", rich_help_panel=INPUT),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option("--labels", metavar="FILE", help="Classes of an --image's pixels.", rich_help_panel=INPUT),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="Canonical weights, safetensors.", rich_help_panel=INPUT),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", metavar="P", help="float64 (default), float32 or all; repeatable."),
+]
+Probes = Annotated[
+    list[str] | None, typer.Option("--probe", metavar="P", help="Probes to run, all by default; repeatable.")
+]
+Optimizer = Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.", rich_help_panel=RUN)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.")]
+Phases = Annotated[
+    list[str] | None,
+    typer.Option("--phase", metavar="P", help="forward, forward_backward, train_step; all by default; repeatable."),
+]
+Replicates = Annotated[
+    int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)
+]
+
+
+def divisor(narrow: int | None, full_width: bool) -> int | None:
+    """What `--narrow` and `--full-width` say together. Raises TandemError where they disagree."""
+    if full_width and narrow not in (None, 1):
+        from shared_specs import TandemError
+
+        raise TandemError(f"--full-width and --narrow {narrow} exclude each other; give one of them")
+    return 1 if full_width else narrow

@@ -1,0 +1,101 @@
+"""What users type, made into what the packages take. Every refusal is one line that names what there is."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+import backends
+from shared_specs import ShapeError, SpecError, TandemError, UNetSpec, load_spec, spec_names
+
+CHECK_NARROW = 8
+"""By how much `check` divides the widths unless told otherwise: every code path at 1/64 of the work."""
+
+
+def split(values: Iterable[str] | None) -> list[str]:
+    """Options that were repeated or joined with commas, in order and without repetitions."""
+    parts = (part.strip() for value in values or () for part in value.split(","))
+    return list(dict.fromkeys(part for part in parts if part))
+
+
+def choose(what: str, values: Iterable[str] | None, known: Sequence[str]) -> list[str] | None:
+    """The chosen ones of `known`, in its order; None where nothing was chosen, and all of them for "all".
+
+    Raises:
+        TandemError: naming the nearest of `known`.
+    """
+    chosen = split(values)
+    if "all" in chosen:
+        return list(known)
+    for value in chosen:
+        if value not in known:
+            near = difflib.get_close_matches(value, known, n=2, cutoff=0.5)
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise TandemError(f"no {what} is named {value!r}; take one of {', '.join(known)}{meant}")
+    return [name for name in known if name in chosen] or None
+
+
+def specs(names_or_paths: Sequence[str]) -> list[UNetSpec]:
+    """Specs by zoo name or path; "all" is the whole zoo.
+
+    Raises:
+        SpecError: as `load_spec` does, or where two different specs bear one name.
+    """
+    wanted = [name for given in names_or_paths for name in (spec_names() if given == "all" else [given])]
+    found: dict[str, UNetSpec] = {}
+    for text in wanted:
+        spec = load_spec(text)
+        if found.setdefault(spec.name, spec) != spec:
+            raise SpecError(f"{text}: two different specs are named {spec.name!r}; rename one")
+    return list(found.values())
+
+
+def narrowed(spec: UNetSpec, narrow: int | None, default: int = CHECK_NARROW) -> tuple[UNetSpec, int]:
+    """The spec with its widths divided and by what: by `narrow`, else by the largest of default, default/2 ... 1.
+
+    Raises:
+        SpecError: where `narrow` was asked for and does not divide every width.
+    """
+    if narrow is not None:
+        return spec.narrow(narrow), narrow
+    while default > 1:
+        try:
+            return spec.narrow(default), default
+        except SpecError:
+            default //= 2
+    return spec, 1
+
+
+def width_in_words(spec: UNetSpec, divisor: int) -> str:
+    """ "full width" or "widths divided by 8", with the number of parameters."""
+    words = "full width" if divisor == 1 else f"widths divided by {divisor}"
+    return f"{words}, {spec.parameter_count:,} parameters"
+
+
+def size(text: str | None) -> tuple[int, int] | None:
+    """A size in pixels, height first: "199x207", or "224" for a square. Raises ShapeError."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6})(?:[xX](\d{1,6}))?", text.strip())
+    if not match or 0 in (values := [int(value) for value in match.groups() if value]):
+        raise ShapeError(f"--size: got {text!r}, expected HEIGHTxWIDTH in pixels, for instance 199x207, or 224")
+    return values[0], values[-1]
+
+
+def backend_names(values: Iterable[str] | None) -> tuple[list[str], list[str]]:
+    """The backends to run, and why each one that was not asked for is left out.
+
+    Raises:
+        BackendError: where one was asked for that does not exist (with the nearest names) or that is not installed
+            (with what to install), or where none is left.
+    """
+    chosen = choose("backend", values, backends.names())
+    if chosen is not None:
+        for name in chosen:
+            reason = backends.missing(name)
+            if reason:
+                raise backends.BackendError(reason)
+        return chosen, []
+    reasons = [reason for name in backends.names() if (reason := backends.missing(name))]
+    return backends.available(), reasons

@@ -1,0 +1,32 @@
+"""Numbers as people read them."""
+
+from __future__ import annotations
+
+
+def counted(value: float, unit: str = "") -> str:
+    """A count with an SI prefix: `counted(31_044_106)` is "31.0 M", `counted(2.1e9, "FLOP")` "2.10 GFLOP"."""
+    for prefix, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 0.9995 * size:
+            return f"{_three(value / size)} {prefix}{unit}"
+    return f"{value:.0f} {unit}".rstrip()
+
+
+def sized(count_bytes: float) -> str:
+    """A number of bytes with a binary prefix: "4.00 MiB"."""
+    for prefix, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count_bytes >= 0.9995 * size:
+            return f"{_three(count_bytes / size)} {prefix}"
+    return f"{count_bytes:.0f} B"
+
+
+def floors(distance: float) -> str:
+    """A distance in noise floors: "0.93", "12.4", "3.0e+06", "inf"."""
+    if distance != distance or distance == float("inf"):
+        return "inf"
+    return f"{distance:.2g}" if distance >= 1000 else _three(distance)
+
+
+def _three(value: float) -> str:
+    """Three digits, without an exponent below 1000."""
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f}"

@@ -1,0 +1,84 @@
+"""A parity verdict for people: a table of probes by pairs of backends and, where there is one, the first difference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from parity import LIMIT
+
+from .console import plain_table
+from .units import floors
+
+if TYPE_CHECKING:
+    from parity import Measurement, Verdict
+
+MOST_DIFFERENCES = 8
+"""Diverging quantities that are listed after the first one unless `--verbose` asks for all."""
+
+DIGITS = {"float64": 17, "float32": 9}
+"""Significant digits that tell any two numbers of a precision apart."""
+
+
+def verdict_table(verdict: Verdict) -> RenderableType:
+    """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is."""
+    title = f"{verdict.spec.name}, {verdict.execution.precision}: "
+    pairs = ["\n".join(pair) for pair in verdict.pairs]
+    table = plain_table("", "probe", *pairs, "farthest quantity", right=tuple(pairs))
+    for probe in verdict.probes:
+        cells = [_cell(verdict.worst(probe, pair)) for pair in verdict.pairs]
+        farthest = verdict.worst(probe)
+        table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
+    answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
+    limit = Text(f", distances in noise floors, at most {LIMIT:g} allowed", "dim")
+    return Group(Text.assemble((title, "bold"), answer, limit), table)
+
+
+def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:
+    """The first difference with its place and both values, then the next few, or every one."""
+    first = verdict.first_difference
+    assert first is not None
+    differences = verdict.differences
+    shown = differences if every else differences[: MOST_DIFFERENCES + 1]
+    parts: list[RenderableType] = [_first(first, verdict.execution.precision)]
+    if len(differences) > 1:
+        parts.append(measurement_table(f"The next of {len(differences):,} differing quantities", shown[1:]))
+        if len(shown) < len(differences):
+            parts.append(Text(f"{len(differences) - len(shown):,} more; --verbose prints every one", "dim"))
+    return Group(*parts)
+
+
+def measurement_table(title: str, measurements: list[Measurement]) -> RenderableType:
+    """One row a measurement."""
+    columns = ("probe", "quantity", "pair", "floors", "max abs", "max rel")
+    table = plain_table(title, *columns, right=("floors", "max abs", "max rel"))
+    for m in measurements:
+        pair = f"{m.reference} | {m.candidate}"
+        table.add_row(m.probe, m.quantity, pair, _cell(m), f"{m.max_abs_error:.2g}", f"{m.max_rel_error:.2g}")
+    return table
+
+
+def _cell(measurement: Measurement | None) -> Text:
+    if measurement is None:
+        return Text("")
+    return Text(floors(measurement.distance), "" if measurement.equal else "bold red")
+
+
+def _first(m: Measurement, precision: str) -> Text:
+    text = Text.assemble(
+        ("First difference", "bold red"),
+        f" in the {m.probe} probe: ",
+        (m.quantity, "bold"),
+        f"\n  {m.candidate} lies {floors(m.distance)} noise floors from {m.reference} (limit {LIMIT:g})\n",
+    )
+    if m.index is None:
+        return text + Text("  the two have different shapes, or one of them lacks it")
+    digits = DIGITS.get(precision, 9)
+    width = max(len(m.reference), len(m.candidate))
+    where = f"at {tuple(m.index)}" if m.index else "value"
+    return text + Text(
+        f"  {where}: {m.reference:<{width}} {m.reference_value:.{digits}g}\n"
+        f"  {'':{len(where)}}  {m.candidate:<{width}} {m.candidate_value:.{digits}g}\n"
+    )
