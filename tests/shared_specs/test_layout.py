@@ -204,6 +204,17 @@ def test_upsampled_map_larger_than_the_skip(changed_spec: Callable[..., UNetSpec
         output_shape(spec, (1, 3, 32, 32))
 
 
+@pytest.mark.parametrize(("height", "width"), [(11, 9), (9, 11)])
+def test_upsampled_map_larger_than_the_skip_along_one_axis(
+    height: int, width: int, changed_spec: Callable[..., UNetSpec]
+) -> None:
+    thirds = {"conv.kernel": 1, "down.kernel": 3, "down.stride": 3, "up.kernel": 4, "up.stride": 3, "widths": [4, 4]}
+    spec = changed_spec(thirds, base="unet_bn_crop")
+    assert output_shape(spec, (1, 3, 11, 11)) == (1, 10, 10, 10)
+    with pytest.raises(ShapeError, match=f"at level 0: the skip is {height}x{width} and the upsampled map 10x10"):
+        output_shape(spec, (1, 3, height, width))
+
+
 def test_hint_is_not_given_where_it_would_be_wrong(changed_spec: Callable[..., UNetSpec]) -> None:
     spec = changed_spec({"conv.padding": 0})
     with pytest.raises(ShapeError, match=r"at level 3: the skip is .*; take another image size$"):

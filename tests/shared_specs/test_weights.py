@@ -59,6 +59,10 @@ class TestInitialWeights:
         assert_same_bits(again, first)
         assert not [name for name in first if (first[name] == other[name]).any()]
 
+    def test_no_two_tensors_are_alike(self, small: UNetSpec) -> None:
+        scaled = [np.round(np.sort(tensor.ravel() / tensor.std()), 6) for tensor in initial_weights(small).values()]
+        assert len({values.tobytes() for values in scaled}) == len(small.tensors)
+
     def test_do_not_depend_on_the_other_layers(self, changed_spec: Callable[..., UNetSpec]) -> None:
         short, long = (
             initial_weights(changed_spec({"widths": [4, 8], "block.convolutions": n}, "unet_same")) for n in (1, 3)
