@@ -79,6 +79,10 @@ class Model(ABC):
         return dict(WeightsOf(self))
 
     @abstractmethod
+    def parameter_count(self) -> int:
+        """The number of trainable parameters, counted by the framework in the module that it built."""
+
+    @abstractmethod
     def optimizer_state(self) -> dict[str, np.ndarray]:
         """The optimizer's state as "slot/tensor": "momentum/head.weight", "first_moment/head.weight", "step"."""
 

@@ -82,6 +82,10 @@ class FlaxModel(Model):
         held = self.parameters if tensor.trainable else self.statistics
         return to_canonical(tensor, np.array(held[name]))
 
+    def parameter_count(self) -> int:
+        parameters = nnx.state(nnx.merge(self.graph, self.abstract), nnx.Param)
+        return sum(parameter.size for parameter in jax.tree.leaves(parameters))
+
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer_arrays, self.recipe, self.spec)
 

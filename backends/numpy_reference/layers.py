@@ -76,7 +76,7 @@ class Conv(Layer):
         dw = sum(np.tensordot(d, w, axes=([1, 2], [1, 2])) for d, w in zip(dy, windows, strict=True))
         self.gradients["weight"] = self.rounding(np.asarray(dw))
         if "bias" in self.tensors:
-            self.gradients["bias"] = self.rounding(dy.sum(PER_CHANNEL))
+            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL)
         # The input's gradient is the full correlation of dy with the flipped kernel, its channels swapped.
         full = np.pad(dy, ((0, 0), (0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1)))
         dx = correlate(full, weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])
@@ -106,8 +106,8 @@ class BatchNorm(Layer):
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
         spec, t, r = self.spec, self.tensors, self.rounding
         if training:
-            mean = r(x.mean(PER_CHANNEL))
-            variance = r(np.mean(np.square(r(x - mean[:, None, None])), PER_CHANNEL))
+            mean = r.mean(x, PER_CHANNEL)
+            variance = r.mean(np.square(r(x - mean[:, None, None])), PER_CHANNEL)
             count = x.size // x.shape[1]
             kept = variance * (count / (count - 1)) if spec.running_variance == "unbiased" else variance
             t["running_mean"] = r((1 - spec.momentum) * t["running_mean"] + spec.momentum * mean)
@@ -121,11 +121,11 @@ class BatchNorm(Layer):
     def backward(self, dy: np.ndarray) -> np.ndarray:
         """Of the training mode, in which mean and variance depend on the input too."""
         r = self.rounding
-        self.gradients["weight"] = r((dy * self.normed).sum(PER_CHANNEL))
-        self.gradients["bias"] = r(dy.sum(PER_CHANNEL))
+        self.gradients["weight"] = r.sum(r(dy * self.normed), PER_CHANNEL)
+        self.gradients["bias"] = r.sum(dy, PER_CHANNEL)
         d = r(dy * self.tensors["weight"][:, None, None])
-        along = r((d * self.normed).mean(PER_CHANNEL))[:, None, None]
-        return r(self.scale[:, None, None] * (d - r(d.mean(PER_CHANNEL))[:, None, None] - self.normed * along))
+        along = r.mean(r(d * self.normed), PER_CHANNEL)[:, None, None]
+        return r(self.scale[:, None, None] * (d - r.mean(d, PER_CHANNEL)[:, None, None] - self.normed * along))
 
 
 class GroupNorm(Layer):
@@ -138,19 +138,19 @@ class GroupNorm(Layer):
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
         r = self.rounding
         grouped = x.reshape(x.shape[0], self.spec.groups, -1)
-        centred = r(grouped - r(grouped.mean(2, keepdims=True)))
-        self.scale = r(1 / np.sqrt(r(np.mean(np.square(centred), 2, keepdims=True)) + self.spec.epsilon))
+        centred = r(grouped - r.mean(grouped, 2, keepdims=True))
+        self.scale = r(1 / np.sqrt(r.mean(np.square(centred), 2, keepdims=True) + self.spec.epsilon))
         self.normed = r(centred * self.scale).reshape(x.shape)
         return self.tensors["weight"][:, None, None] * self.normed + self.tensors["bias"][:, None, None]
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         r = self.rounding
-        self.gradients["weight"] = r((dy * self.normed).sum(PER_CHANNEL))
-        self.gradients["bias"] = r(dy.sum(PER_CHANNEL))
+        self.gradients["weight"] = r.sum(r(dy * self.normed), PER_CHANNEL)
+        self.gradients["bias"] = r.sum(dy, PER_CHANNEL)
         d = r(dy * self.tensors["weight"][:, None, None]).reshape(dy.shape[0], self.spec.groups, -1)
         normed = self.normed.reshape(d.shape)
-        along = r((d * normed).mean(2, keepdims=True))
-        return r(self.scale * (d - r(d.mean(2, keepdims=True)) - normed * along)).reshape(dy.shape)
+        along = r.mean(r(d * normed), 2, keepdims=True)
+        return r(self.scale * (d - r.mean(d, 2, keepdims=True) - normed * along)).reshape(dy.shape)
 
 
 def activation(spec: UNetSpec, rounding: Rounding) -> Layer:
@@ -194,10 +194,10 @@ class MaxPool(Layer):
         windows = sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::s, ::s]
         windows = windows.reshape(*windows.shape[:4], k * k)
         self.shape = x.shape
-        tie = self.rounding.tie(x.real)
+        tie = np.broadcast_to(self.rounding.tie(x.real), (1, x.shape[1], 1, 1))[..., None]
         near = windows.real >= windows.real.max(-1, keepdims=True) - abs(tie)
         first, last = near.argmax(-1), k * k - 1 - near[..., ::-1].argmax(-1)
-        self.winner = last if tie > 0 else first
+        self.winner = np.where(tie[..., 0] > 0, last, first)
         return np.take_along_axis(windows, self.winner[..., None], -1)[..., 0]
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
@@ -269,7 +269,7 @@ class TransposedConv(Layer):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         if "bias" in self.tensors:
-            self.gradients["bias"] = self.rounding(dy.sum(PER_CHANNEL))
+            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL)
         p, weight = self.padding, self.tensors["weight"]
         full = np.pad(dy, ((0, 0), (0, 0), (p, p), (p, p)))
         dx, dw = np.zeros_like(self.x), np.zeros_like(weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
 from .optimizer import Optimizer, optimizer_state
-from .rounding import Rounding
+from .rounding import Rounding, may_flip_unseen
 from .unet import UNet, cross_entropy, layer_at
 from .weights import native, to_canonical, to_native
 
@@ -26,8 +27,8 @@ class NumPyReference(ReferenceBackend):
         self.check_execution(execution)
         return NumPyModel(spec, execution, recipe)
 
-    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> NumPyModel:
-        return NumPyModel(spec, Execution(precision="float64"), recipe, noise)
+    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> NoisyModel:
+        return NoisyModel(spec, noise, recipe)
 
     def devices(self) -> list[str]:
         return ["cpu"]
@@ -55,6 +56,11 @@ class NumPyModel(Model):
         tensor = self.spec.tensor(name)
         layer, leaf = native(self.module, tensor)
         return to_canonical(tensor, layer.tensors[leaf]).copy()
+
+    def parameter_count(self) -> int:
+        layers = [layer_at(self.module, layer.name.split(".")) for layer in self.spec.layers]
+        state = ("running_mean", "running_var")
+        return sum(values.size for layer in layers for leaf, values in layer.tensors.items() if leaf not in state)
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer)
@@ -114,3 +120,30 @@ class NumPyModel(Model):
 
     def synchronize(self) -> None:
         """NumPy computes as it is called: there is nothing to wait for."""
+
+
+class NoisyModel(NumPyModel):
+    """The reference under rounding noise. Where decisions need it, an exact twin takes every step first."""
+
+    def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe):
+        execution = Execution(precision="float64")
+        self.twin = NumPyModel(spec, execution, recipe) if may_flip_unseen(noise) else None
+        super().__init__(spec, execution, recipe, noise)
+
+    def load_weights(self, weights: Weights) -> None:
+        super().load_weights(weights)
+        if self.twin is not None:
+            self.twin.load_weights(weights)
+
+    def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        if self.twin is not None:
+            self.rounding.exact_decisions = self.twin.rounding.decisions = deque()
+            self.twin.loss_and_gradients(images, labels)
+            self.twin.rounding.decisions = None
+        return super().loss_and_gradients(images, labels)
+
+    def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        result = super().train_step(images, labels)
+        if self.twin is not None:
+            self.twin.optimizer.step(self.twin.module)
+        return result

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 import numpy as np
 
-from ..contract import RoundingNoise
+from ..contract import UNIT_ROUNDOFF, RoundingNoise
 
-TIE_WIDTH = 16.0
-"""Decisions within this many unit roundoffs of a tie, relative to the map's rms, may go either way.
+Axes = int | tuple[int, ...] | None
 
-A convolution's rounding error is a few unit roundoffs of its output's rms; 16 covers what several layers gather.
-Rounding seldom flips a decision, but one flipped ReLU moves a gradient by far more than the noise around it, so
-every near tie is flipped in some re-runs rather than left to chance.
-"""
+TIE_WIDTH = 4.0
+"""Decisions this many standard deviations of the local error from a tie are made either way."""
+
+
+def may_flip_unseen(noise: RoundingNoise) -> bool:
+    """Whether rounding flips decisions so rarely that a few re-runs may miss them, and yet does.
+
+    A decision is the sign of a ReLU's input or the maximum of a window. In float32 a network of a million units has
+    about one whose input rounding pushes over zero; it moves a gradient by thousands of times the noise around it.
+    In float64 there is none, and in coarser precisions there are so many that the noise samples them.
+    """
+    return UNIT_ROUNDOFF["tf32"] > noise.unit_roundoff > UNIT_ROUNDOFF["float64"]
 
 
 class Rounding:
@@ -21,6 +30,8 @@ class Rounding:
     def __init__(self, noise: RoundingNoise | None = None):
         self.noise = noise
         self._random = np.random.default_rng(noise.seed) if noise else None
+        self.decisions: deque[np.ndarray] | None = None  # what was decided on, in order, where that is recorded
+        self.exact_decisions: deque[np.ndarray] | None = None  # the same of a run without noise
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self.noise is None or self._random is None:
@@ -28,8 +39,40 @@ class Rounding:
         xi = self._random.standard_normal(np.shape(x), dtype=np.float32)
         return x * (1.0 + self.noise.unit_roundoff * xi.astype(np.float64))
 
-    def tie(self, x: np.ndarray) -> float:
-        """How near to a tie a decision about `x` may go either way: signed, positive where the first side wins."""
-        if self.noise is None:
+    def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False) -> np.ndarray:
+        """The sum of n elements, with the noise of adding them up (random-walk forms of Higham 2002, section 4.2).
+
+        Added in blocks of sqrt(n), elements of size a round to within about u a n^(3/4). In float64 frameworks also
+        add in one long row (PyTorch's batch norm on a CPU; float32 it adds in float64): partial sums of mean m and
+        deviation s round to within u sqrt(n^3 m^2 / 3 + n^2 s^2 / 2).
+        """
+        total = x.sum(axis, keepdims=keepdims)
+        if self.noise is None or self._random is None:
+            return total
+        n = x.size / max(total.size, 1)
+        square = np.mean(np.square(x), axis, keepdims=keepdims)
+        if self.noise.unit_roundoff <= UNIT_ROUNDOFF["float64"]:
+            mean_square = np.square(total / n)
+            size = np.sqrt(n**3 / 3 * mean_square + n**2 / 2 * np.maximum(square - mean_square, 0))
+        else:
+            size = np.sqrt(square) * n**0.75
+        return self(total) + self.noise.unit_roundoff * self._random.standard_normal(total.shape) * size
+
+    def mean(self, x: np.ndarray, axis: Axes, keepdims: bool = False) -> np.ndarray:
+        """The mean, with the noise of its sum."""
+        total = self.sum(x, axis, keepdims)
+        return total / (x.size / max(total.size, 1))
+
+    def tie(self, x: np.ndarray) -> np.ndarray | float:
+        """How far from a tie a decision about the map x (N, C, H, W) is still made the other way, as (1, C, 1, 1).
+
+        It is as wide as the error that noise has brought so far, measured against the run without noise, so that
+        whatever rounding could flip is flipped: to one side in half of the re-runs and to the other in the rest.
+        Zero where decisions are left to the noise (see `may_flip_unseen`).
+        """
+        if self.decisions is not None:
+            self.decisions.append(x)
+        if self.noise is None or not self.exact_decisions:
             return 0.0
-        return self.noise.tie_break * TIE_WIDTH * self.noise.unit_roundoff * float(np.sqrt(np.mean(np.square(x))))
+        error = x - self.exact_decisions.popleft()
+        return self.noise.tie_break * TIE_WIDTH * np.sqrt(np.mean(np.square(error), (0, 2, 3), keepdims=True))

@@ -126,9 +126,9 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, rounding: Rounding) ->
     """
     shifted = rounding(logits - logits.real.max(1, keepdims=True))
     exponentials = rounding(np.exp(shifted))
-    total = rounding(exponentials.sum(1, keepdims=True))
+    total = rounding.sum(exponentials, 1, keepdims=True)
     chosen = np.take_along_axis(rounding(shifted - np.log(total)), labels[:, None], 1)
-    loss = rounding(-chosen.mean())
+    loss = -rounding.mean(chosen, None)
     gradient = rounding(exponentials / total)
     np.put_along_axis(gradient, labels[:, None], np.take_along_axis(gradient, labels[:, None], 1) - 1, 1)
     return loss, rounding(gradient / labels.size)

@@ -81,6 +81,9 @@ class PyTorchModel(Model):
         tensor = self.spec.tensor(name)
         return to_canonical(tensor, _to_numpy(native(self.module, tensor)))
 
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.module.parameters())
+
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer, self.recipe, self.spec, self.module)
 

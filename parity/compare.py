@@ -1,0 +1,192 @@
+"""Run the probes on several models, measure the noise floor, and give the verdict."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+
+import backends as registry
+from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
+from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
+from shared_specs.weights import Weights
+
+from .batches import Batch, random_batch
+from .noise_floor import RERUNS, combine, rms
+from .probes import PROBES, STAGES, Quantities, Stage
+from .verdict import Measurement, Verdict, measure
+
+REFERENCE = "numpy_reference"
+
+
+def check(
+    spec: UNetSpec,
+    backends: Sequence[str] | None = None,
+    execution: Execution = Execution(precision="float64"),
+    probes: Sequence[str] = PROBES,
+    recipe: Recipe = Recipe(),
+    seed: int = 0,
+    batch: Batch | None = None,
+    weights: Weights | None = None,
+    steps: int = 3,
+    on_progress: Callable[[str], None] | None = None,
+) -> Verdict:
+    """Build a spec in several backends, give all the same weights, and compare every pair.
+
+    Args:
+        spec: the network.
+        backends: names, all that are installed by default. The NumPy reference always takes part, in float64.
+        execution: device and precision of the others. Semantics are judged in float64, where every real difference
+            is enormous; another precision is judged against its own noise floor.
+        probes: which of PROBES to run.
+        recipe: loss and optimizer.
+        seed: of weights, images, labels and noise.
+        batch: the input, `random_batch(spec, seed)` by default.
+        weights: canonical weights, `initial_weights(spec, seed)` by default.
+        steps: of the trajectory.
+        on_progress: is called with what is done next.
+
+    Raises:
+        BackendError: for a backend that is not there or cannot run the execution.
+        ShapeError, WeightsError: for a batch or weights that are not the spec's.
+        TandemError: for an unknown probe, or too few backends or steps.
+    """
+    candidates = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    if not candidates:
+        raise TandemError(f"nothing to compare with {REFERENCE}; name a backend, or install torch or jax and flax")
+    models: dict[str, Model] = {REFERENCE: registry.get(REFERENCE).build(spec, Execution(precision="float64"), recipe)}
+    for name in dict.fromkeys(candidates):
+        models[name] = registry.get(name).build(spec, execution, recipe)
+    shared = initial_weights(spec, seed) if weights is None else weights
+    return _compare(
+        models,
+        dict.fromkeys(models, shared),
+        batch or random_batch(spec, seed),
+        execution=execution,
+        probes=probes,
+        seed=seed,
+        steps=steps,
+        on_progress=on_progress,
+    )
+
+
+def compare_models(
+    reference: Model,
+    candidate: Model,
+    probes: Sequence[str] = PROBES,
+    seed: int = 0,
+    batch: Batch | None = None,
+    steps: int = 3,
+    on_progress: Callable[[str], None] | None = None,
+) -> Verdict:
+    """Compare two models as they are: each runs with its own weights, and has them back afterwards.
+
+    The optimizer's state of both starts afresh. The noise floor is that of the reference's spec, recipe and weights
+    in the coarser precision of the two. Arguments and errors are those of `check`.
+    """
+    before = {"reference": reference.weights(), "candidate": candidate.weights()}
+    models = {"reference": reference, "candidate": candidate}
+    try:
+        return _compare(
+            models,
+            before,
+            batch or random_batch(reference.spec, seed),
+            execution=max((reference.execution, candidate.execution), key=lambda execution: execution.unit_roundoff),
+            probes=probes,
+            seed=seed,
+            steps=steps,
+            on_progress=on_progress,
+        )
+    finally:
+        for name, model in models.items():
+            model.load_weights(before[name])
+
+
+def _compare(
+    models: Mapping[str, Model],
+    weights: Mapping[str, Weights],
+    batch: Batch,
+    *,
+    execution: Execution,
+    probes: Sequence[str],
+    seed: int,
+    steps: int,
+    on_progress: Callable[[str], None] | None,
+) -> Verdict:
+    unknown = sorted(set(probes) - set(PROBES))
+    if unknown or not probes or steps < 1:
+        raise TandemError(
+            f"no probe is named {unknown[0]!r}; take some of {', '.join(PROBES)}"
+            if unknown
+            else "expected at least one probe and one step"
+        )
+    first = next(iter(models))
+    spec, recipe = models[first].spec, models[first].recipe
+    for model in models.values():
+        model.check_step(batch.images, batch.labels)
+    reference = registry.get(REFERENCE)
+    assert isinstance(reference, ReferenceBackend)
+    exact = reference.build(spec, Execution(precision="float64"), recipe)
+    unit_roundoff = execution.unit_roundoff
+    noisy = [
+        reference.build_noisy(spec, RoundingNoise(unit_roundoff, 1000 * seed + rerun, 1 - 2 * (rerun % 2)), recipe)
+        for rerun in range(RERUNS)
+    ]
+    found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
+    for stage, views in STAGES.items():
+        wanted = [view for view in views if view in probes]
+        if not wanted:
+            continue
+
+        def run(name: str, model: Model, stage: Stage = stage, wanted: list[str] = wanted) -> dict[str, Quantities]:
+            if on_progress:
+                on_progress(f"{', '.join(wanted)}: {name}")
+            return stage(model, weights.get(name, weights[first]), batch, steps)
+
+        values = {name: run(name, model) for name, model in models.items()}
+        true = values[REFERENCE] if REFERENCE in models else run("noise floor", exact)
+        reruns = (run(f"noise floor, re-run {k} of {RERUNS}", model) for k, model in enumerate(noisy, start=1))
+        floors = _floors(true, reruns, unit_roundoff)
+        for probe in wanted:
+            for pair in combinations(models, 2):
+                found[probe] += _measure(probe, pair, *(values[name][probe] for name in pair), floors[probe])
+    return Verdict(
+        spec=spec,
+        execution=execution,
+        recipe=recipe,
+        seed=seed,
+        batch_shape=batch.images.shape,
+        batch_origin=batch.origin,
+        steps=steps,
+        models=tuple(models),
+        measurements=tuple(measurement for probe in PROBES for measurement in found[probe]),
+    )
+
+
+def _floors(
+    true: dict[str, Quantities], reruns: Iterable[dict[str, Quantities]], unit_roundoff: float
+) -> dict[str, dict[str, float]]:
+    """The floor of every quantity of every probe. Re-runs come one at a time and are dropped, to spare memory."""
+    squares: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for rerun in reruns:
+        for probe, quantities in true.items():
+            for name, value in quantities.items():
+                squares[probe, name].append(rms(rerun[probe][name] - value) ** 2)
+    return {
+        probe: {name: combine(squares[probe, name], value, unit_roundoff) for name, value in quantities.items()}
+        for probe, quantities in true.items()
+    }
+
+
+def _measure(
+    probe: str, pair: tuple[str, str], reference: Quantities, candidate: Quantities, floors: dict[str, float]
+) -> list[Measurement]:
+    """Every quantity that either model has; what one of them lacks is infinitely far."""
+    nothing = np.empty(0)
+    names = reference | candidate  # in the reference's order
+    return [
+        measure(pair, probe, name, reference.get(name, nothing), candidate.get(name, nothing), floors.get(name, 0.0))
+        for name in names
+    ]

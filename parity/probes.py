@@ -1,0 +1,76 @@
+"""What is compared: each probe is a view of what a model computes, as quantities by name, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from backends.contract import Model
+from shared_specs.weights import Weights
+
+from .batches import Batch
+
+Quantities = dict[str, np.ndarray]
+Stage = Callable[[Model, Weights, Batch, int], dict[str, Quantities]]
+
+PROBES = ("structure", "forward", "activations", "statistics", "gradients", "optimizer", "trajectory")
+"""In this order a fault is nearest to its cause in the first probe that sees it."""
+
+
+def record(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """Structure and activations: tensors, counts, shapes, and every layer's output in evaluation mode."""
+    model.load_weights(weights)
+    activations = model.activations(batch.images)
+    structure: Quantities = {"parameter count": np.asarray(model.parameter_count())}
+    structure |= {f"shape of {name}": np.asarray(output.shape) for name, output in activations.items()}
+    structure |= model.weights()
+    return {"structure": structure, "activations": activations}
+
+
+def evaluate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """The logits in evaluation mode."""
+    model.load_weights(weights)
+    return {"forward": {"logits": model.forward(batch.images)}}
+
+
+def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """Statistics and gradients of one pass in training mode.
+
+    The statistics come with the parameters, which must not have moved. Gradients are in the order in which they
+    are computed, the last layer first, so that the first one that differs is nearest to the fault.
+    """
+    model.load_weights(weights)
+    result = model.loss_and_gradients(batch.images, batch.labels)
+    gradients = {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
+    return {
+        "statistics": model.weights(),
+        "gradients": {
+            "logits": result.logits,
+            "loss": np.asarray(result.loss),
+            **gradients,
+            "gradient of the images": result.image_gradient,
+        },
+    }
+
+
+def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """Loss, weights, normalisation and optimizer state at each of several steps; the first is the optimizer's."""
+    model.load_weights(weights)
+    optimizer: Quantities = {}
+    trajectory: Quantities = {}
+    for step in range(1, steps + 1):
+        loss = np.asarray(model.train_step(batch.images, batch.labels).loss)
+        after = model.weights() | model.optimizer_state()
+        optimizer = optimizer or after
+        trajectory |= {f"step {step}: {name}": value for name, value in ({"loss": loss} | after).items()}
+    return {"optimizer": optimizer, "trajectory": trajectory}
+
+
+STAGES: dict[Stage, tuple[str, ...]] = {
+    record: ("structure", "activations"),
+    evaluate: ("forward",),
+    differentiate: ("statistics", "gradients"),
+    train: ("optimizer", "trajectory"),
+}
+"""One run of a model serves several probes. Every stage starts from the given weights and a fresh optimizer."""
