@@ -1,6 +1,6 @@
 """The command line. Nothing heavy is imported here, so that `tandem --help` is quick: each command imports its own.
 
-Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interrupted.
+Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interrupted, 141 nobody reads on.
 """
 
 from __future__ import annotations
@@ -15,27 +15,34 @@ from typer.core import TyperGroup
 from . import options
 from .console import say_error, version
 
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""128 and the number of the signal, as shells have it."""
+
 
 class Commands(TyperGroup):
     """The commands, with every error that a user can cause told in one line and exit code 2."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; both the script and tests come through here."""
-        extra["standalone_mode"] = False
         try:
-            code = super().main(*args, **extra)
-            sys.stdout.flush()
-        except KeyboardInterrupt:
-            code = 130
-        except BrokenPipeError:  # the reader has seen enough: `tandem list | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 0
+            code = super().main(*args, **extra | {"standalone_mode": False})
         except Exception as error:
             say_error(_message(error))
             code = 2
-        if code == 130:
-            say_error("interrupted; nothing half-written is left")
         sys.exit(code)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command, before typer has its own way with signals."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            say_error("interrupted; no file is half-written")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:  # the reader has seen enough: `tandem list | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(BROKEN_PIPE) from None
 
 
 def _message(error: Exception) -> str:
@@ -139,6 +146,71 @@ def check(
         device=device,
     )
     raise typer.Exit(check.run(request, json, verbose))
+
+
+@app.command()
+def bench(
+    specs: options.OptionalSpecs = None,
+    backends: options.Backends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecision = "float32",
+    device: options.OptionalDevice = None,
+    replicates: options.Replicates = 3,
+    results: options.Results = None,
+    resume: options.Resume = False,
+    json: options.Json = None,
+) -> None:
+    """Time the backends with the pytest-benchmark suites. Exit code 1 if a cell could not be timed.
+
+    Without SPEC and options: on a GPU the whole zoo at real sizes, on a CPU unet_bn_same small.
+    """
+    from .commands import bench
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, width, size, batch, device, replicates)
+    raise typer.Exit(bench.run(request, results, resume, json))
+
+
+@app.command()
+def compare(
+    specs: options.OptionalSpecs = None,
+    backends: options.Backends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecision = "float32",
+    device: options.OptionalDevice = None,
+    replicates: options.Replicates = 3,
+    output: options.Folder = None,
+    json: options.Json = None,
+) -> None:
+    """Are the builds the same network, and which is faster here? Checks, times and reports.
+
+    SPEC is unet_bn_same by default. If the builds differ, nothing is timed and the exit code is 1.
+    """
+    from .commands import bench, compare
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, width, size, batch, device, replicates)
+    raise typer.Exit(compare.run(request, output, json))
+
+
+@app.command()
+def report(
+    files: options.Files,
+    output: options.ReportFile = None,
+    json: options.Json = None,
+) -> None:
+    """A Markdown report from the files that check, bench and compare wrote."""
+    from .commands import report
+
+    raise typer.Exit(report.run(files, output, json))
 
 
 def main() -> None:

@@ -10,6 +10,12 @@ INPUT = "Input"
 RUN = "How it is run"
 
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Names in the zoo, paths to TOML files, or all.")]
+OptionalSpecs = Annotated[
+    list[str] | None, typer.Argument(metavar="[SPEC]...", help="Names in the zoo, paths to TOML files, or all.")
+]
+Files = Annotated[
+    list[str], typer.Argument(metavar="FILE...", help="JSON files, or folders that compare or bench wrote.")
+]
 Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name in the zoo or a path to a TOML file.")]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; - is stdout, alone.")
@@ -61,6 +67,16 @@ Phases = Annotated[
 Replicates = Annotated[
     int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)
 ]
+
+TimedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="In which it is timed.")]
+Results = Annotated[
+    str | None, typer.Option("--results", metavar="DIR", help="Write every record here as soon as it is there.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Skip what --results holds from this machine and commit.")]
+Folder = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="DIR", help="For report and records; by default out/SPEC-DATE.")
+]
+ReportFile = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")]
 
 
 def divisor(narrow: int | None, full_width: bool) -> int | None:

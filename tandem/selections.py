@@ -36,15 +36,19 @@ def choose(what: str, values: Iterable[str] | None, known: Sequence[str]) -> lis
     return [name for name in known if name in chosen] or None
 
 
+def expand(names_or_paths: Sequence[str]) -> list[str]:
+    """Names and paths as given, "all" made into every name of the zoo."""
+    return split(name for given in names_or_paths for name in (spec_names() if given == "all" else [given]))
+
+
 def specs(names_or_paths: Sequence[str]) -> list[UNetSpec]:
     """Specs by zoo name or path; "all" is the whole zoo.
 
     Raises:
         SpecError: as `load_spec` does, or where two different specs bear one name.
     """
-    wanted = [name for given in names_or_paths for name in (spec_names() if given == "all" else [given])]
     found: dict[str, UNetSpec] = {}
-    for text in wanted:
+    for text in expand(names_or_paths):
         spec = load_spec(text)
         if found.setdefault(spec.name, spec) != spec:
             raise SpecError(f"{text}: two different specs are named {spec.name!r}; rename one")

@@ -26,7 +26,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is."""
     title = f"{verdict.spec.name}, {verdict.execution.precision}: "
     pairs = ["\n".join(pair) for pair in verdict.pairs]
-    table = plain_table("", "probe", *pairs, "farthest quantity", right=tuple(pairs))
+    table = plain_table("", "probe", *pairs, "farthest quantity", right=tuple(pairs), wrap=("farthest quantity",))
     for probe in verdict.probes:
         cells = [_cell(verdict.worst(probe, pair)) for pair in verdict.pairs]
         farthest = verdict.worst(probe)
@@ -38,16 +38,24 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:
     """The first difference with its place and both values, then the next few, or every one."""
+    first = place_to_look(verdict)
+    others = [m for m in verdict.differences if m is not first]
+    shown = others if every else others[:MOST_DIFFERENCES]
+    parts: list[RenderableType] = [_first(first, verdict.execution.precision)]
+    if others:
+        parts.append(measurement_table(f"The next of {len(others) + 1:,} differing quantities", shown))
+    if len(shown) < len(others):
+        parts.append(Text(f"{len(others) - len(shown):,} more; --verbose prints every one", "dim"))
+    return Group(*parts)
+
+
+def place_to_look(verdict: Verdict) -> Measurement:
+    """The first difference; where that is the logits, the first layer with a wrong output, which is the cause."""
     first = verdict.first_difference
     assert first is not None
-    differences = verdict.differences
-    shown = differences if every else differences[: MOST_DIFFERENCES + 1]
-    parts: list[RenderableType] = [_first(first, verdict.execution.precision)]
-    if len(differences) > 1:
-        parts.append(measurement_table(f"The next of {len(differences):,} differing quantities", shown[1:]))
-        if len(shown) < len(differences):
-            parts.append(Text(f"{len(differences) - len(shown):,} more; --verbose prints every one", "dim"))
-    return Group(*parts)
+    if first.probe != "forward":
+        return first
+    return next((m for m in verdict.differences if m.probe == "activations"), first)
 
 
 def measurement_table(title: str, measurements: list[Measurement]) -> RenderableType:

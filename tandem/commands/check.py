@@ -12,7 +12,7 @@ import backends
 import parity
 from backends import Execution
 from parity.compare import REFERENCE
-from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_weights
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, load_weights, spec_names
 from shared_specs.layout import output_shape
 
 from .. import selections
@@ -124,8 +124,21 @@ def _batch(spec: UNetSpec, request: Request) -> parity.Batch:
     if request.batch is not None:
         raise TandemError("--batch is for random images; with --image the batch is all the images given")
     images = read_images(request.images, say_note)
+    for path, image in zip(request.images, images, strict=True):
+        _check_channels(spec, path, image)
     batch = parity.image_batch(spec, images, request.seed, size)
     return _with_labels(spec, batch, images, request.labels) if request.labels else batch
+
+
+def _check_channels(spec: UNetSpec, path: str, image: np.ndarray) -> None:
+    channels = image.shape[2] if image.ndim == 3 else 1
+    if channels == spec.in_channels:
+        return
+    kinds = {1: "grey, 1 channel", 3: "colour, 3 channels"}
+    got, wants = (kinds.get(count, f"{count} channels") for count in (channels, spec.in_channels))
+    fitting = [name for name in spec_names() if load_spec(name).in_channels == channels]
+    instead = f", or check {', '.join(fitting)}" if fitting else ""
+    raise ShapeError(f"{path}: is {got}, and {spec.name} takes {wants}; convert the image{instead}")
 
 
 def _with_labels(

@@ -101,7 +101,8 @@ def usual_size(spec: UNetSpec) -> tuple[int, int]:
         except ShapeError:
             continue
         return side, side
-    return (smallest_input(spec),) * 2
+    side = smallest_input(spec)
+    return side, side
 
 
 def _shape(shape: Shape) -> str:

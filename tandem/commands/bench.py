@@ -1,0 +1,104 @@
+"""`tandem bench`: run the pytest-benchmark suites with the cells asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import backends as registry
+import benchmarks
+from backends.contract import PHASES
+from benchmarks.cell import Cell, default_cells
+from shared_specs import TandemError
+from shared_specs.files import write_atomically
+
+from .. import selections
+from ..console import Output
+
+SUITES = Path(benchmarks.__file__).parent
+
+EXIT_CODES = {0: 0, 1: 1, 2: 130}
+"""pytest's exit codes to ours: all cells timed, one was not, interrupted; anything else is bad input."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """The selectors that `bench` and `compare` share, as typed; None stands for the default of this machine."""
+
+    specs: Sequence[str]
+    backends: Sequence[str] | None = None
+    phases: Sequence[str] | None = None
+    precision: str = "float32"
+    narrow: int | None = None
+    size: str | None = None
+    batch: int | None = None
+    device: str | None = None
+    replicates: int = 3
+
+
+def run(request: Request, results: str | None = None, resume: bool = False, json_path: str | None = None) -> int:
+    """Run the suites in a process of pytest's own; 0 if every cell was timed, 1 if one could not be."""
+    output = Output(json_path)
+    cells(request)  # so that bad input is told in our words, before pytest starts
+    for module in ("pytest", "pytest_benchmark"):
+        if find_spec(module) is None:
+            raise TandemError(f"bench needs {module}, not installed here; pip install 'tandem[test]'")
+    if resume and results is None:
+        raise TandemError("--resume goes on with what is in a folder, and none was given; name it with --results")
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "benchmarks.json"
+        command = [*pytest_command(request, results, resume), f"--benchmark-json={written}"]
+        code = subprocess.run(command, stdout=None if output.for_people else sys.stderr).returncode
+        if json_path is not None and written.exists() and written.stat().st_size:
+            content = written.read_bytes()
+            if json_path == "-":
+                sys.stdout.write(content.decode())
+            else:
+                write_atomically(json_path, content)
+    return EXIT_CODES.get(code, 2)
+
+
+def cells(request: Request) -> list[Cell]:
+    """The cells that the selectors mean. Raises TandemError."""
+    return default_cells(
+        specs=selections.expand(request.specs) or None,
+        backends=backends_of(request),
+        phases=selections.choose("phase", request.phases, PHASES),
+        device=request.device,
+        batch=request.batch,
+        size=selections.size(request.size),
+        narrow=request.narrow,
+        precision=request.precision,
+    )
+
+
+def backends_of(request: Request) -> list[str] | None:
+    """The backends to time, None for the default. Raises TandemError."""
+    return selections.choose("backend", request.backends, registry.names())
+
+
+def pytest_command(request: Request, results: str | None = None, resume: bool = False) -> list[str]:
+    """What the user could have typed."""
+    command = [sys.executable, "-m", "pytest", "--benchmark-only", str(SUITES), f"--rootdir={SUITES.parent}"]
+    configuration = SUITES.parent / "pyproject.toml"
+    if configuration.exists():
+        command += ["-c", str(configuration)]
+    named = {
+        "--spec": selections.expand(request.specs),
+        "--backend": backends_of(request) or [],
+        "--phase": selections.split(request.phases),
+        "--precision": [request.precision],
+        "--narrow": [request.narrow],
+        "--size": [request.size],
+        "--batch": [request.batch],
+        "--device": [request.device],
+        "--replicates": [request.replicates],
+        "--results": [results],
+    }
+    command += [f"{option}={value}" for option, values in named.items() for value in values if value is not None]
+    return command + (["--resume"] if resume else [])

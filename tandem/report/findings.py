@@ -1,0 +1,130 @@
+"""What a report is made of: checks and benchmark records, read from any JSON file that a command wrote."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from benchmarks.records import Record, load_records
+from shared_specs import TandemError
+from shared_specs.problems import describe
+
+READS = "expected what check, bench or compare wrote with --json or --output"
+
+
+class ReportError(TandemError):
+    """A file that no report can be made of."""
+
+
+class Part(BaseModel):
+    """Newer files may say more than is read here."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Measured(Part):
+    """One quantity of one pair; `distance` in noise floors is None where it is infinite."""
+
+    reference: str
+    candidate: str
+    probe: str
+    quantity: str
+    distance: float | None
+
+    @property
+    def floors(self) -> float:
+        return math.inf if self.distance is None else self.distance
+
+
+class SpecOf(Part):
+    name: str
+    widths: tuple[int, ...]
+
+
+class ExecutionOf(Part):
+    device: str
+    precision: str
+
+
+class BatchOf(Part):
+    shape: tuple[int, ...]
+    origin: str
+
+
+class Check(Part):
+    """One verdict, as `Verdict.to_json` has it."""
+
+    equal: bool
+    limit: float
+    spec: SpecOf
+    execution: ExecutionOf
+    batch: BatchOf
+    seed: int
+    narrow: int | None = None
+    first_difference: dict[str, Any] | None
+    measurements: tuple[Measured, ...]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys((m.reference, m.candidate) for m in self.measurements))
+
+    @property
+    def probes(self) -> list[str]:
+        return list(dict.fromkeys(m.probe for m in self.measurements))
+
+    def farthest(self, probe: str, pair: tuple[str, str] | None = None) -> Measured | None:
+        """The measurement of a probe with the largest distance, over all pairs or one."""
+        chosen = [m for m in self.measurements if m.probe == probe and pair in (None, (m.reference, m.candidate))]
+        return max(chosen, key=lambda m: m.floors, default=None)
+
+
+@dataclass
+class Findings:
+    """Checks and records in the order in which they were read."""
+
+    checks: list[Check] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+def load(paths: Iterable[str | Path]) -> Findings:
+    """Read files, and folders with all the JSON files in them and in their folder `records`.
+
+    Raises:
+        TandemError: where a file cannot be read, or holds neither a check nor a record.
+    """
+    findings = Findings()
+    for path in map(Path, paths):
+        files = sorted([*path.glob("*.json"), *path.glob("records/*.json")]) if path.is_dir() else [path]
+        if not files:
+            raise ReportError(f"{path}: holds no JSON file; {READS}")
+        for file in files:
+            _load_file(file, findings)
+    return findings
+
+
+def _load_file(path: Path, findings: Findings) -> None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ReportError(f"{path}: cannot be read ({error.strerror}); {READS}") from error
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"{path}: is not JSON; {READS}") from error
+    if not isinstance(values, dict):
+        raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
+    if "checks" not in values and "measurements" not in values:
+        findings.records += load_records(path)
+        return
+    try:
+        checks = values.get("checks", [values])
+        findings.checks += [Check.model_validate(check) for check in checks]
+        findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+    except ValidationError as error:
+        raise ReportError(f"{path}: {describe(error, values)}") from error
+    except TypeError as error:
+        raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error

@@ -1,0 +1,161 @@
+"""Findings as one Markdown page: the answer first, then why it can be believed."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+from benchmarks.records import Record
+from benchmarks.verdict import Comparison, compare
+
+from ..console import version
+from ..units import counted, floors, sized
+from .findings import Check, Findings
+
+
+def to_markdown(findings: Findings) -> str:
+    """The whole page."""
+    comparisons = compare(findings.records)
+    sections = [
+        "# Tandem report",
+        _answer(findings.checks, comparisons),
+        _parity(findings.checks),
+        _timing(comparisons),
+        _provenance(findings.records),
+        f"Written by tandem {version()}.",
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def parity_sentence(checks: Sequence[Check]) -> str:
+    """Whether all is equal, and if not, what and where first."""
+    different = [check for check in checks if not check.equal]
+    if not checks:
+        return "Parity was not checked."
+    if not different:
+        named = ", ".join(dict.fromkeys(check.spec.name for check in checks))
+        precisions = " and ".join(dict.fromkeys(check.execution.precision for check in checks))
+        return f"The builds of {named} are the same network: equal in {precisions}."
+    first = different[0].first_difference or {}
+    where = f", first in {first.get('quantity')} (probe {first.get('probe')})" if first else ""
+    return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."
+
+
+def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> str:
+    lines = [f"- **Parity.** {parity_sentence(checks)}"]
+    lines += [f"- **{comparison.title}.** {comparison.sentence}." for comparison in comparisons]
+    return "\n".join(lines)
+
+
+def _parity(checks: Sequence[Check]) -> str:
+    if not checks:
+        return ""
+    parts = [
+        "## Parity",
+        "The largest distance of each probe in noise floors, the root mean square of what rounding alone does to the "
+        f"quantity; at most {checks[0].limit:g} is equal.",
+    ]
+    for check in checks:
+        narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
+        shape = "x".join(map(str, check.batch.shape))
+        parts.append(
+            f"**{check.spec.name}, {check.execution.precision}, {check.execution.device}: "
+            f"{'equal' if check.equal else 'DIFFERENT'}** ({narrow}; input {shape}, {check.batch.origin})"
+        )
+        head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
+        parts.append(table(head, [_parity_row(check, probe) for probe in check.probes], right=range(1, len(head) - 1)))
+    return "\n\n".join(parts)
+
+
+def _parity_row(check: Check, probe: str) -> list[str]:
+    worst = [check.farthest(probe, pair) for pair in check.pairs]
+    farthest = check.farthest(probe)
+    quantity = f"`{farthest.quantity}`" if farthest and farthest.floors > 0 else ""
+    return [probe, *(floors(measured.floors) if measured else "" for measured in worst), quantity]
+
+
+TIMING_COLUMNS = ("phase", "backend", "ms a step", "processes", "images/s", "FLOP/s", "first step", "memory", "gate")
+
+
+def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """One row a backend: median over processes and their range, throughput, time to the first step, peak memory.
+
+    The gate is the distance of the timed program's fingerprint from the reference in noise floors. A backend that was
+    not timed has the reason in place of a time.
+    """
+    rows = []
+    for backend in dict.fromkeys(record.cell.backend for record in comparison.records):
+        records = [record for record in comparison.records if record.cell.backend == backend]
+        times = comparison.step_s.get(backend)
+        gates = [record.gate.distance for record in records if record.gate]
+        gate = floors(max(gates)) if gates else ""
+        if not times:
+            rows.append((comparison.phase, backend, records[0].status.replace("_", " "), "", "", "", "", "", gate))
+            continue
+        step_s = statistics.median(times)
+        memory = [m for r in records if (m := r.peak_device_memory_bytes or r.peak_memory_bytes) is not None]
+        starts = [record.startup.time_to_first_step_s for record in records if record.startup]
+        rows.append(
+            (
+                comparison.phase,
+                backend,
+                f"{1e3 * step_s:.2f}",
+                f"{1e3 * min(times):.2f} to {1e3 * max(times):.2f}",
+                f"{records[0].cell.batch / step_s:.1f}",
+                counted(records[0].flops / step_s),
+                f"{statistics.median(starts):.1f} s" if starts else "",
+                sized(max(memory)) if memory else "",
+                gate,
+            )
+        )
+    return rows
+
+
+def _timing(comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return ""
+    parts = [
+        "## Time",
+        "Median over fresh processes of the time of a pipelined step, and the range of their medians. The gate is the "
+        "distance in noise floors of the very program that was timed from the reference; without a pass there is no "
+        "time. Memory is the peak of the process, or of the device where it has its own.",
+    ]
+    for title in dict.fromkeys(comparison.title for comparison in comparisons):
+        rows = [row for comparison in comparisons if comparison.title == title for row in timing_rows(comparison)]
+        parts += [f"**{title}**", table(TIMING_COLUMNS, rows, right=range(2, len(TIMING_COLUMNS)))]
+    return "\n\n".join(parts)
+
+
+def _provenance(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    gpus = {gpu.name for record in records for gpu in record.machine.gpus}
+    machines = {f"{r.machine.cpu}, {r.machine.usable_cores} cores, {sized(r.machine.memory_bytes)}" for r in records}
+    versions = {f"{name} {number}" for record in records for name, number in record.versions.items()}
+    flags = {f"{name} {value}" for record in records for name, value in record.flags.items()}
+    facts = {
+        "Machine": machines | gpus,
+        "System": {f"{record.machine.system}, {record.machine.python}" for record in records},
+        "Versions": versions,
+        "Precision flags": flags,
+        "Commit": {record.commit or "not known" for record in records},
+        "Command": {f"`{record.command}`" for record in records if record.command},
+        "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
+        "Processes": {str(len(records))},
+    }
+    lines = [f"- {name}: {', '.join(sorted(values))}" for name, values in facts.items() if values]
+    return "\n\n".join(["## Where these numbers come from", "\n".join(lines)])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """A Markdown table, padded so that it also reads well as text; `right` are the columns aligned on the right."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(head))]
+    to_right = set(right)
+    rule = ["-" * (width - 1) + ":" if i in to_right else "-" * width for i, width in enumerate(widths)]
+
+    def line(row: Sequence[str]) -> str:
+        padded = [c.rjust(w) if i in to_right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([line(cells[0]), line(rule), *map(line, cells[1:])])
