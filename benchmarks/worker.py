@@ -89,7 +89,7 @@ class Worker:
         step, enqueued, start = self.step, [], time.perf_counter()
         for _ in range(steps):
             outputs = step()
-            # Not the gradients of every step: a caller that keeps them would need memory for all of them.
+            # Not the gradients of every step: keeping them would take memory for all.
             enqueued.append({name: value for name, value in outputs.items() if name != "gradients"})
         self._wait(enqueued)
         return {"seconds": time.perf_counter() - start, "steps": steps}

@@ -1,0 +1,157 @@
+"""What the suites share: cells by the options, the order A-B-B-A, one worker a test, and the verdicts at the end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import FixtureAlreadyUsed
+
+from shared_specs import TandemError
+
+from . import contestants, options
+from .cell import Cell, default_cells, interleave
+from .gate import References
+from .machine import this_machine
+from .measure import ROUNDS, finished, measure_cell
+from .records import Record, save_record
+from .verdict import compare
+
+CELLS = pytest.StashKey[list[Cell]]()
+REFERENCES = pytest.StashKey[References]()
+RECORDS = pytest.StashKey[list[Record]]()
+KNOWN = pytest.StashKey[dict[tuple[Cell, int], Record]]()
+
+HANDWRITTEN = "handwritten_pytorch"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    with contextlib.suppress(ValueError):  # the root conftest may have added them already
+        options.pytest_addoption(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[REFERENCES], config.stash[RECORDS] = References(), []
+    if config.getoption("benchmark_only", False):
+        _cells(config)  # bad input ends the run here, in one line, before anything is collected
+
+
+def _cells(config: pytest.Config) -> list[Cell]:
+    """The cells that the options ask for, the hand-written module's among them."""
+    if CELLS not in config.stash:
+        try:
+            config.stash[CELLS] = _chosen_cells(config)
+            results = config.getoption("results")
+            config.stash[KNOWN] = finished(results) if results and config.getoption("resume") else {}
+        except TandemError as error:
+            raise pytest.UsageError(str(error)) from error
+    return config.stash[CELLS]
+
+
+def _chosen_cells(config: pytest.Config) -> list[Cell]:
+    chosen = options.several(config, "backend")
+    backends = chosen or contestants.default()
+    # The hand-written module has one precision and one tuning: beside others it is not what a reader would compare.
+    plain = (config.getoption("precision"), config.getoption("tuning")) == ("float32", "default")
+    if chosen is None and plain and contestants.missing(HANDWRITTEN) is None:
+        backends = [*backends, HANDWRITTEN]
+    cells = default_cells(
+        backends=backends,
+        specs=options.several(config, "spec"),
+        phases=options.several(config, "phase"),
+        **{name: config.getoption(name) for name in ("device", "batch", "size", "narrow", "precision", "tuning")},
+    )
+    return [cell for cell in cells if chosen is not None or cell.backend != HANDWRITTEN or cell.phase == "train_step"]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes `cell` and `replicate` runs once a process, for the cells of its module's phase."""
+    if "cell" not in metafunc.fixturenames:
+        return
+    module: Any = metafunc.module
+    cells = [
+        cell
+        for cell in _cells(metafunc.config)
+        if cell.phase == module.PHASE and (cell.backend == HANDWRITTEN) == getattr(module, "IS_HANDWRITTEN", False)
+    ]
+    plan = interleave(cells, metafunc.config.getoption("replicates"))
+    ids = [f"{cell.spec_label}-{cell.backend}-r{replicate}" for cell, replicate in plan]
+    metafunc.parametrize(("cell", "replicate"), plan, ids=ids)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop tests without a cell, and put those of one comparison in the order A-B-B-A, across modules."""
+    if not any("time_cell" in getattr(item, "fixturenames", ()) for item in items):
+        return
+    plan = interleave(_cells(config), config.getoption("replicates"))
+    position = {timed: index for index, timed in enumerate(plan)}
+    ranked: list[tuple[int, pytest.Item]] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        timed = parameters.get("cell"), parameters.get("replicate")
+        if "time_cell" not in getattr(item, "fixturenames", ()):
+            ranked.append((len(plan), item))
+        elif timed in position:
+            ranked.append((position[timed], item))
+        else:
+            dropped.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for _, item in sorted(ranked, key=lambda pair: pair[0])]
+
+
+@pytest.fixture
+def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell, int], None]:
+    """Times one cell in a process of its own; fails where there is no comparable time, and says why."""
+    config = request.config
+
+    def time_one(cell: Cell, replicate: int) -> None:
+        benchmark.group = cell.group
+        known = config.stash[KNOWN].get((cell, replicate))
+        if known is not None:
+            config.stash[RECORDS].append(known)
+            _leave_untimed(benchmark)
+            pytest.skip("already measured; the record is in --results")
+        record = measure_cell(
+            cell,
+            replicate,
+            config.stash[REFERENCES],
+            config.getoption("time_limit"),
+            lambda one_round: benchmark.pedantic(one_round, rounds=ROUNDS),
+        )
+        config.stash[RECORDS].append(record)
+        benchmark.extra_info["record"] = record.to_dict()
+        results = config.getoption("results")
+        if results is not None:
+            save_record(record, results)
+        if record.step_s is None:
+            _leave_untimed(benchmark)
+            pytest.fail(record.sentence, pytrace=False)
+
+    return time_one
+
+
+def _leave_untimed(benchmark: Any) -> None:
+    """Tell pytest-benchmark that this test has no figure, which it takes for an oversight otherwise."""
+    if benchmark.stats is None:
+        benchmark.disabled = True
+        with contextlib.suppress(FixtureAlreadyUsed):
+            benchmark.pedantic(lambda: None)
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info["tandem"] = this_machine().model_dump(mode="json")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    comparisons = compare(config.stash[RECORDS])
+    if not comparisons:
+        return
+    terminalreporter.section("which is faster")
+    for comparison in comparisons:
+        terminalreporter.line(f"{comparison.title}")
+        terminalreporter.line(f"  {comparison.sentence}")

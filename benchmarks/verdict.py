@@ -1,0 +1,192 @@
+"""Which is faster, by how much, and whether that can be told from noise at all.
+
+What is repeated is the process: windows within one process share its memory layout, threads and compiled code, so
+that each process counts as one observation, the median of its windows. Times are compared as ratios: Welch's
+t-interval (Welch 1947, Biometrika 34) for the difference of the mean logarithms, which allows unequal spreads and
+needs at least two processes each. With three it has two to four degrees of freedom, and is honestly wide.
+
+Faster is said only where all three hold, and everything else is a tie: the 95% interval of the ratio excludes 1; no
+process of the faster was slower than one of the other; the ratio lies above what the harness resolves.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .records import Record
+
+CONFIDENCE = 0.95
+
+RESOLUTION = 1.01
+"""A smaller ratio is a tie however small the spread: the harness itself may cost up to 1% of a step."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """How many times faster one is than another.
+
+    Attributes:
+        ratio: of the times of a step, slower by faster; low and high bound it at 95%.
+        processes: how many stand behind each of the two.
+        tie: whether the difference cannot be told from that between processes.
+    """
+
+    faster: str
+    slower: str
+    ratio: float
+    low: float
+    high: float
+    processes: tuple[int, int]
+    tie: bool
+
+    @property
+    def decided(self) -> bool:
+        """Whether there were processes enough to say anything."""
+        return min(self.processes) > 1
+
+    @property
+    def phrase(self) -> str:
+        interval = f"95% interval {_figure(self.low)} to {_figure(self.high)}"
+        if not self.decided:
+            return (
+                f"{self.faster} took {1 / self.ratio:.2f} of the time of {self.slower}, "
+                "from too few processes to tell it from noise; take 3 replicates"
+            )
+        if self.tie:
+            return f"a tie between {self.faster} and {self.slower} (ratio {self.ratio:.2f}, {interval})"
+        return f"{self.faster} is {self.ratio:.2f} times faster than {self.slower} ({interval})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the records say of one (spec, phase, shape, precision, tuning) on one machine at one commit.
+
+    Attributes:
+        step_s: by backend, the times of a step in seconds, one of each process.
+        ratios: of the fastest to each other one.
+        problems: by backend, why it or some of its processes were not timed.
+    """
+
+    title: str
+    phase: str
+    records: tuple[Record, ...]
+    step_s: dict[str, list[float]]
+    ratios: tuple[Ratio, ...]
+    problems: dict[str, str]
+    outcome: Literal["faster", "tie", "undecided", "not_comparable", "not_timed"]
+
+    @property
+    def sentence(self) -> str:
+        """One sentence: who is faster and by how much, a tie, or why nothing can be said."""
+        if self.outcome == "not_comparable":
+            return f"{self.phase}: not comparable: {'; '.join(self.problems.values())}"
+        said = [ratio.phrase for ratio in self.ratios]
+        if len(self.step_s) == 1:
+            (backend, times), *_ = self.step_s.items()
+            said = [f"only {backend} was timed, {1e3 * statistics.median(times):.2f} ms a step"]
+        return f"{self.phase}: {'; '.join([*said, *self.problems.values()]) or 'nothing was timed'}"
+
+
+def compare(records: Iterable[Record]) -> list[Comparison]:
+    """One comparison for each (spec, phase, shape, precision, tuning), in the order in which they come."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(_key(record), []).append(record)
+    return [_compare(_latest(group)) for group in groups.values()]
+
+
+def ratio(first: str, first_s: Sequence[float], second: str, second_s: Sequence[float]) -> Ratio:
+    """The faster of two against the slower, each given by the step times of its processes, in seconds."""
+    if statistics.mean(map(math.log, first_s)) > statistics.mean(map(math.log, second_s)):
+        first, first_s, second, second_s = second, second_s, first, first_s
+    fast, slow = [list(map(math.log, times)) for times in (first_s, second_s)]
+    difference = statistics.mean(slow) - statistics.mean(fast)
+    margin = math.inf
+    if min(len(fast), len(slow)) > 1:
+        parts = [statistics.variance(logs) / len(logs) for logs in (fast, slow)]
+        margin = student_t(_degrees_of_freedom(parts, [len(fast), len(slow)])) * math.sqrt(sum(parts))
+    low, high = math.exp(difference - margin), _exp(difference + margin)
+    apart = max(first_s) < min(second_s)
+    tie = not (low > 1.0 and apart and difference > math.log(RESOLUTION))
+    return Ratio(first, second, math.exp(difference), low, high, (len(fast), len(slow)), tie)
+
+
+def _degrees_of_freedom(parts: Sequence[float], counts: Sequence[int]) -> float:
+    """Welch and Satterthwaite; with no spread at all, the fewest."""
+    below = sum(part**2 / (count - 1) for part, count in zip(parts, counts, strict=True))
+    return sum(parts) ** 2 / below if below > 0 else min(counts) - 1
+
+
+def student_t(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
+    """The two-sided quantile of Student's t distribution.
+
+    With t = sqrt(v) tan(a), the density is proportional to cos(a)^(v - 1) on (-pi/2, pi/2), which is summed here.
+    """
+    edges = np.linspace(0.0, np.pi / 2, 200_001)
+    middles = (edges[1:] + edges[:-1]) / 2
+    below = np.concatenate([[0.0], np.cumsum(np.cos(middles) ** (degrees_of_freedom - 1))])
+    angle = np.interp(confidence, below / below[-1], edges)
+    return float(np.sqrt(degrees_of_freedom) * np.tan(angle))
+
+
+def _figure(x: float) -> str:
+    return f"{x:.2f}" if 0.01 <= x < 100 else "over 100" if x >= 100 else "under 0.01"
+
+
+def _exp(x: float) -> float:
+    return math.exp(x) if x < 700 else math.inf
+
+
+def _key(record: Record) -> tuple[object, ...]:
+    cell = record.cell
+    shape = (cell.batch, cell.size, cell.seed, cell.recipe)
+    return record.spec_fingerprint, cell.phase, shape, cell.precision, cell.tuning, record.machine, record.commit
+
+
+def _latest(records: Sequence[Record]) -> list[Record]:
+    """Of several records of the same process, for instance loaded twice, the last one measured."""
+    kept: dict[tuple[str, int], Record] = {}
+    for record in sorted(records, key=lambda record: record.started_at):
+        kept[record.cell.backend, record.replicate] = record
+    return [record for record in records if kept[record.cell.backend, record.replicate] is record]
+
+
+def _compare(records: list[Record]) -> Comparison:
+    cell = records[0].cell
+    step_s: dict[str, list[float]] = {}
+    problems: dict[str, str] = {}
+    for record in records:
+        if record.step_s is not None:
+            step_s.setdefault(record.cell.backend, []).append(record.step_s)
+        else:
+            problems[record.cell.backend] = _problem(record)
+    strays = {record.cell.backend for record in records if record.status == "not_comparable"}
+    by_speed = sorted(step_s, key=lambda name: statistics.mean(map(math.log, step_s[name])))
+    ratios = tuple(ratio(by_speed[0], step_s[by_speed[0]], name, step_s[name]) for name in by_speed[1:])
+    if strays:
+        outcome = "not_comparable"
+    elif not ratios:
+        outcome = "not_timed"
+    elif not all(found.decided for found in ratios):
+        outcome = "undecided"
+    else:
+        outcome = "tie" if ratios[0].tie else "faster"
+    title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.tuning} {cell.device}"
+    return Comparison(title, cell.phase, tuple(records), step_s, ratios, problems, outcome)
+
+
+def _problem(record: Record) -> str:
+    who = record.cell.backend
+    if record.status == "not_comparable" and record.gate is not None:
+        gate = record.gate
+        return (
+            f"{who} computes something else: {gate.quantity} lies {gate.distance:.3g} noise floors from the reference, "
+            f"at most {gate.limit:g} allowed"
+        )
+    return f"{who} was not timed ({record.status.replace('_', ' ')}: {record.message})"
