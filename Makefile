@@ -45,7 +45,7 @@ lint: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c "import sys; v = sys.version.split()[0]; (3, 11) <= sys.version_info < (3, 14) or sys.exit( \
-		f'Tandem needs Python 3.11 to 3.13 and $(PYTHON) is {v}; name another one: make PYTHON=python3.12')"
+		'Tandem needs Python 3.11 to 3.13 and $(PYTHON) is ' + v + '; name another one: make PYTHON=python3.12')"
 	@echo "Installing into $(VENV); the first time this downloads the frameworks and takes a few minutes."
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
