@@ -74,6 +74,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
+def small_variant(**changes: Any) -> UNetSpec:
+    """A network of three narrow levels like `unet_bn_same`, with some keys changed: `conv__kernel=5`."""
+    values = load_spec("unet_bn_same").model_dump() | {"name": "variant", "widths": [4, 8, 16]}
+    for key, value in changes.items():
+        table, _, field = key.partition("__")
+        values[table] = values[table] | {field: value} if field else value
+    return UNetSpec.model_validate(values)
+
+
+@pytest.fixture(scope="session")
+def variant() -> Callable[..., UNetSpec]:
+    return small_variant
+
+
 @pytest.fixture(scope="module")
 def spec(spec_name: str) -> UNetSpec:
     """Each network of the zoo, narrow enough to be quick."""

@@ -37,10 +37,14 @@ class BiasedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         assert self.running_var is not None and self.momentum is not None
+        # On a copy, since autograd keeps what batch_norm is given.
+        moved = self.running_var.clone()
+        output = F.batch_norm(
+            input, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps
+        )
         kept = self.running_var * (1 - self.momentum)
-        output = super().forward(input)
         count = input.numel() // input.shape[1]
-        self.running_var.copy_(kept + (self.running_var - kept) * ((count - 1) / count))
+        self.running_var.copy_(kept + (moved - kept) * ((count - 1) / count))
         return output
 
 

@@ -1,0 +1,105 @@
+"""The networks are ordinary modules of their frameworks, usable in a training loop without the rest of Tandem."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shared_specs import initial_weights
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_pytorch_unet_trains_in_a_plain_loop(variant):
+    import torch
+
+    from backends.pytorch import UNet
+
+    torch.manual_seed(0)
+    spec = variant()
+    module = UNet(spec)
+    assert isinstance(module, torch.nn.Module)
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+    images, labels = torch.randn(2, 3, 16, 24), torch.randint(0, 10, (2, 16, 24))
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(module(images), labels)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_pytorch_state_dict_is_the_canonical_weights(spec):
+    from backends.pytorch import UNet
+
+    state = {name: tuple(value.shape) for name, value in UNet(spec).state_dict().items()}
+    counters = {name for name in state if name.endswith("num_batches_tracked")}
+    assert {name: shape for name, shape in state.items() if name not in counters} == {
+        tensor.name: tensor.shape for tensor in spec.tensors
+    }
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_flax_unet_trains_in_a_plain_loop(variant):
+    import jax
+    import optax
+    from flax import nnx
+
+    from backends.flax_nnx import UNet
+
+    model = UNet(variant(), rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.sgd(0.1), wrt=nnx.Param)
+    images = jax.random.normal(jax.random.key(0), (2, 16, 24, 3))
+    labels = jax.random.randint(jax.random.key(1), (2, 16, 24), 0, 10)
+
+    @nnx.jit
+    def step(model, optimizer):
+        def loss(model):
+            return optax.softmax_cross_entropy_with_integer_labels(model(images), labels).mean()
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    model.train()
+    losses = [float(step(model, optimizer)) for _ in range(8)]
+    assert losses[-1] < losses[0]
+    model.eval()
+    assert model.encoder[0].block[0].norm.use_running_average
+    assert not np.array_equal(model(images), np.zeros(1))
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_flax_paths_are_the_canonical_names(spec):
+    from flax import nnx
+
+    from backends.flax_nnx import UNet
+    from backends.flax_nnx.weights import LEAVES
+
+    module = nnx.eval_shape(lambda: UNet(spec, rngs=nnx.Rngs(0)))
+    paths = {".".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(module, (nnx.Param, nnx.BatchStat)))}
+    assert paths == {f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}" for tensor in spec.tensors}
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_float64_does_not_leak_into_the_process(variant):
+    import jax
+    import jax.numpy as jnp
+
+    import backends
+    from backends.contract import Execution
+
+    spec = variant()
+    model = backends.get("flax_nnx").build(spec, Execution(precision="float64"))
+    images, labels = np.ones((2, 3, 16, 24)), np.zeros((2, 16, 24), int)
+    assert model.forward(images).dtype == np.float64
+    model.train_step(images, labels)
+    model.program("train_step", images, labels)()
+    assert not jax.config.jax_enable_x64
+    assert jnp.ones(1).dtype == jnp.float32
+    narrow = backends.get("flax_nnx").build(spec, Execution(precision="float32"))
+    narrow.load_weights(initial_weights(spec))
+    assert narrow.forward(images).dtype == np.float32
+    assert all(values.dtype == np.float32 for values in narrow.weights().values())
