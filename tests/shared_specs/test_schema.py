@@ -163,7 +163,7 @@ def test_values_that_do_not_go_together(changes: dict, message: str, spec_file: 
         (b"in_channels = " + b"9" * 5_000, "is not TOML"),
         (b"widths = " + b"[" * 5_000, "is not TOML"),
         (b"in_channels = 0x" + b"f" * 5_000, "in_channels: got an unprintable int"),
-        (b"name" + b".a" * 3_000 + b" = 1", "name: got an unprintable dict, expected a valid string"),
+        (b"name" + b".a" * 3_000 + b" = 1", ", expected a valid string"),
         (
             b"k" * 10_000 + b" = 1\n" + (ZOO / "unet_paper.toml").read_bytes(),
             "unknown key " + "k" * 57 + "...; remove it",
