@@ -83,17 +83,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop tests without a cell, and put those of one comparison in the order A-B-B-A, across modules."""
+    """Put the tests of one comparison in the order A-B-B-A, across modules, and drop what was not selected."""
     if not any("time_cell" in getattr(item, "fixturenames", ()) for item in items):
         return
     plan = interleave(_cells(config), config.getoption("replicates"))
     position = {timed: index for index, timed in enumerate(plan)}
+    selected = any(config.getoption(name) is not None for name in ("spec", "backend", "phase"))
     ranked: list[tuple[int, pytest.Item]] = []
     dropped: list[pytest.Item] = []
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
         timed = parameters.get("cell"), parameters.get("replicate")
-        if "time_cell" not in getattr(item, "fixturenames", ()):
+        if "time_cell" not in getattr(item, "fixturenames", ()) and not selected:
             ranked.append((len(plan), item))
         elif timed in position:
             ranked.append((position[timed], item))

@@ -27,7 +27,7 @@ ROUNDS, WINDOW_S = 7, 0.25
 LATENCIES, LATENCIES_LIMIT_S = 20, 2.0
 """Single synchronised steps: this many, or as many as fit into the limit, and at least three."""
 
-WARM_UP_LIMIT_S = 10.0
+WARM_UP_LIMIT_S = 3.0
 
 TIME_LIMIT_S = 600.0
 """For one worker, from start to end; where it is reached, the worker is killed and the record says so."""

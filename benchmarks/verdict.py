@@ -128,7 +128,7 @@ def student_t(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> floa
 
     With t = sqrt(v) tan(a), the density is proportional to cos(a)^(v - 1) on (-pi/2, pi/2), which is summed here.
     """
-    edges = np.linspace(0.0, np.pi / 2, 200_001)
+    edges = np.linspace(0.0, np.pi / 2, 20_001)
     middles = (edges[1:] + edges[:-1]) / 2
     below = np.concatenate([[0.0], np.cumsum(np.cos(middles) ** (degrees_of_freedom - 1))])
     angle = np.interp(confidence, below / below[-1], edges)

@@ -1,0 +1,116 @@
+"""Cells: their names, their defaults, their order, and what they refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from benchmarks import contestants, machine
+from benchmarks.cell import Cell, default_cells, interleave, parse_size
+from shared_specs import Recipe, ShapeError, SpecError, TandemError, spec_names
+
+TinyCell = Callable[..., Cell]
+
+
+def test_id_names_everything_a_reader_chooses_by(tiny: TinyCell) -> None:
+    cell = tiny("pytorch", "train_step", device="cuda:1")
+    assert cell.id == "unet_bn_same_narrow32-pytorch-default-float64-2x16x32-train_step-cuda1"
+
+
+def test_json_round_trip_keeps_the_cell(tiny: TinyCell) -> None:
+    cell = tiny(recipe=Recipe.named("adam", learning_rate=0.5), seed=7)
+    assert Cell.model_validate_json(cell.model_dump_json()) == cell
+
+
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"recipe": Recipe.named("adam")}, {"batch": 3}, {"backend": "pytorch"}]
+)
+def test_digest_tells_cells_apart(tiny: TinyCell, change: dict[str, object]) -> None:
+    assert tiny().digest != tiny().model_copy(update=change).digest
+
+
+def test_group_is_all_but_backend_and_tuning(tiny: TinyCell) -> None:
+    assert tiny("pytorch").group == tiny("flax_nnx", tuning="tuned").group
+    assert tiny("pytorch").group != tiny("pytorch", "train_step").group
+    assert tiny("pytorch").group != tiny("pytorch", seed=1).group
+
+
+def test_batch_is_seeded_random_and_of_the_logits_size(tiny: TinyCell) -> None:
+    cell = tiny(spec="unet_paper", size=(188, 204))
+    images, labels = cell.batch_arrays()
+    assert images.shape == (2, 1, 188, 204)
+    assert labels.shape == (2, 4, 20)
+    assert set(np.unique(labels)) == {0, 1}
+    assert np.array_equal(images, cell.batch_arrays()[0])
+    assert not np.array_equal(images, cell.model_copy(update={"seed": 1}).batch_arrays()[0])
+
+
+def test_default_on_a_cpu_is_one_narrow_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: ())
+    cells = default_cells(backends=["numpy_reference"])
+    assert [cell.phase for cell in cells] == ["forward", "forward_backward", "train_step"]
+    assert {(cell.spec, cell.narrow, cell.size, cell.device) for cell in cells} == {
+        ("unet_bn_same", 4, (96, 96), "cpu")
+    }
+
+
+def test_default_on_a_gpu_is_the_zoo_at_full_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = machine.Gpu(name="NVIDIA H200", memory_bytes=1, driver="1")
+    monkeypatch.setattr(machine, "gpus", lambda: (gpu,))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    cells = default_cells(backends=["numpy_reference"], phases=["forward"])
+    assert [cell.spec for cell in cells] == spec_names()
+    assert {cell.narrow for cell in cells} == {1}
+    assert next(cell.size for cell in cells if cell.spec == "unet_paper") == (572, 572)
+
+
+def test_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "gpus", lambda: (machine.Gpu(name="NVIDIA H200", memory_bytes=1, driver="1"),))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert machine.default_device() == "cpu"
+
+
+def test_the_reference_is_timed_only_where_it_is_named() -> None:
+    assert "numpy_reference" in contestants.known()
+    assert "numpy_reference" not in contestants.default()
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "words"),
+    [
+        ({"specs": ["unet_papr"]}, SpecError, "unet_paper"),
+        ({"backends": ["pytorhc"]}, TandemError, "pytorch"),
+        ({"phases": ["backward"]}, TandemError, "forward_backward"),
+        ({"precision": "float8"}, TandemError, "bfloat16"),
+        ({"size": "97"}, ShapeError, "divisible by 16"),
+        ({"size": "12y"}, TandemError, "HEIGHTxWIDTH"),
+        ({"size": "0"}, TandemError, "HEIGHTxWIDTH"),
+        ({"narrow": 7}, SpecError, "divided by 7"),
+    ],
+)
+def test_bad_choices_are_one_line(values: dict[str, object], error: type[TandemError], words: str) -> None:
+    with pytest.raises(error) as caught:
+        default_cells(**{"backends": ["numpy_reference"], "device": "cpu"} | values)  # type: ignore[arg-type]
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("96", (96, 96)), (96, (96, 96)), ("199x207", (199, 207)), ((3, 4), (3, 4))]
+)
+def test_sizes(text: str, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+def test_order_is_a_b_b_a_within_each_comparison(tiny: TinyCell) -> None:
+    cells = [tiny(backend, phase) for phase in ("forward", "train_step") for backend in ("a", "b")]
+    plan = interleave(cells, 3)
+    assert "".join(cell.backend for cell, _ in plan) == "abbaab" * 2
+    assert [replicate for _, replicate in plan] == [1, 1, 2, 2, 3, 3] * 2
+    assert [cell.phase for cell, _ in plan] == ["forward"] * 6 + ["train_step"] * 6
+
+
+def test_order_of_three_runs_backwards_every_other_time(tiny: TinyCell) -> None:
+    assert "".join(cell.backend for cell, _ in interleave([tiny(name) for name in "abc"], 2)) == "abccba"

@@ -1,0 +1,67 @@
+"""The pytest suites themselves, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TINY = ["--precision", "float64", "--narrow", "32", "--size", "16", "--phase", "forward", "--device", "cpu"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-p", "no:cacheprovider", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+
+
+def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path: Path) -> None:
+    written, results = tmp_path / "benchmark.json", tmp_path / "results"
+    backends = "numpy_reference,skipped_layer"
+    paths = ["--benchmark-json", str(written), "--results", str(results)]
+    ended = run(*TINY, "--backend", backends, "--replicates", "2", *paths)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "2 failed, 2 passed" in ended.stdout
+    assert "forward: not comparable: skipped_layer" in ended.stdout
+    benchmarks = json.loads(written.read_text())["benchmarks"]
+    assert [entry["param"] for entry in benchmarks] == [
+        "unet_bn_same_narrow32-numpy_reference-r1",
+        "unet_bn_same_narrow32-numpy_reference-r2",
+    ]
+    for entry in benchmarks:
+        record = entry["extra_info"]["record"]
+        steps_s = [window["seconds"] / window["steps"] for window in record["windows"]]
+        assert entry["stats"]["rounds"] == len(steps_s)
+        assert abs(entry["stats"]["max"] - max(steps_s)) < 1e-9
+        assert record["status"] == "ok" and record["step_s"] == entry["stats"]["median"]
+    assert len(list(results.glob("*.json"))) == 4
+
+
+def test_a_bad_choice_ends_the_run_in_one_line() -> None:
+    ended = run("--spec", "unet_papr")
+    assert ended.returncode == 4
+    assert ended.stderr.strip().splitlines()[-1].startswith("ERROR: no spec is named 'unet_papr'; the nearest are")
+
+
+def test_collecting_loads_no_framework_and_orders_a_b_b_a() -> None:
+    code = (
+        "import sys, pytest\n"
+        "ended = pytest.main(['benchmarks', '--benchmark-only', '--collect-only', '-q', '-p', 'no:cacheprovider',\n"
+        "  '--device', 'cpu', '--phase', 'forward', '--backend', 'numpy_reference,pytorch', '--replicates', '2',\n"
+        "  '--precision', 'float64'])\n"
+        "print('loaded', sorted({'torch', 'jax', 'flax'} & set(sys.modules)))\n"
+        "sys.exit(ended)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "loaded []" in ended.stdout
+    order = [
+        line.rpartition("[")[2] for line in ended.stdout.splitlines() if line.startswith("benchmarks/test_forward")
+    ]
+    assert order == [
+        f"unet_bn_same_narrow4-{who}]"
+        for who in ("numpy_reference-r1", "pytorch-r1", "pytorch-r2", "numpy_reference-r2")
+    ]
