@@ -31,7 +31,7 @@ class Commands(TyperGroup):
             code = 2
         sys.exit(code)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command, before typer has its own way with signals."""
         try:
             result = super().invoke(ctx)
@@ -51,10 +51,12 @@ def _message(error: Exception) -> str:
 
     if isinstance(error, TandemError):
         return str(error)
-    if hasattr(error, "format_message"):  # typer's own: an unknown command or option, a missing argument
-        context = getattr(error, "ctx", None)
-        return f"{error.format_message().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
-    raise error
+    describe = getattr(error, "format_message", None)
+    if describe is None:
+        raise error
+    # Typer's own: an unknown command or option, a missing argument.
+    context = getattr(error, "ctx", None)
+    return f"{describe().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
 
 
 app = typer.Typer(

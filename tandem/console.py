@@ -27,9 +27,15 @@ def console(stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     made = Console(file=stream, markup=False, highlight=False, emoji=False)
+    made.on_broken_pipe = _let_through
     if not made.is_terminal:
         made.width = max(made.width, WIDTH_OF_A_FILE)
     return made
+
+
+def _let_through() -> None:
+    """Leave a BrokenPipeError to the command line: rich would exit with 1, which means a difference here."""
+    raise
 
 
 def say_error(message: str) -> None:

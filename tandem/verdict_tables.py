@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
@@ -75,11 +76,12 @@ def _cell(measurement: Measurement | None) -> Text:
 
 
 def _first(m: Measurement, precision: str) -> Text:
+    apart = f"lies {floors(m.distance)} noise floors from" if m.distance < math.inf else "is infinitely far from"
     text = Text.assemble(
         ("First difference", "bold red"),
         f" in the {m.probe} probe: ",
         (m.quantity, "bold"),
-        f"\n  {m.candidate} lies {floors(m.distance)} noise floors from {m.reference} (limit {LIMIT:g})\n",
+        f"\n  {m.candidate} {apart} {m.reference} (limit {LIMIT:g})\n",
     )
     if m.index is None:
         return text + Text("  the two have different shapes, or one of them lacks it")

@@ -95,6 +95,10 @@ def plan(request: Request) -> Plan:
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
+    if names == [REFERENCE]:
+        raise TandemError(
+            f"nothing to compare with {REFERENCE}; name a backend, or install tandem[torch] or tandem[flax]"
+        )
     for reason in left_out:
         say_note(reason)
     if request.weights and len(specs) > 1:
@@ -153,6 +157,12 @@ def _with_labels(
     for path, labels, image in zip(paths, read_images(paths, say_note, LABEL_DTYPES), images, strict=True):
         if labels.shape != image.shape[:2]:
             raise ShapeError(f"{path}: has shape {labels.shape}, expected {image.shape[:2]}, the size of its image")
+        low, high = labels.min(), labels.max()
+        if low < 0 or high >= spec.out_channels:
+            raise ShapeError(
+                f"{path}: labels run from {low} to {high}, expected 0 to {spec.out_channels - 1}, "
+                f"the classes of {spec.name}"
+            )
         top, left = ((labels.shape[i] - cropped[i]) // 2 + (cropped[i] - (height, width)[i]) // 2 for i in (0, 1))
         kept.append(labels[top : top + height, left : left + width].astype(np.int64))
     origin = batch.origin.rpartition(";")[0] + "; labels from files"

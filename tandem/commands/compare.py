@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from benchmarks.cell import Cell
-from benchmarks.machine import default_device
+from benchmarks.machine import default_device, this_machine
 from benchmarks.measure import Progress, run_cells
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison
@@ -28,6 +29,9 @@ from . import bench, check
 
 SEMANTICS = "float64"
 """The precision in which every real difference is enormous; the precision that is timed is checked beside it."""
+
+BUSY = 0.5
+"""Load per core, over the last minute, above which times are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     output = Output(json_path)
     chosen = plan(request, folder)
     make_folder(chosen.folder)
+    note_other_work()
     checks = _check(chosen, output)
     equal = all(checked.equal for checked in checks)
     records = _time(chosen, output) if equal else []
@@ -74,9 +79,7 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
             device=request.device or "cpu",
         )
     )
-    timed = [name for name in parity.backends if name != REFERENCE]
-    if not timed:
-        raise TandemError(f"{REFERENCE} is what the others are checked against, and is not timed; name another backend")
+    timed = [name for name in parity.backends if name != REFERENCE]  # it is what the others are checked against
     cells = bench.cells(replace(request, backends=timed))
     name = "-".join(job.spec.name for job in parity.jobs) if len(parity.jobs) < 4 else "all"
     default = Path("out") / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
@@ -92,6 +95,15 @@ def make_folder(folder: Path) -> None:
             f"{folder}: cannot be made ({error.strerror}); name a writable folder with --output"
         ) from error
     check_writable(folder / "report.md")
+
+
+def note_other_work() -> None:
+    """Warn where this machine is busy before we start: threads that wait for each other are slow beyond all measure."""
+    if not hasattr(os, "getloadavg"):
+        return
+    load, cores = os.getloadavg()[0], this_machine().usable_cores
+    if load > BUSY * cores:
+        say_note(f"other work runs here (load {load:.1f} on {cores} cores); times will be longer and less certain")
 
 
 def _check(chosen: Plan, output: Output) -> list[Check]:

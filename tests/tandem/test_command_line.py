@@ -1,0 +1,196 @@
+"""The shell's side of the command: help, exit codes, streams, JSON files, and what is imported when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from shared_specs import load_spec, spec_names
+from shared_specs.layout import feature_shapes
+from tandem import console
+from tandem.commands import check
+
+from .conftest import Run
+
+ROOT = Path(__file__).parents[2]
+
+
+def tandem(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """`python -m tandem` as a process of its own, from a plain checkout."""
+    command = [sys.executable, "-m", "tandem", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_module_runs_from_any_folder(tmp_path: Path) -> None:
+    result = tandem("list", cwd=tmp_path)
+    assert result.returncode == 0 and "unet_paper" in result.stdout
+    assert result.stderr == ""
+
+
+def test_script_says_errors_in_one_line(tmp_path: Path) -> None:
+    result = tandem("show", "unet_papers", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: no spec is named 'unet_papers'") and result.stderr.count("\n") == 1
+
+
+HEAVY = ("torch", "jax", "flax", "numpy", "PIL", "tifffile", "pytest")
+"""pydantic is not among them: typer itself converts arguments with it."""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check", "--help"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from tandem.cli import app
+try:
+    app({arguments})
+except SystemExit as done:
+    assert not done.code, done.code
+print("LOADED", [name for name in {HEAVY} if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines()[-1] == "LOADED []", result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["show", "unet_same"]], ids=" ".join)
+def test_list_and_show_load_no_framework(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from tandem.cli import app
+try:
+    app({arguments})
+except SystemExit as done:
+    assert not done.code, done.code
+print("LOADED", [name for name in ("torch", "jax", "flax") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stdout.splitlines()[-1] == "LOADED []", result.stdout + result.stderr
+
+
+def test_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m tandem show unet_paper | head -1; echo ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[-1] in ("0", "141")  # 0 where all of it fitted into the pipe
+
+
+def test_without_a_command_the_help_is_shown(run: Run) -> None:
+    result = run()
+    assert result.exit_code == 0
+    assert all(command in result.stdout for command in ("list", "show", "check", "bench", "compare", "report"))
+
+
+@pytest.mark.parametrize("command", ["list", "show", "check", "bench", "compare", "report"])
+def test_every_command_has_help_and_json(run: Run, command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0 and "--json" in result.stdout
+
+
+def test_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "run", interrupt)
+    result = run("check", "unet_same")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "error: interrupted; no file is half-written\n"
+
+
+def test_bugs_keep_their_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "run", lambda *arguments: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        run("check", "unet_same")
+
+
+def test_list_shows_the_zoo(run: Run) -> None:
+    result = run("list")
+    assert result.exit_code == 0
+    for name in spec_names():
+        (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
+        assert f"{load_spec(name).parameter_count:,}" in row
+    assert "Backends here: numpy_reference" in result.stdout
+
+
+def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends.registry import REQUIREMENTS
+
+    monkeypatch.setitem(REQUIREMENTS, "flax_nnx", (("a_module_that_is_not_here",), "flax"))
+    result = run("list", "--json", "-")
+    backends = json.loads(result.stdout)["backends"]
+    assert backends["numpy_reference"] == {"available": True, "missing": None}
+    assert "pip install 'tandem[flax]'" in backends["flax_nnx"]["missing"]
+    assert "Not here: backend flax_nnx needs a_module_that_is_not_here" in run("list").stdout
+
+
+SIZES = {"unet_bn_same": 224, "unet_bn_crop": 572, "unet_bn_pad": 572, "unet_same": 224, "unet_paper": 572}
+
+
+def test_show_agrees_with_the_layout(run: Run, spec_name: str) -> None:
+    spec, side = load_spec(spec_name), SIZES[spec_name]
+    content = json.loads(run("show", spec_name, "--json", "-").stdout)
+    shapes = feature_shapes(spec, (1, spec.in_channels, side, side))
+    assert {layer["name"]: tuple(layer["output_shape"]) for layer in content["layers"]} == shapes
+    assert sum(layer["parameters"] for layer in content["layers"]) == spec.parameter_count
+    assert sum(layer["forward_flops"] for layer in content["layers"]) == content["totals"]["forward_flops"]
+
+
+def test_show_prints_every_layer(run: Run) -> None:
+    lines = run("show", "unet_bn_same", "--size", "32x48", "--batch", "3").stdout.splitlines()
+    for layer in load_spec("unet_bn_same").layers:
+        assert [line for line in lines if line.split()[:2] == [layer.name, layer.kind]]
+    assert any("Images, logits  (3, 3, 32, 48) → (3, 10, 32, 48)" in line for line in lines)
+    assert any(line.startswith("Parameters      31,044,106 (118 MiB)") for line in lines)
+
+
+def test_show_narrows(run: Run) -> None:
+    content = json.loads(run("show", "unet_paper", "--narrow", "8", "--json", "-").stdout)
+    assert content["spec"]["widths"] == [8, 16, 32, 64, 128]
+
+
+def test_show_of_a_network_that_takes_no_usual_size(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "net.toml"
+    text = (ROOT / "shared_specs/zoo/unet_paper.toml").read_text()
+    path.write_text(text.replace('"crop_skip"', '"error"').replace("odd_difference", "# odd_difference"))
+    result = run("show", path)
+    assert result.exit_code == 2 and "no square input between" in result.stderr
+
+
+def test_json_file_is_replaced_whole(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_text("before")
+    assert run("list", "--json", path).exit_code == 0
+    assert json.loads(path.read_text())["command"] == "list"
+    assert [file.name for file in tmp_path.iterdir()] == ["list.json"]
+
+
+def test_json_has_no_infinity() -> None:
+    assert json.loads(console.to_json({"a": [float("inf"), float("nan"), 1.5]})) == {"a": ["inf", "nan", 1.5]}
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+def test_progress_is_for_terminals_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+) -> None:
+    def on_screen(stderr: bool = False) -> Console:
+        return Console(stderr=stderr, force_terminal=terminal)
+
+    monkeypatch.setattr(console, "console", on_screen)
+    with console.progress("unet_same") as tell:
+        tell("forward: pytorch")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("forward: pytorch" in err) == terminal
+
+
+def test_text_that_looks_like_markup_is_kept(run: Run, twin: Callable[..., None], tmp_path: Path) -> None:
+    twin()
+    line = run("check", "unet_same", "--image", tmp_path / "[red]a[/red].png").stderr
+    assert "[red]a[/red].png: cannot be read" in line

@@ -1,0 +1,202 @@
+"""`tandem compare`, `bench` and `report`: check, time, and write it up, with the smallest network that does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backends.numpy_reference.model import NumPyModel
+from benchmarks.cell import Cell
+from benchmarks.records import Record, load_records
+from shared_specs import load_spec
+from tandem.commands import bench, compare
+from tandem.report import Findings, to_markdown
+from tandem.report.markdown import table
+
+from .conftest import Run
+
+SMALL = ("unet_same", "--narrow", "16", "--size", "32", "--phase", "forward", "--backends", "pytorch")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """One real comparison, which several tests look at."""
+    from typer.testing import CliRunner
+
+    from tandem.cli import app
+
+    folder = tmp_path_factory.mktemp("compared")
+    arguments = [*SMALL, "--replicates", "1", "--output", str(folder), "--json", str(folder / "all.json")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compare.check.parity, "PROBES", ("structure", "forward"))
+        return CliRunner().invoke(app, ["compare", *arguments]), folder
+
+
+@pytest.mark.needs_backends("pytorch")
+class TestARealComparison:
+    def test_prints_parity_then_time_then_one_sentence(self, compared: tuple[Any, Path]) -> None:
+        result, folder = compared
+        assert result.exit_code == 0, result.output
+        places = [
+            result.stdout.find(text)
+            for text in (
+                "unet_same, float64: equal",
+                "unet_same, float32: equal",
+                "ms a step",
+                "forward: only pytorch was",
+            )
+        ]
+        assert -1 not in places and places == sorted(places)
+        assert f"The report and every record are in {folder}" in result.stdout
+
+    def test_writes_report_check_and_records(self, compared: tuple[Any, Path]) -> None:
+        _, folder = compared
+        assert sorted(path.name for path in folder.iterdir()) == ["all.json", "check.json", "records", "report.md"]
+        (record,) = load_records(folder / "records")
+        assert record.status == "ok" and record.cell.narrow == 16
+
+    def test_json_holds_all_of_it(self, compared: tuple[Any, Path]) -> None:
+        _, folder = compared
+        content = json.loads((folder / "all.json").read_text())
+        assert content["equal"] is True
+        assert [c["phase"] for c in content["comparisons"]] == ["forward"]
+        assert len(content["checks"]) == 2 and len(content["records"]) == 1
+
+    def test_report_is_made_again_from_the_folder_and_from_the_json(
+        self, compared: tuple[Any, Path], run: Run, tmp_path: Path
+    ) -> None:
+        _, folder = compared
+        page = (folder / "report.md").read_text()
+        assert "- **Parity.** The builds of unet_same are the same network: equal in float64 and float32." in page
+        assert "| forward | pytorch " in page
+        assert run("report", folder / "all.json").stdout == page
+        again = run("report", folder / "check.json", folder / "records", "-o", tmp_path / "again.md")
+        assert again.exit_code == 0 and (tmp_path / "again.md").read_text() == page
+
+    def test_what_was_timed_is_not_timed_again(
+        self, compared: tuple[Any, Path], run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _, folder = compared
+        monkeypatch.setattr("benchmarks.measure.measure_cell", lambda *arguments: pytest.fail("timed again"))
+        monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+        result = run("compare", *SMALL, "--replicates", "1", "--output", folder)
+        assert result.exit_code == 0, result.output
+
+
+class Wrong(NumPyModel):
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        return super().forward(images) * (1 + 1e-4)
+
+
+def test_nothing_is_timed_without_parity(
+    run: Run, twin: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    twin(Wrong)
+    monkeypatch.setattr("benchmarks.contestants.missing", lambda name: None)
+    monkeypatch.setattr(compare, "run_cells", lambda *arguments, **named: pytest.fail("timed without parity"))
+    monkeypatch.setattr(compare.check.parity, "PROBES", ("forward",))
+    result = run("compare", "unet_same", "--size", "32", "--output", tmp_path)
+    assert result.exit_code == 1
+    assert "Nothing was timed: there is no time without parity." in result.stdout
+    assert "The builds of unet_same differ in float64, first in logits (probe forward)." in result.stdout
+    assert "DIFFERENT" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_interrupt_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupt(*arguments: object, **named: object) -> list[Record]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare, "run_cells", interrupt)
+    monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+    result = run("compare", *SMALL, "--output", tmp_path)
+    assert result.exit_code == 130
+    assert f"what was timed is kept; the same command with --output {tmp_path} goes on" in result.stderr
+
+
+@pytest.mark.parametrize(("load", "noted"), [(0.1, False), (10_000.0, True)], ids=["idle", "busy"])
+def test_a_busy_machine_is_noted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], load: float, noted: bool
+) -> None:
+    monkeypatch.setattr(compare.os, "getloadavg", lambda: (load, load, load))
+    compare.note_other_work()
+    assert ("other work runs here (load" in capsys.readouterr().err) == noted
+
+
+def made_up(backend: str, times_s: Sequence[float], phase: str = "train_step", **changes: object) -> list[Record]:
+    """Records as if each process had taken one of these times a step."""
+    from benchmarks.machine import Machine
+    from benchmarks.records import Window
+
+    cell = Cell(spec="unet_same", backend=backend, phase=phase, size=(32, 32), batch=2, narrow=16)
+    machine = Machine(cpu="an abacus", logical_cores=2, usable_cores=2, memory_bytes=2**33, system="Wood", python="3")
+    known: dict[str, Any] = {
+        "status": "ok",
+        "spec_fingerprint": load_spec("unet_same").narrow(16).fingerprint,
+        "parameter_count": 1,
+        "flops": 2 * 10**9,
+        "bytes_moved": 1,
+        "machine": machine,
+        "commit": "abc",
+    }
+    return [
+        Record(cell=cell, replicate=i, windows=(Window(steps=1, seconds=seconds),), **known | changes)
+        for i, seconds in enumerate(times_s, start=1)
+    ]
+
+
+def test_markdown_says_which_is_faster_and_from_what() -> None:
+    records = made_up("pytorch", [0.2, 0.201, 0.202]) + made_up("flax_nnx", [0.1, 0.101, 0.102])
+    page = to_markdown(Findings(records=records))
+    assert "train_step: flax_nnx is 1.99 times faster than pytorch" in page
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if "| train_step" in line]
+    assert rows[0][:6] == ["train_step", "pytorch", "201.00", "200.00 to 202.00", "10.0", "9.95 G"]
+    assert "- Machine: an abacus, 2 cores, 8.00 GiB" in page
+    assert "Parity was not checked." in page
+
+
+def test_markdown_gives_the_reason_in_place_of_a_time() -> None:
+    records = made_up("pytorch", [0.2, 0.2]) + made_up("flax_nnx", [0.1], status="out_of_memory", message="no room")
+    page = to_markdown(Findings(records=records))
+    assert "flax_nnx was not timed (out of memory: no room)" in page
+    (row,) = [line for line in page.splitlines() if line.startswith("| train_step | flax_nnx")]
+    assert "out of memory" in row and "100.00" not in row
+
+
+def test_markdown_tables_survive_a_bar() -> None:
+    lines = table(("a", "number"), [("x|y", "1")], right=[1]).splitlines()
+    assert lines == ["| a    | number |", "| ---- | -----: |", "| x\\|y |      1 |"]
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_bench_runs_the_suites(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    written, results = tmp_path / "benchmarks.json", tmp_path / "results"
+    result = run("bench", *SMALL, "--replicates", "1", "--results", results, "--json", written)
+    assert result.exit_code == 0, capfd.readouterr()
+    (record,) = load_records(written)
+    assert record.cell.id == "unet_same_narrow16-pytorch-default-float32-2x32x32-forward-cpu"
+    assert load_records(results) == [record]
+    assert "1 passed" in capfd.readouterr().out
+
+
+def test_bench_command_is_what_a_user_could_type() -> None:
+    request = bench.Request(("unet_same", "unet_paper"), ["pytorch,flax_nnx"], ["forward"], size="199x207", batch=3)
+    command = bench.pytest_command(request, "results", resume=True)
+    given = {"--spec=unet_same", "--spec=unet_paper", "--backend=pytorch", "--backend=flax_nnx", "--phase=forward"}
+    given |= {"--size=199x207", "--batch=3", "--results=results", "--resume", "--benchmark-only"}
+    assert given <= set(command)
+    assert not [part for part in command if part.startswith(("--narrow", "--device"))]
+
+
+@pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 130), (4, 2), (5, 2)])
+def test_bench_translates_the_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch, code: int, ours: int) -> None:
+    class Done:
+        returncode = code
+
+    monkeypatch.setattr(bench.subprocess, "run", lambda *arguments, **named: Done())
+    assert run("bench", *SMALL).exit_code == ours
