@@ -151,7 +151,7 @@ def _compare(
         floors = _floors(true, reruns, unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
-                found[probe] += _measure(probe, pair, *(values[name][probe] for name in pair), floors[probe])
+                found[probe] += _measure(probe, pair, values[pair[0]][probe], values[pair[1]][probe], floors[probe])
     return Verdict(
         spec=spec,
         execution=execution,

@@ -6,7 +6,9 @@ A test that takes `backend_name`, `precision` or `spec_name` as an argument runs
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -14,6 +16,10 @@ import pytest
 
 import backends
 from shared_specs import UNetSpec, load_spec, spec_names
+
+# The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 AXES: dict[str, Callable[[], list[str]]] = {
     "backend_name": backends.names,

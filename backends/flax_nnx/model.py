@@ -111,14 +111,10 @@ class FlaxModel(Model):
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = self.loss_and_gradients(images, labels)
         with self._precision():
-            self.parameters, self.optimizer_arrays = self._update(
-                self._latest, self.optimizer_arrays, self.parameters
-            )
+            self.parameters, self.optimizer_arrays = self._update(self._latest, self.optimizer_arrays, self.parameters)
         return result
 
-    def program(
-        self, phase: str, images: np.ndarray, labels: np.ndarray | None = None
-    ) -> Callable[[], dict[str, Any]]:
+    def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
         check_phase(phase)
         if phase == "forward":
             self.check_images(images)

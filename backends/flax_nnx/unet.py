@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 from shared_specs import UNetSpec
 
-from . import layers
+from . import layers, resampling
 from .layers import Numerics
 
 
@@ -43,7 +43,7 @@ class Encoder(nnx.Module):
     """One level on the way down; level 0 does not down-sample."""
 
     def __init__(self, spec: UNetSpec, level: int, numerics: Numerics, rngs: nnx.Rngs):
-        self.down = layers.down(spec) if level else None
+        self.down = resampling.down(spec) if level else None
         in_channels = spec.widths[level - 1] if level else spec.in_channels
         self.block = block(spec, in_channels, spec.widths[level], numerics, rngs)
 
@@ -61,8 +61,8 @@ class Decoder(nnx.Module):
     def __init__(self, spec: UNetSpec, level: int, numerics: Numerics, rngs: nnx.Rngs):
         below, width = spec.widths[level + 1], spec.widths[level]
         upsampled = below // 2 if spec.up.kind == "transposed_conv" else below
-        self.up = layers.up(spec, below, numerics, rngs)
-        self.merge = layers.Merge(spec.merge)
+        self.up = resampling.up(spec, below, numerics, rngs)
+        self.merge = resampling.Merge(spec.merge)
         self.block = block(spec, width + upsampled, width, numerics, rngs)
 
     def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:

@@ -95,9 +95,7 @@ class NumPyModel(Model):
         self.optimizer.step(self.module)
         return result
 
-    def program(
-        self, phase: str, images: np.ndarray, labels: np.ndarray | None = None
-    ) -> Callable[[], dict[str, Any]]:
+    def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
         check_phase(phase)
         if phase == "forward":
             return lambda: {"logits": self.forward(images)}

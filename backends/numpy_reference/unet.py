@@ -8,7 +8,7 @@ import numpy as np
 
 from shared_specs import UNetSpec
 
-from . import layers
+from . import layers, resampling
 from .rounding import Rounding
 
 
@@ -52,7 +52,7 @@ class Encoder:
     """One level on the way down; level 0 does not down-sample."""
 
     def __init__(self, spec: UNetSpec, level: int, rounding: Rounding):
-        self.down = layers.down(spec, rounding) if level else None
+        self.down = resampling.down(spec, rounding) if level else None
         self.block = Block(spec, rounding)
 
     def __call__(self, x: np.ndarray, training: bool) -> np.ndarray:
@@ -69,8 +69,8 @@ class Decoder:
     """One level on the way up; merges with the encoder of the same level."""
 
     def __init__(self, spec: UNetSpec, rounding: Rounding):
-        self.up = layers.up(spec, rounding)
-        self.merge = layers.Merge(spec.merge, rounding)
+        self.up = resampling.up(spec, rounding)
+        self.merge = resampling.Merge(spec.merge, rounding)
         self.block = Block(spec, rounding)
 
     def __call__(self, x: np.ndarray, skip: np.ndarray, training: bool) -> np.ndarray:
@@ -124,7 +124,7 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, rounding: Rounding) ->
         logits: (N, classes, H, W).
         labels: integers (N, H, W).
     """
-    shifted = rounding(logits - logits.real.max(1, keepdims=True))
+    shifted = rounding(logits - np.real(logits).max(1, keepdims=True))
     exponentials = rounding(np.exp(shifted))
     total = rounding.sum(exponentials, 1, keepdims=True)
     chosen = np.take_along_axis(rounding(shifted - np.log(total)), labels[:, None], 1)

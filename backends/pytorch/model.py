@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 # Each engine has a switch of its own, and cuDNN's convolutions use TF32 unless told otherwise
 # (https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices).
-ENGINES = (
-    torch.backends.cuda.matmul,
-    torch.backends.cudnn.conv,
-    torch.backends.mkldnn.matmul,
-    torch.backends.mkldnn.conv,
-)
+ENGINES: tuple[Any, ...] = attrgetter("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")(torch.backends)
 
 
 @contextmanager
@@ -56,7 +52,7 @@ class PyTorch(Backend):
         return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
     def versions(self) -> dict[str, str]:
-        versions = {"torch": torch.__version__}
+        versions = {"torch": str(torch.__version__)}
         if torch.cuda.is_available():
             versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
         return versions
@@ -74,7 +70,7 @@ class PyTorchModel(Model):
         with torch.no_grad():
             for tensor in self.spec.tensors:
                 values = to_native(tensor, np.asarray(weights[tensor.name]))
-                native(self.module, tensor).copy_(torch.from_numpy(np.require(values, requirements="CW")))
+                native(self.module, tensor).copy_(torch.tensor(values))
         self.optimizer = build_optimizer(self.recipe, self.module.parameters())
 
     def read_tensor(self, name: str) -> np.ndarray:
@@ -125,9 +121,7 @@ class PyTorchModel(Model):
         self.optimizer.step()
         return result
 
-    def program(
-        self, phase: str, images: np.ndarray, labels: np.ndarray | None = None
-    ) -> Callable[[], dict[str, Any]]:
+    def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
         check_phase(phase)
         if phase == "forward":
             self.check_images(images)

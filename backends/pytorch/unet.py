@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from shared_specs import UNetSpec
 
-from . import layers
+from . import layers, resampling
 
 
 class Unit(nn.Module):
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
 
     def __init__(self, spec: UNetSpec, level: int):
         super().__init__()
-        self.down = layers.down(spec) if level else None
+        self.down = resampling.down(spec) if level else None
         in_channels = spec.widths[level - 1] if level else spec.in_channels
         self.block = block(spec, in_channels, spec.widths[level])
 
@@ -57,8 +57,8 @@ class Decoder(nn.Module):
         super().__init__()
         below, width = spec.widths[level + 1], spec.widths[level]
         upsampled = below // 2 if spec.up.kind == "transposed_conv" else below
-        self.up = layers.up(spec, below)
-        self.merge = layers.Merge(spec.merge)
+        self.up = resampling.up(spec, below)
+        self.merge = resampling.Merge(spec.merge)
         self.block = block(spec, width + upsampled, width)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:

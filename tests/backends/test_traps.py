@@ -122,7 +122,9 @@ def test_group_norm_has_the_spec_epsilon_and_not_flax_default(variant):
     assert nnx.GroupNorm(4, 2, rngs=nnx.Rngs(0)).epsilon == 1e-6
     verdict = check(spec, probes=["activations", "gradients"])
     assert verdict.equal, verdict.first_difference
-    with_default = backends.get("flax_nnx").build(variant(norm={"kind": "group", "groups": 2, "epsilon": 1e-6}), FLOAT64)
+    with_default = backends.get("flax_nnx").build(
+        variant(norm={"kind": "group", "groups": 2, "epsilon": 1e-6}), FLOAT64
+    )
     from parity import compare_models
 
     reference = backends.get("numpy_reference").build(spec, FLOAT64)
@@ -172,7 +174,7 @@ def test_max_pool_takes_the_first_maximum_and_lets_nan_through():
     import jax
     import torch
 
-    from backends.flax_nnx.layers import MaxPool
+    from backends.flax_nnx.resampling import MaxPool
 
     x = np.array([[1, 1, 0, 2], [1, 1, 2, 2], [0, np.nan, 5, 4], [3, 2, 4, 5]], np.float32)
     weight = np.array([[1, 10], [100, 1000]], np.float32)

@@ -1,0 +1,108 @@
+"""The floor is what rounding does: it follows the precision, and what exceeds it is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import backends
+from backends.contract import Execution, RoundingNoise
+from parity import LIMIT, random_batch
+from parity.noise_floor import distance, floor, rms
+
+FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
+
+
+@given(FINITE)
+def test_rms_is_the_definition(x):
+    scale = np.abs(x).max() or 1.0
+    assert rms(x) == pytest.approx(scale * np.sqrt(np.mean((x / scale) ** 2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e300])
+def test_rms_neither_underflows_nor_overflows(value):
+    assert rms(np.full(7, value)) == pytest.approx(value)
+
+
+def test_floor_and_distance_are_the_formulas():
+    r = np.array([3.0, -4.0])
+    reruns = [np.array([3.1, -4.0]), np.array([3.0, -4.3])]
+    expected = np.sqrt((0.1**2 / 2 + 0.3**2 / 2) / 2 + 1e-4**2 * 12.5)
+    assert floor(r, reruns, 1e-4) == pytest.approx(expected, rel=1e-12)
+    assert distance(np.array([3.0, -3.0]), r, 0.5) == pytest.approx(np.sqrt(0.5) / 0.5)
+
+
+@given(FINITE, st.floats(1e-20, 1e-2))
+def test_what_equals_the_reference_is_at_no_distance(x, unit_roundoff):
+    assert distance(x.copy(), x, floor(x, [x, x], unit_roundoff)) == 0
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reference"),
+    [
+        (np.array([1.0, np.nan]), np.array([1.0, np.nan])),
+        (np.array([np.inf]), np.array([np.inf])),
+        (np.array([1.0, 1.0]), np.array([1.0])),
+        (np.array([[1.0]]), np.array([1.0])),
+        (np.array([1]), np.array([2])),
+        (np.array([1e-300]), np.array([0.0])),
+    ],
+    ids=["nan", "inf", "length", "dimensions", "integers", "zero floor"],
+)
+def test_what_never_passes(candidate, reference):
+    assert distance(candidate, reference, floor(np.zeros(1), [np.zeros(1)], 1e-3)) > LIMIT
+
+
+def test_integers_are_compared_exactly_however_coarse_the_precision():
+    count = np.asarray(31_044_106)
+    assert distance(count + 1, count, floor(count, [count], 2.0**-9)) == np.inf
+    assert distance(count, count, 0.0) == 0
+
+
+def test_noise_follows_the_precision(variant):
+    """Twice the unit roundoff moves every activation twice as far."""
+    spec = variant()
+    batch = random_batch(spec)
+    reference = backends.get("numpy_reference")
+    exact = reference.build(spec, Execution(precision="float64")).forward(batch.images)
+    moved = [
+        rms(reference.build_noisy(spec, RoundingNoise(u, seed=1)).forward(batch.images) - exact)
+        for u in (2.0**-40, 2.0**-39)
+    ]
+    assert moved[1] == pytest.approx(2 * moved[0], rel=1e-3)
+    assert 2.0**-40 < moved[0] / rms(exact) < 100 * 2.0**-40
+
+
+def test_reruns_differ_by_their_seed_only(variant):
+    spec = variant()
+    batch = random_batch(spec)
+    build = backends.get("numpy_reference").build_noisy
+    first, again, other = (build(spec, RoundingNoise(1e-7, seed)).forward(batch.images) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+
+
+def test_a_unit_near_zero_is_flipped_in_half_of_the_reruns(variant):
+    """In float32 a ReLU whose input rounding could push over zero must be part of the floor, by design, not luck."""
+    from backends.numpy_reference.unet import layer_at
+
+    spec = variant(norm={"kind": "none"}, block={"convolutions": 1, "order": ["conv", "activation"]})
+    batch = random_batch(spec)
+    reference = backends.get("numpy_reference")
+    exact = reference.build(spec, Execution(precision="float64"))
+    path = ["encoder", "0", "block", "0", "conv"]
+    exact.forward(batch.images)
+    inputs = layer_at(exact.module, path).output
+    # Move one channel's bias so that one input of its ReLU lies within rounding of zero.
+    weights = exact.weights()
+    weights["encoder.0.block.0.conv.bias"][2] -= inputs[1, 2, 3, 4] - 1e-9
+    derivatives = []
+    for tie_break in (1, -1):
+        model = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=tie_break + 1, tie_break=tie_break))
+        model.load_weights(weights)
+        model.loss_and_gradients(batch.images, batch.labels)
+        derivatives.append(layer_at(model.module, [*path[:-1], "activation"]).derivative[1, 2, 3, 4])
+    assert derivatives == [0.0, 1.0]

@@ -1,0 +1,86 @@
+"""The point of the project: every network of the zoo is the same in every backend, in every probe."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+import backends
+import parity
+from backends.contract import Execution
+from parity import LIMIT, PROBES
+
+PAIRS = {
+    ("numpy_reference", "pytorch"): ("pytorch",),
+    ("numpy_reference", "flax_nnx"): ("flax_nnx",),
+    ("pytorch", "flax_nnx"): ("pytorch", "flax_nnx"),
+}
+
+
+@pytest.fixture(scope="module")
+def verdict(spec, precision):
+    return parity.check(spec, execution=Execution(precision=precision))
+
+
+@pytest.mark.parametrize("probe", PROBES)
+@pytest.mark.parametrize(
+    "pair",
+    [pytest.param(pair, marks=pytest.mark.needs_backends(*names), id="-".join(pair)) for pair, names in PAIRS.items()],
+)
+def test_equal(verdict, pair, probe):
+    measured = [m for m in verdict.measurements if (m.reference, m.candidate) == pair and m.probe == probe]
+    assert measured, "nothing was compared"
+    assert all(m.floor > 0 or m.distance == 0 for m in measured)
+    worst = max(measured, key=lambda m: m.distance)
+    assert worst.distance <= LIMIT, str(worst)
+
+
+def test_every_quantity_is_measured(verdict, spec):
+    """Each probe has each thing that the design says it compares, by name."""
+    candidates = [name for name in backends.available() if name != "numpy_reference"]
+    one = [m for m in verdict.measurements if (m.reference, m.candidate) == ("numpy_reference", candidates[0])]
+    names = {probe: {m.quantity for m in one if m.probe == probe} for probe in PROBES}
+    tensors = {tensor.name for tensor in spec.tensors}
+    trainable = {tensor.name for tensor in spec.tensors if tensor.trainable}
+    layers = {layer.name for layer in spec.layers}
+    state = {f"momentum/{name}" for name in trainable}
+    assert names["structure"] == tensors | {f"shape of {name}" for name in layers} | {"parameter count"}
+    assert names["forward"] == {"logits"}
+    assert names["activations"] == layers
+    assert names["statistics"] == tensors
+    assert names["gradients"] == {f"gradient of {name}" for name in trainable | {"the images"}} | {"loss", "logits"}
+    assert names["optimizer"] == tensors | state
+    assert names["trajectory"] == {f"step {k}: {name}" for k in (1, 2, 3) for name in tensors | state | {"loss"}}
+
+
+def test_gradients_are_not_zero(verdict):
+    """A check of zeros against zeros would pass: the reference's values must be far above their floors."""
+    informative = [m for m in verdict.measurements if m.probe == "gradients" and ".weight" in m.quantity]
+    assert informative
+    floors = [abs(m.reference_value) / m.floor for m in informative if m.floor > 0]
+    assert math.fsum(value > 1e3 for value in floors) > 0.5 * len(floors) or verdict.execution.precision == "float32"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("backend", ["pytorch", "flax_nnx"])
+def test_full_width_on_the_published_input(spec_name, backend, record_property):
+    """The five networks as they are, on the inputs whose output sizes are published; prints the largest distance."""
+    from shared_specs import load_spec
+
+    sizes = {"unet_bn_same": (8, 224), "unet_same": (1, 512)}
+    spec = load_spec(spec_name)
+    count, size = sizes.get(spec_name, (1, 572))
+    verdict = parity.check(
+        spec,
+        [backend],
+        Execution(precision="float32"),
+        batch=parity.random_batch(spec, count=count, size=(size, size)),
+        steps=1,
+    )
+    for probe in PROBES:
+        worst = verdict.worst(probe)
+        assert worst is not None
+        print(f"{spec_name} {backend} {probe}: {worst.distance:.3g} floors ({worst.quantity})")
+        record_property(probe, worst.distance)
+    assert verdict.equal, str(verdict.first_difference)
