@@ -16,6 +16,7 @@ from .cell import Cell, default_cells, interleave
 from .gate import References
 from .machine import this_machine
 from .measure import ROUNDS, finished, measure_cell
+from .options import Options
 from .records import Record, save_record
 from .verdict import compare
 
@@ -42,28 +43,32 @@ def _cells(config: pytest.Config) -> list[Cell]:
     """The cells that the options ask for, the hand-written module's among them."""
     if CELLS not in config.stash:
         try:
-            config.stash[CELLS] = _chosen_cells(config)
-            results = config.getoption("results")
-            config.stash[KNOWN] = finished(results) if results and config.getoption("resume") else {}
+            chosen = options.read(config)
+            config.stash[CELLS] = _chosen_cells(chosen)
+            config.stash[KNOWN] = finished(chosen.results) if chosen.results and chosen.resume else {}
         except TandemError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[CELLS]
 
 
-def _chosen_cells(config: pytest.Config) -> list[Cell]:
-    chosen = options.several(config, "backend")
-    backends = chosen or contestants.default()
+def _chosen_cells(chosen: Options) -> list[Cell]:
+    backends = chosen.backend or contestants.default()
     # The hand-written module has one precision and one tuning: beside others it is not what a reader would compare.
-    plain = (config.getoption("precision"), config.getoption("tuning")) == ("float32", "default")
-    if chosen is None and plain and contestants.missing(HANDWRITTEN) is None:
+    plain = (chosen.precision, chosen.tuning) == ("float32", "default")
+    if chosen.backend is None and plain and contestants.missing(HANDWRITTEN) is None:
         backends = [*backends, HANDWRITTEN]
     cells = default_cells(
+        specs=chosen.spec,
         backends=backends,
-        specs=options.several(config, "spec"),
-        phases=options.several(config, "phase"),
-        **{name: config.getoption(name) for name in ("device", "batch", "size", "narrow", "precision", "tuning")},
+        phases=chosen.phase,
+        device=chosen.device,
+        batch=chosen.batch,
+        size=chosen.size,
+        narrow=chosen.narrow,
+        precision=chosen.precision,
+        tuning=chosen.tuning,
     )
-    return [cell for cell in cells if chosen is not None or cell.backend != HANDWRITTEN or cell.phase == "train_step"]
+    return [cell for cell in cells if chosen.backend or cell.backend != HANDWRITTEN or cell.phase == "train_step"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -76,7 +81,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         for cell in _cells(metafunc.config)
         if cell.phase == module.PHASE and (cell.backend == HANDWRITTEN) == getattr(module, "IS_HANDWRITTEN", False)
     ]
-    plan = interleave(cells, metafunc.config.getoption("replicates"))
+    plan = interleave(cells, options.read(metafunc.config).replicates)
     ids = [f"{cell.spec_label}-{cell.backend}-r{replicate}" for cell, replicate in plan]
     metafunc.parametrize(("cell", "replicate"), plan, ids=ids)
 
@@ -86,15 +91,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the tests of one comparison in the order A-B-B-A, across modules, and drop what was not selected."""
     if not any("time_cell" in getattr(item, "fixturenames", ()) for item in items):
         return
-    plan = interleave(_cells(config), config.getoption("replicates"))
+    chosen = options.read(config)
+    plan = interleave(_cells(config), chosen.replicates)
     position = {timed: index for index, timed in enumerate(plan)}
-    selected = any(config.getoption(name) is not None for name in ("spec", "backend", "phase"))
     ranked: list[tuple[int, pytest.Item]] = []
     dropped: list[pytest.Item] = []
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {})
-        timed = parameters.get("cell"), parameters.get("replicate")
-        if "time_cell" not in getattr(item, "fixturenames", ()) and not selected:
+        timed: Any = (parameters.get("cell"), parameters.get("replicate"))
+        if "time_cell" not in getattr(item, "fixturenames", ()) and not chosen.selects:
             ranked.append((len(plan), item))
         elif timed in position:
             ranked.append((position[timed], item))
@@ -108,7 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell, int], None]:
     """Times one cell in a process of its own; fails where there is no comparable time, and says why."""
-    config = request.config
+    config, chosen = request.config, options.read(request.config)
 
     def time_one(cell: Cell, replicate: int) -> None:
         benchmark.group = cell.group
@@ -121,14 +126,13 @@ def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell,
             cell,
             replicate,
             config.stash[REFERENCES],
-            config.getoption("time_limit"),
+            chosen.time_limit_s,
             lambda one_round: benchmark.pedantic(one_round, rounds=ROUNDS),
         )
         config.stash[RECORDS].append(record)
         benchmark.extra_info["record"] = record.to_dict()
-        results = config.getoption("results")
-        if results is not None:
-            save_record(record, results)
+        if chosen.results is not None:
+            save_record(record, chosen.results)
         if record.step_s is None:
             _leave_untimed(benchmark)
             pytest.fail(record.sentence, pytrace=False)

@@ -21,10 +21,10 @@ from .machine import this_machine
 from .process import ROOT, WorkerFailure, WorkerProcess
 from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, load_records, save_record
 
-ROUNDS, WINDOW_S = 7, 0.25
+ROUNDS, WINDOW_S = 5, 0.2
 """A round is one window of pipelined steps of about this many seconds, or of one step where that takes longer."""
 
-LATENCIES, LATENCIES_LIMIT_S = 20, 2.0
+LATENCIES, LATENCIES_LIMIT_S = 20, 1.0
 """Single synchronised steps: this many, or as many as fit into the limit, and at least three."""
 
 WARM_UP_LIMIT_S = 3.0

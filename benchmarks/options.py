@@ -6,9 +6,13 @@ folder is named on the command line: the root conftest hands this hook on.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+FLAGS = {"time_limit_s": "time_limit"}
 
 GROUP = "tandem", "Tandem's benchmarks (with --benchmark-only)"
 
@@ -30,7 +34,42 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--resume", action="store_true", help="skip what --results holds from this machine and commit")
 
 
-def several(config: pytest.Config, name: str) -> list[str] | None:
-    """The values of an option that takes several; None where it was not given."""
-    values = config.getoption(name)
-    return None if values is None else [part.strip() for value in values for part in value.split(",") if part.strip()]
+@dataclass(frozen=True)
+class Options:
+    """What was asked for; None stands for the default of this machine."""
+
+    spec: list[str] | None
+    backend: list[str] | None
+    phase: list[str] | None
+    tuning: str
+    precision: str
+    device: str | None
+    batch: int | None
+    size: str | None
+    narrow: int | None
+    replicates: int
+    time_limit_s: float
+    results: Path | None
+    resume: bool
+
+    @property
+    def selects(self) -> bool:
+        """Whether some of the cells were picked out, so that what is no cell is not wanted."""
+        return any(chosen is not None for chosen in (self.spec, self.backend, self.phase))
+
+
+def read(config: pytest.Config) -> Options:
+    """The options of a run. Raises UsageError where a number is none that could be meant."""
+    values: dict[str, Any] = {
+        field.name: config.getoption(FLAGS.get(field.name, field.name)) for field in fields(Options)
+    }
+    for name in ("spec", "backend", "phase"):
+        if values[name] is not None:
+            values[name] = [part.strip() for given in values[name] for part in given.split(",") if part.strip()]
+    for name in ("batch", "narrow", "replicates", "time_limit_s"):
+        if values[name] is not None and values[name] <= 0:
+            flag = FLAGS.get(name, name).replace("_", "-")
+            raise pytest.UsageError(f"--{flag}: got {values[name]}, expected a number above 0")
+    if values["resume"] and values["results"] is None:
+        raise pytest.UsageError("--resume: goes on with what is in a folder; name it with --results")
+    return Options(**values)

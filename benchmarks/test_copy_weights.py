@@ -8,6 +8,7 @@ import pytest
 
 import backends
 
+from . import options
 from .measure import worker_clock
 from .process import WorkerProcess
 
@@ -21,9 +22,10 @@ def test_copy_weights(source: str, target: str, benchmark: Any, request: pytest.
         reason = backends.missing(name)
         if reason:
             pytest.skip(reason)
-    narrow = request.config.getoption("narrow") or 1
+    chosen = options.read(request.config)
+    narrow = chosen.narrow or 1
     extra_peak_bytes: list[int | None] = []
-    with WorkerProcess(request.config.getoption("time_limit"), module="benchmarks.copy_weights") as worker:
+    with WorkerProcess(chosen.time_limit_s, module="benchmarks.copy_weights") as worker:
         started = worker.ask("start", spec=SPEC, narrow=narrow, source=source, target=target)
 
         def one_round() -> None:

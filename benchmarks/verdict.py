@@ -164,6 +164,8 @@ def _compare(records: list[Record]) -> Comparison:
     for record in records:
         if record.step_s is not None:
             step_s.setdefault(record.cell.backend, []).append(record.step_s)
+            if record.finite_at_end is False:
+                problems[record.cell.backend] = f"{record.cell.backend} had come to NaN or Inf by the end"
         else:
             problems[record.cell.backend] = _problem(record)
     strays = {record.cell.backend for record in records if record.status == "not_comparable"}

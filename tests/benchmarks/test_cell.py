@@ -66,6 +66,20 @@ def test_default_on_a_gpu_is_the_zoo_at_full_width(monkeypatch: pytest.MonkeyPat
     assert next(cell.size for cell in cells if cell.spec == "unet_paper") == (572, 572)
 
 
+@pytest.mark.parametrize(("device", "label"), [("cuda:0", "nvidia-h200"), ("cpu", "intel-xeon-platinum-8370c-2-cores")])
+def test_device_label_is_a_folder_name(device: str, label: str) -> None:
+    here = machine.Machine(
+        cpu="Intel(R) Xeon(R) Platinum 8370C CPU @ 2.80GHz",
+        logical_cores=4,
+        usable_cores=2,
+        memory_bytes=1,
+        system="Linux",
+        python="CPython 3.11",
+        gpus=(machine.Gpu(name="NVIDIA H200", memory_bytes=1, driver="1"),),
+    )
+    assert here.label(device) == label
+
+
 def test_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", lambda: (machine.Gpu(name="NVIDIA H200", memory_bytes=1, driver="1"),))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

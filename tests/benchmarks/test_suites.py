@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 TINY = ["--precision", "float64", "--narrow", "32", "--size", "16", "--phase", "forward", "--device", "cpu"]
 
@@ -36,14 +38,23 @@ def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path
         steps_s = [window["seconds"] / window["steps"] for window in record["windows"]]
         assert entry["stats"]["rounds"] == len(steps_s)
         assert abs(entry["stats"]["max"] - max(steps_s)) < 1e-9
-        assert record["status"] == "ok" and record["step_s"] == entry["stats"]["median"]
+        assert record["status"] == "ok"
+        assert record["step_s"] == pytest.approx(entry["stats"]["median"], rel=1e-9)
     assert len(list(results.glob("*.json"))) == 4
 
 
-def test_a_bad_choice_ends_the_run_in_one_line() -> None:
-    ended = run("--spec", "unet_papr")
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--spec", "unet_papr"], "no spec is named 'unet_papr'; the nearest are"),
+        (["--replicates", "0"], "--replicates: got 0, expected a number above 0"),
+        (["--resume"], "--resume: goes on with what is in a folder; name it with --results"),
+    ],
+)
+def test_a_bad_choice_ends_the_run_in_one_line(arguments: list[str], message: str) -> None:
+    ended = run(*arguments)
     assert ended.returncode == 4
-    assert ended.stderr.strip().splitlines()[-1].startswith("ERROR: no spec is named 'unet_papr'; the nearest are")
+    assert ended.stderr.strip().splitlines()[-1].startswith(f"ERROR: {message}")
 
 
 def test_collecting_loads_no_framework_and_orders_a_b_b_a() -> None:

@@ -97,6 +97,11 @@ def test_a_failure_is_named_beside_what_was_timed(record: MakeRecord) -> None:
     assert "flax_nnx was not timed (out of memory: RESOURCE_EXHAUSTED)" in comparison.sentence
 
 
+def test_a_network_that_diverged_is_named(record: MakeRecord) -> None:
+    comparison = only([record("pytorch", 0.01, number, finite_at_end=False) for number in (1, 2)])
+    assert "pytorch had come to NaN or Inf by the end" in comparison.sentence
+
+
 def test_three_are_compared_with_the_fastest(record: MakeRecord) -> None:
     comparison = only(timed(record, a=[3.0, 3.01, 2.99], b=[1.0, 1.01, 0.99], c=[2.0, 2.01, 1.99]))
     assert [(found.faster, found.slower) for found in comparison.ratios] == [("b", "c"), ("b", "a")]
