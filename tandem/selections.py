@@ -38,7 +38,8 @@ def choose(what: str, values: Iterable[str] | None, known: Sequence[str]) -> lis
 
 def expand(names_or_paths: Sequence[str]) -> list[str]:
     """Names and paths as given, "all" made into every name of the zoo."""
-    return split(name for given in names_or_paths for name in (spec_names() if given == "all" else [given]))
+    # A comma may be part of a path.
+    return list(dict.fromkeys(n for given in names_or_paths for n in (spec_names() if given == "all" else [given])))
 
 
 def specs(names_or_paths: Sequence[str]) -> list[UNetSpec]:

@@ -26,6 +26,13 @@ def floors(distance: float) -> str:
     return f"{distance:.2g}" if distance >= 1000 else _three(distance)
 
 
+def milliseconds(seconds: float) -> str:
+    """A time in milliseconds with four digits: "26.67", "1195"."""
+    value = 1e3 * seconds
+    decimals = 3 if value < 9.9995 else 2 if value < 99.995 else 1 if value < 999.95 else 0
+    return f"{value:.{decimals}f}"
+
+
 def _three(value: float) -> str:
     """Three digits, without an exponent below 1000."""
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0

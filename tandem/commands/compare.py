@@ -49,22 +49,27 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     output = Output(json_path)
     chosen = plan(request, folder)
     make_folder(chosen.folder)
-    note_other_work()
-    checks = _check(chosen, output)
+    remarks = other_work()
+    for remark in remarks:
+        say_note(remark)
+    checks = _check(chosen, remarks, output)
     equal = all(checked.equal for checked in checks)
     records = _time(chosen, output) if equal else []
     comparisons = compare_records(records)
     show_timing(comparisons, output)
 
-    page = to_markdown(Findings(checks, records))
+    page = to_markdown(Findings(checks, records, remarks))
     write_atomically(chosen.folder / "report.md", page.encode())
     output.print(parity_sentence(checks), style="bold green" if equal else "bold red")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
+    if comparisons:
+        for remark in remarks:
+            output.print(remark, style="bold yellow")
     if not equal:
         output.print("Nothing was timed: there is no time without parity.")
     output.print(f"The report and every record are in {chosen.folder}", style="dim")
-    output.write("compare", _content(equal, checks, records, comparisons, chosen.folder))
+    output.write("compare", _content(equal, checks, records, comparisons, remarks, chosen.folder))
     return 0 if equal and all(record.status == "ok" for record in records) else 1
 
 
@@ -97,16 +102,20 @@ def make_folder(folder: Path) -> None:
     check_writable(folder / "report.md")
 
 
-def note_other_work() -> None:
-    """Warn where this machine is busy before we start: threads that wait for each other are slow beyond all measure."""
+def other_work() -> list[str]:
+    """What to beware of where this machine is busy before we start: threads that wait for each other crawl."""
     if not hasattr(os, "getloadavg"):
-        return
+        return []
     load, cores = os.getloadavg()[0], this_machine().usable_cores
-    if load > BUSY * cores:
-        say_note(f"other work runs here (load {load:.1f} on {cores} cores); times will be longer and less certain")
+    if load <= BUSY * cores:
+        return []
+    return [
+        f"Other work ran here (load {load:.1f} on {cores} cores): do not trust the times, "
+        "measure again when it is quiet."
+    ]
 
 
-def _check(chosen: Plan, output: Output) -> list[Check]:
+def _check(chosen: Plan, remarks: list[str], output: Output) -> list[Check]:
     values = []
     for job in chosen.parity.jobs:
         check.describe(job, chosen.parity, output)
@@ -114,7 +123,7 @@ def _check(chosen: Plan, output: Output) -> list[Check]:
             verdict = check.check(job, execution, chosen.parity)
             check.show(verdict, output)
             values.append({"narrow": job.divisor, **json.loads(verdict.to_json())})
-    write_atomically(chosen.folder / "check.json", to_json({"checks": values}).encode())
+    write_atomically(chosen.folder / "check.json", to_json({"checks": values, "remarks": remarks}).encode())
     return [Check.model_validate(value) for value in values]
 
 
@@ -193,11 +202,17 @@ def show_timing(comparisons: Sequence[Comparison], output: Output) -> None:
 
 
 def _content(
-    equal: bool, checks: list[Check], records: list[Record], comparisons: list[Comparison], folder: Path
+    equal: bool,
+    checks: list[Check],
+    records: list[Record],
+    comparisons: list[Comparison],
+    remarks: list[str],
+    folder: Path,
 ) -> dict:
     return {
         "equal": equal,
         "folder": str(folder),
+        "remarks": remarks,
         "comparisons": [
             {"title": c.title, "phase": c.phase, "outcome": c.outcome, "sentence": c.sentence, "step_s": c.step_s}
             for c in comparisons

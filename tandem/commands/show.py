@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from shared_specs import ShapeError, UNetSpec
+from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import layer_costs, total_cost
 from shared_specs.layout import Shape, feature_shapes, smallest_input
 
@@ -24,7 +24,7 @@ def run(
 ) -> int:
     """Print every layer's output shape, parameters, FLOPs and memory for one batch of images."""
     output = Output(json_path)
-    spec = selections.specs([name])[0].narrow(1 if narrow is None else narrow)
+    spec = load_spec(name).narrow(1 if narrow is None else narrow)
     height, width = selections.size(size) or usual_size(spec)
     images = (batch, spec.in_channels, height, width)
     shapes, costs = feature_shapes(spec, images), layer_costs(spec, images, BYTES_PER_ELEMENT)

@@ -86,10 +86,11 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks and records in the order in which they were read."""
+    """Checks and records in the order in which they were read, and what a reader should beware of."""
 
     checks: list[Check] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def load(paths: Iterable[str | Path]) -> Findings:
@@ -124,6 +125,7 @@ def _load_file(path: Path, findings: Findings) -> None:
         checks = values.get("checks", [values])
         findings.checks += [Check.model_validate(check) for check in checks]
         findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
     except TypeError as error:

@@ -9,7 +9,7 @@ from benchmarks.records import Record
 from benchmarks.verdict import Comparison, compare
 
 from ..console import version
-from ..units import counted, floors, sized
+from ..units import counted, floors, milliseconds, sized
 from .findings import Check, Findings
 
 
@@ -18,7 +18,7 @@ def to_markdown(findings: Findings) -> str:
     comparisons = compare(findings.records)
     sections = [
         "# Tandem report",
-        _answer(findings.checks, comparisons),
+        _answer(findings.checks, comparisons, findings.remarks),
         _parity(findings.checks),
         _timing(comparisons),
         _provenance(findings.records),
@@ -41,9 +41,10 @@ def parity_sentence(checks: Sequence[Check]) -> str:
     return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."
 
 
-def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison]) -> str:
+def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
     lines = [f"- **Parity.** {parity_sentence(checks)}"]
     lines += [f"- **{comparison.title}.** {comparison.sentence}." for comparison in comparisons]
+    lines += [f"- **Beware.** {remark}" for remark in dict.fromkeys(remarks)]
     return "\n".join(lines)
 
 
@@ -74,7 +75,7 @@ def _parity_row(check: Check, probe: str) -> list[str]:
     return [probe, *(floors(measured.floors) if measured else "" for measured in worst), quantity]
 
 
-TIMING_COLUMNS = ("phase", "backend", "ms a step", "processes", "images/s", "FLOP/s", "first step", "memory", "gate")
+TIMING_COLUMNS = ("phase", "backend", "ms a step", "processes", "images/s", "FLOP/s", "start", "memory", "gate")
 
 
 def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -99,8 +100,8 @@ def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             (
                 comparison.phase,
                 backend,
-                f"{1e3 * step_s:.2f}",
-                f"{1e3 * min(times):.2f} to {1e3 * max(times):.2f}",
+                milliseconds(step_s),
+                f"{milliseconds(min(times))} to {milliseconds(max(times))}",
                 f"{records[0].cell.batch / step_s:.1f}",
                 counted(records[0].flops / step_s),
                 f"{statistics.median(starts):.1f} s" if starts else "",
@@ -118,7 +119,8 @@ def _timing(comparisons: Sequence[Comparison]) -> str:
         "## Time",
         "Median over fresh processes of the time of a pipelined step, and the range of their medians. The gate is the "
         "distance in noise floors of the very program that was timed from the reference; without a pass there is no "
-        "time. Memory is the peak of the process, or of the device where it has its own.",
+        "time. The start is the way to the first step, imports and compilation included. "
+        "Memory is the peak of the process, or of the device where it has its own.",
     ]
     for title in dict.fromkeys(comparison.title for comparison in comparisons):
         rows = [row for comparison in comparisons if comparison.title == title for row in timing_rows(comparison)]

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from tandem.units import counted, floors, sized
+from tandem.units import counted, floors, milliseconds, sized
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_sizes_have_a_binary_prefix(value: float, shown: str) -> None:
 )
 def test_floors_never_hide_what_is_not_finite(value: float, shown: str) -> None:
     assert floors(value) == shown
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.00123456, "1.235"), (0.02667, "26.67"), (1.1952, "1195")])
+def test_milliseconds_have_four_digits(seconds: float, shown: str) -> None:
+    assert milliseconds(seconds) == shown
