@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import options
+
 ROOT = Path(__file__).parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.pytest_addoption(parser)  # known here, they are known in whatever folder pytest is started
 
 
 def wants_benchmarks(config: pytest.Config) -> bool:

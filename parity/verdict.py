@@ -105,7 +105,7 @@ class Verdict:
     @property
     def equal(self) -> bool:
         """Whether there is something to compare and no quantity lies beyond the limit."""
-        return bool(self.measurements) and self.first_difference is None
+        return bool(self.measurements) and not self.differences
 
     @property
     def differences(self) -> list[Measurement]:
@@ -114,8 +114,13 @@ class Verdict:
 
     @property
     def first_difference(self) -> Measurement | None:
-        """The first diverging layer or tensor: the place to look."""
-        return next((measurement for measurement in self.measurements if not measurement.equal), None)
+        """The first diverging layer or tensor: the place to look. Of logits and layers, the layer is nearer."""
+        differences = self.differences
+        if differences and differences[0].probe == "forward":
+            return next(
+                (measurement for measurement in differences if measurement.probe == "activations"), differences[0]
+            )
+        return differences[0] if differences else None
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

@@ -54,6 +54,7 @@ class FlaxModel(Model):
         self.device = jax.devices(kind)[int(index or 0)]
         self.dtype = DTYPES[execution.precision]
         self.optimizer = build_optimizer(recipe)
+        self._enqueued: dict[str, Any] = {}  # the last outputs, which `synchronize` waits for
         with self._precision():
             # HIGHEST, since JAX's DEFAULT and HIGH both mean TF32 on recent GPUs.
             self.graph, self.abstract = nnx.split(
@@ -126,21 +127,24 @@ class FlaxModel(Model):
 
         def forward() -> dict[str, Any]:
             with self._precision():
-                return {"logits": self._logits(self.parameters, self.statistics, inputs)}
+                self._enqueued = {"logits": self._logits(self.parameters, self.statistics, inputs)}
+            return self._enqueued
 
         def forward_backward() -> dict[str, Any]:
             with self._precision():
                 (loss, (_, self.statistics)), gradients = self._gradients(
                     self.parameters, inputs, self.statistics, targets
                 )
-            return {"loss": loss, "gradients": gradients}
+            self._enqueued = {"loss": loss, "gradients": gradients}
+            return self._enqueued
 
         def train_step() -> dict[str, Any]:
             with self._precision():
                 self.parameters, self.statistics, self.optimizer_arrays, loss = self._step(
                     self.parameters, self.statistics, self.optimizer_arrays, inputs, targets
                 )
-            return {"loss": loss}
+            self._enqueued = {"loss": loss}
+            return self._enqueued
 
         return {"forward": forward, "forward_backward": forward_backward, "train_step": train_step}[phase]
 
@@ -154,7 +158,7 @@ class FlaxModel(Model):
         return fetched | {f"gradient/{name}": gradient for name, gradient in gradients.items()}
 
     def synchronize(self) -> None:
-        jax.block_until_ready((self.parameters, self.statistics, self.optimizer_arrays))
+        jax.block_until_ready((self._enqueued, self.parameters, self.statistics, self.optimizer_arrays))
 
     # The compiled functions. Each is pure: what moves comes in as an argument and goes out as a result.
 

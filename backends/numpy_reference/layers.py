@@ -75,7 +75,7 @@ class Conv(Layer):
         dw = sum(np.tensordot(d, w, axes=([1, 2], [1, 2])) for d, w in zip(dy, windows, strict=True))
         self.gradients["weight"] = self.rounding(np.asarray(dw))
         if "bias" in self.tensors:
-            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL)
+            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL, in_one_row=True)
         # The input's gradient is the full correlation of dy with the flipped kernel, its channels swapped.
         full = np.pad(dy, ((0, 0), (0, 0), (rows - 1, rows - 1), (columns - 1, columns - 1)))
         dx = correlate(full, weight.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1])

@@ -106,7 +106,7 @@ class TransposedConv(Layer):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         if "bias" in self.tensors:
-            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL)
+            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL, in_one_row=True)
         p, weight = self.padding, self.tensors["weight"]
         full = np.pad(dy, ((0, 0), (0, 0), (p, p), (p, p)))
         dx, dw = np.zeros_like(self.x), np.zeros_like(weight)

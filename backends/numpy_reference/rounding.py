@@ -39,24 +39,26 @@ class Rounding:
         xi = self._random.standard_normal(np.shape(x), dtype=np.float32)
         return x * (1.0 + self.noise.unit_roundoff * xi.astype(np.float64))
 
-    def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False) -> np.ndarray:
+    def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False, in_one_row: bool = False) -> np.ndarray:
         """The sum of n elements, with the noise of adding them up (random-walk forms of Higham 2002, section 4.2).
 
-        Added in blocks of sqrt(n), elements of size a round to within about u a n^(3/4). In float64 frameworks also
-        add in one long row (PyTorch's batch norm on a CPU; float32 it adds in float64): partial sums of mean m and
-        deviation s round to within u sqrt(n^3 m^2 / 3 + n^2 s^2 / 2).
+        Added in blocks of sqrt(n), elements of size a round to within about u a n^(3/4). Added in one row, partial
+        sums of mean m and deviation s round to within u sqrt(n^3 m^2 / 3 + n^2 s^2 / 2): so PyTorch adds a
+        convolution's bias gradient on a CPU, and in float64 the statistics of a batch norm, which in float32 it adds
+        in float64. Precisions coarser than float32 are accumulated in float32.
         """
         total = x.sum(axis, keepdims=keepdims)
         if self.noise is None or self._random is None:
             return total
         n = x.size / max(total.size, 1)
         square = np.mean(np.square(x), axis, keepdims=keepdims)
-        if self.noise.unit_roundoff <= UNIT_ROUNDOFF["float64"]:
+        if in_one_row or self.noise.unit_roundoff <= UNIT_ROUNDOFF["float64"]:
             mean_square = np.square(total / n)
             size = np.sqrt(n**3 / 3 * mean_square + n**2 / 2 * np.maximum(square - mean_square, 0))
         else:
             size = np.sqrt(square) * n**0.75
-        return self(total) + self.noise.unit_roundoff * self._random.standard_normal(total.shape) * size
+        accumulator = min(self.noise.unit_roundoff, UNIT_ROUNDOFF["float32"])
+        return self(total) + accumulator * self._random.standard_normal(total.shape) * size
 
     def mean(self, x: np.ndarray, axis: Axes, keepdims: bool = False) -> np.ndarray:
         """The mean, with the noise of its sum."""
