@@ -1,0 +1,100 @@
+"""Every Python block of the documentation runs, and every command names things that exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from tandem.cli import app
+
+from .pages import PAGES, ROOT, blocks, read
+
+WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
+COMMANDS: Any = get_command(app)
+
+
+def commands(page: str) -> list[str]:
+    """The commands after each `$` of a page's console blocks, without their comments."""
+    lines = [line for block in blocks(page, "console") for line in block.text.splitlines()]
+    return [" ".join(shlex.split(line[2:], comments=True)) for line in lines if line.startswith("$ ")]
+
+
+ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+@pytest.mark.parametrize("page", WITH_PYTHON)
+def test_python_blocks_run_in_order(page: str) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks(page, "python"):
+        code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
+        exec(compile(code, str(ROOT / page), "exec"), names)
+    assert len(names) > 2
+
+
+def test_a_broken_block_would_be_seen() -> None:
+    assert len(WITH_PYTHON) >= 4
+    assert all(block.text.strip() for page in WITH_PYTHON for block in blocks(page, "python"))
+    assert sum(read(page).count("```python") for page in PAGES) == sum(len(blocks(page, "python")) for page in PAGES)
+
+
+@pytest.mark.parametrize(("page", "command"), ALL_COMMANDS, ids=[command for _, command in ALL_COMMANDS])
+def test_commands_and_their_options_exist(page: str, command: str) -> None:
+    program, *words = re.sub(r"^(python3? -m |\.venv/bin/)", "", command).split()
+    options = {word.partition("=")[0] for word in words if word.startswith("--")}
+    if program == "tandem":
+        name = next((word for word in words if not word.startswith("-")), None)
+        chosen = COMMANDS if name is None else COMMANDS.commands[name]
+        known = {option for parameter in chosen.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert options <= known | {"--help"}
+    elif program == "make":
+        targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert words[0] in targets
+    elif program == "pytest":
+        sources = [ROOT / "benchmarks" / "options.py", ROOT / "tests" / "conftest.py"]
+        ours = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
+        assert options <= ours | {"--benchmark-only", "--benchmark-json", "--benchmark-compare"}
+    else:
+        assert program in ("docs.tables", "pip", "pre-commit", "git", "python", "source", "cd"), command
+
+
+def run_example(name: str, *arguments: str) -> str:
+    command = [sys.executable, str(ROOT / "examples" / name), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 0, result.stderr[-2_000:]
+    return result.stdout
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_both_training_examples_print_the_same_losses() -> None:
+    pytest.importorskip("skimage", reason="the examples' photograph is scikit-image's")
+    arguments = ("--steps", "2", "--narrow", "32")
+    losses = [
+        [float(loss) for loss in re.findall(r"loss (\S+)", run_example(name, *arguments))]
+        for name in ("train_pytorch.py", "train_flax_nnx.py")
+    ]
+    assert len(losses[0]) == 2
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0][0] != losses[0][1]
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_porting_example_proves_what_it_ports() -> None:
+    printed = run_example("port_weights.py", "--narrow", "32")
+    assert "\nequal\n" in printed
+    difference = re.search(r"differ by at most (\S+)", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["train_pytorch.py", "train_flax_nnx.py", "port_weights.py"])
+def test_examples_are_short(name: str) -> None:
+    assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) < 80

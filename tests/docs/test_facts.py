@@ -1,0 +1,165 @@
+"""What the documentation says of the code is so: tables, names, links, versions."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+import types
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Annotated, Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+import backends
+from docs import tables
+from parity import LIMIT, PROBES
+from shared_specs import UNetSpec, load_spec, spec_names
+
+from .pages import PAGES, ROOT, read, rows
+
+PAIRS = [", ".join(pair) for pair in combinations(["numpy_reference", "pytorch", "flax_nnx"], 2)]
+
+
+def between(page: str, name: str) -> str:
+    return read(page).partition(f"<!-- begin: {name} -->")[2].partition(f"<!-- end: {name} -->")[0]
+
+
+@pytest.mark.parametrize("precision", tables.PRECISIONS)
+def test_distances_are_complete_and_within_the_limit(precision: str) -> None:
+    heads, _, *body = rows(between("docs/parity.md", f"distances in {precision}"))
+    assert heads[3:] == list(PROBES)
+    assert [(cells[0], cells[2]) for cells in body] == [(name, pair) for name in spec_names() for pair in PAIRS]
+    distances = [float(cell.replace(",", "")) for cells in body for cell in cells[3:]]
+    assert len(distances) == len(spec_names()) * len(PAIRS) * len(PROBES)
+    assert max(distances) <= LIMIT
+    assert sum(distance > 0 for distance in distances) > len(distances) / 2
+
+
+def test_summary_agrees_with_the_tables() -> None:
+    lines = rows(between("docs/parity.md", "summary"))[2:]
+    assert [cells[0] for cells in lines] == list(tables.PRECISIONS)
+    for cells in lines:
+        body = rows(between("docs/parity.md", f"distances in {cells[0]}"))[2:]
+        assert float(cells[4]) == max(float(cell) for row in body for cell in row[4:])
+        assert float(cells[5]) == LIMIT
+
+
+def test_planted_faults_lie_far_beyond_the_limit_in_float64() -> None:
+    body = rows(between("docs/parity.md", "planted faults"))[2:]
+    assert len(body) == 3
+    assert all(float(cells[1].replace(",", "")) > 1000 * LIMIT for cells in body)
+    assert all(cells[2].startswith("`encoder.2.block.0.norm") for cells in body)
+
+
+def test_tables_are_replaced_between_their_markers() -> None:
+    page = "a\n<!-- begin: x -->\nold\n<!-- end: x -->\nb\n"
+    assert tables.replace(page, "x", "new") == page.replace("old", "new")
+    with pytest.raises(SystemExit, match="no markers"):
+        tables.replace(page, "y", "new")
+
+
+def test_every_trap_names_tests_that_exist() -> None:
+    listed = rows(read("docs/parity.md").partition("## Known traps")[2].partition("\n## ")[0])[2:]
+    tests = {
+        node.name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+    assert len(listed) >= 9
+    for trap, named in listed:
+        assert re.findall(r"`(test_\w+)`", named), trap
+        assert set(re.findall(r"`(test_\w+)`", named)) <= tests
+
+
+def spec_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every key of a spec file, dotted."""
+    for name, field in model.model_fields.items():
+        found = list(models(field.annotation))
+        yield from (
+            (key for table in found for key in spec_keys(table, f"{prefix}{name}.")) if found else [prefix + name]
+        )
+
+
+def models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) in (Union, types.UnionType, Annotated):
+        for part in get_args(annotation):
+            yield from models(part)
+
+
+def test_every_key_of_a_spec_is_explained_and_no_other() -> None:
+    table = read("docs/specs.md").partition("## Keys")[2].partition("\n## ")[0]
+    explained = [cells[0].strip("`") for cells in rows(table)[2:]]
+    assert len(explained) == len(set(explained))
+    assert set(explained) == set(spec_keys(UNetSpec))
+
+
+def test_zoo_table_is_the_zoo() -> None:
+    table = read("README.md").partition("## The zoo")[2].partition("\n## ")[0]
+    listed = {cells[0].strip("`"): cells for cells in rows(table)[2:]}
+    assert sorted(listed) == spec_names()
+    for name, cells in listed.items():
+        spec = load_spec(name)
+        assert cells[2] == f"{spec.parameter_count:,}"
+        assert cells[3] == spec.norm.kind
+        assert cells[1].startswith(f"{spec.in_channels} → {spec.out_channels} channels")
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_leaves_are_those_of_the_backends() -> None:
+    from backends.flax_nnx.weights import LEAVES as FLAX
+    from backends.pytorch.weights import LEAVES as PYTORCH
+
+    table = read("docs/backends.md").partition("| tensor |")[2].partition("\n\n")[0]
+    listed = {
+        cells[0].strip("`"): (cells[1].strip("`"), (cells[2].strip("`"), ast.literal_eval(cells[3])))
+        for cells in rows(table)[1:]
+    }
+    assert listed == {leaf: (PYTORCH[leaf][0], FLAX[leaf]) for leaf in PYTORCH}
+    assert all(axes == tuple(range(len(axes))) for _, axes in PYTORCH.values())
+
+
+def test_precisions_are_those_of_the_backends() -> None:
+    listed = {cells[0].strip("`"): cells[2] for cells in rows(read("docs/backends.md").partition("\n## ")[0])[2:]}
+    assert list(listed) == backends.names()[:3]
+    for name in backends.available()[:3]:
+        assert listed[name] == ", ".join(backends.get(name).precisions)
+
+
+def test_mirrored_files_are_listed() -> None:
+    table = read("docs/backends.md").partition("## Mirrored folders")[2]
+    listed = {cells[0].strip("`") for cells in rows(table)[2:]}
+    assert listed == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")} - {"__init__.py"}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", read(page)):
+        path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
+        assert path.exists(), target
+        if anchor:
+            heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", head).lower().replace(" ", "-") for head in heads]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    named = re.findall(
+        r"`((?:tests|docs|examples|benchmarks|parity|backends|shared_specs|tandem)/[\w./]*)`", read(page)
+    )
+    assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
+
+
+def test_supported_versions_are_those_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    assert project["requires-python"] == ">=3.11,<3.14"
+    versions = read("README.md").partition("## Versions")[2]
+    assert "Python 3.11 to 3.13" in versions
+    for requirement in [*extras["torch"], *extras["flax"]]:
+        assert requirement.replace(">=", " ≥ ") in versions
