@@ -110,6 +110,26 @@ def test_zoo_table_is_the_zoo() -> None:
         assert cells[1].startswith(f"{spec.in_channels} → {spec.out_channels} channels")
 
 
+def test_benchmark_figures_are_the_constants() -> None:
+    from benchmarks import cell, fingerprint, measure, verdict, worker
+
+    words = {5: "Five", 7: "Seven"}
+    page = " ".join(read("docs/benchmarks.md").split())
+    for sentence in (
+        f"windows of about {measure.WINDOW_S:g} s until the last three agree within {worker.STABLE - 1:.0%}, "
+        f"for at most {measure.WARM_UP_LIMIT_S:g} s",
+        f"{words[measure.ROUNDS]} windows of about {measure.WINDOW_S:g} s each",
+        f"Up to {measure.LATENCIES} single steps, each with a synchronisation, "
+        f"for about {measure.LATENCIES_LIMIT_S:g} s",
+        f"exceeds `--time-limit` ({measure.TIME_LIMIT_S:g} s)",
+        f"widths divided by {cell.CPU_NARROW}, at batch {cell.CPU_BATCH} of {cell.CPU_SIZE}²",
+        f"at full width, batch {cell.GPU_BATCH}",
+        f"{fingerprint.SAMPLES} sampled logits",
+        f"the ratio is above {verdict.RESOLUTION:g}",
+    ):
+        assert sentence in page
+
+
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 def test_leaves_are_those_of_the_backends() -> None:
     from backends.flax_nnx.weights import LEAVES as FLAX
