@@ -53,7 +53,7 @@ def main() -> None:
     ported.eval()
     with torch.no_grad():
         logits = module(torch.from_numpy(images)).numpy()
-    ported_logits = np.asarray(ported(images.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)
+    ported_logits = np.asarray(ported(jnp.asarray(images.transpose(0, 2, 3, 1)))).transpose(0, 3, 1, 2)
     print(f"in float32, the logits of the two modules differ by at most {np.abs(logits - ported_logits).max():.1e}")
 
 
