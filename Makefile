@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench full lint clean
+.PHONY: help compare test bench tables full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test      lint, types, import contracts and all default tests"
 	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
 	@echo "make full      the tests at full width and real sizes, minutes each"
+	@echo "make tables    measure the distances in docs/parity.md again"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
 
@@ -29,10 +30,13 @@ compare: $(INSTALLED)
 	tandem compare $(ARGS)
 
 test: lint
-	pytest --require-backends pytorch,flax_nnx $(ARGS)
+	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx $(ARGS)
 
 bench: $(INSTALLED)
 	pytest --benchmark-only $(ARGS)
+
+tables: $(INSTALLED)
+	python -m docs.tables
 
 full: $(INSTALLED)
 	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)

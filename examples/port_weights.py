@@ -13,10 +13,8 @@ import torch
 from flax import nnx
 
 import backends
-from backends import Execution
-from backends.contract import copy_weights
+from backends import Execution, flax_nnx, pytorch
 from backends.flax_nnx import UNet as FlaxUNet
-from backends.flax_nnx.weights import native, to_native
 from backends.pytorch import UNet as PyTorchUNet
 from parity import compare_models
 from shared_specs import load_spec
@@ -31,22 +29,19 @@ def main() -> None:
     torch.manual_seed(0)
     module = PyTorchUNet(spec)
 
-    # Models of Tandem's contract in float64, where no real difference hides in rounding.
-    source = backends.get("pytorch").build(spec, Execution(precision="float64"))
-    source.module.load_state_dict(module.state_dict())
-    target = backends.get("flax_nnx").build(spec, Execution(precision="float64"))
-    copy_weights(source, target)
+    # An ordinary Flax module with these weights, for a training loop of your own.
+    ported = FlaxUNet(spec, rngs=nnx.Rngs(0))
+    flax_nnx.load_weights(ported, spec, pytorch.read_weights(module, spec))
 
+    # The proof is in float64, where no real difference hides in rounding.
+    source = backends.get("pytorch").build(spec, Execution(precision="float64"))
+    source.load_weights(pytorch.read_weights(module, spec))
+    target = backends.get("flax_nnx").build(spec, Execution(precision="float64"))
+    target.load_weights(flax_nnx.read_weights(ported, spec))
     verdict = compare_models(source, target, probes=("structure", "forward", "activations"))
     print(verdict)
     if not verdict.equal:
         raise SystemExit(1)
-
-    # An ordinary Flax module with these weights, for a training loop of your own.
-    ported = FlaxUNet(spec, rngs=nnx.Rngs(0))
-    for tensor in spec.tensors:
-        values = to_native(tensor, target.read_tensor(tensor.name))
-        native(ported, tensor).set_value(jnp.asarray(values, jnp.float32))
 
     images = np.random.default_rng(0).normal(size=(1, spec.in_channels, 32, 48)).astype(np.float32)
     module.eval()

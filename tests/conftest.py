@@ -94,6 +94,14 @@ def variant() -> Callable[..., UNetSpec]:
     return small_variant
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup`, tests that share a network's verdict go to one process, which computes it once."""
+    for item in items:
+        callspec: Any = getattr(item, "callspec", None)
+        if callspec and {"spec_name", "precision"} <= callspec.params.keys():
+            item.add_marker(pytest.mark.xdist_group(f"{callspec.params['spec_name']}-{callspec.params['precision']}"))
+
+
 @pytest.fixture(scope="module")
 def spec(spec_name: str) -> UNetSpec:
     """Each network of the zoo, narrow enough to be quick."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from flax import nnx
 
+from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
+from shared_specs.weights import Weights, check_weights
 
 LEAVES = {
     "conv.weight": ("kernel", (2, 3, 1, 0)),
@@ -37,3 +40,27 @@ def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return values.transpose(np.argsort(LEAVES[tensor.leaf][1]))
+
+
+def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:
+    """Copy canonical weights into a module built from the spec, in the module's own precision and on its device.
+
+    Raises:
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is copied then.
+    """
+    check_weights(spec, weights)
+    for tensor in spec.tensors:
+        variable = native(module, tensor)
+        held = variable.get_value()
+        # A copy: on a CPU, device_put may keep using the caller's memory, which the caller may change.
+        values = np.array(to_native(tensor, np.asarray(weights[tensor.name])), dtype=held.dtype, order="C")
+        variable.set_value(jax.device_put(values, held.sharding))
+
+
+def read_weights(module: nnx.Module, spec: UNetSpec) -> dict[str, np.ndarray]:
+    """The canonical weights of a module built from the spec, as copies."""
+    return {tensor.name: read_tensor(module, tensor) for tensor in spec.tensors}
+
+
+def read_tensor(module: nnx.Module, tensor: Tensor) -> np.ndarray:
+    return to_canonical(tensor, np.array(native(module, tensor).get_value()))

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 
 from shared_specs import Recipe, UNetSpec, initial_weights
-from shared_specs.weights import Weights, check_weights
+from shared_specs.weights import Weights
 
 from ..contract import Backend, Execution, Model, StepResult, check_phase
 from .optimizer import build_optimizer, optimizer_state
 from .unet import UNet
-from .weights import native, to_canonical, to_native
+from .weights import load_weights, native, read_tensor, to_canonical
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -66,16 +66,11 @@ class PyTorchModel(Model):
         self.load_weights(initial_weights(spec))
 
     def load_weights(self, weights: Weights) -> None:
-        check_weights(self.spec, weights)
-        with torch.no_grad():
-            for tensor in self.spec.tensors:
-                values = to_native(tensor, np.asarray(weights[tensor.name]))
-                native(self.module, tensor).copy_(torch.tensor(values))
+        load_weights(self.module, self.spec, weights)
         self.optimizer = build_optimizer(self.recipe, self.module.parameters())
 
     def read_tensor(self, name: str) -> np.ndarray:
-        tensor = self.spec.tensor(name)
-        return to_canonical(tensor, _to_numpy(native(self.module, tensor)))
+        return read_tensor(self.module, self.spec.tensor(name))
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
+from shared_specs.weights import Weights, check_weights
 
 LEAVES = {
     "conv.weight": ("weight", (0, 1, 2, 3)),
@@ -35,3 +37,25 @@ def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return values.transpose(np.argsort(LEAVES[tensor.leaf][1]))
+
+
+def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
+    """Copy canonical weights into a module built from the spec, in the module's own precision and on its device.
+
+    Raises:
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is copied then.
+    """
+    check_weights(spec, weights)
+    with torch.no_grad():
+        for tensor in spec.tensors:
+            values = to_native(tensor, np.asarray(weights[tensor.name]))
+            native(module, tensor).copy_(torch.tensor(values))
+
+
+def read_weights(module: nn.Module, spec: UNetSpec) -> dict[str, np.ndarray]:
+    """The canonical weights of a module built from the spec, as copies."""
+    return {tensor.name: read_tensor(module, tensor) for tensor in spec.tensors}
+
+
+def read_tensor(module: nn.Module, tensor: Tensor) -> np.ndarray:
+    return to_canonical(tensor, native(module, tensor).detach().cpu().numpy().copy())

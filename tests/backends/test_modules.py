@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shared_specs import initial_weights
+from shared_specs import WeightsError, initial_weights
 
 
 @pytest.mark.needs_backends("pytorch")
@@ -69,6 +69,31 @@ def test_flax_unet_trains_in_a_plain_loop(variant):
     model.eval()
     assert model.encoder[0].block[0].norm.use_running_average
     assert not np.array_equal(model(images), np.zeros(1))
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_canonical_weights_go_in_and_out_of_plain_modules(variant):
+    import jax.numpy as jnp
+    import torch
+    from flax import nnx
+
+    from backends import flax_nnx, pytorch
+
+    spec = variant()
+    weights = initial_weights(spec, seed=2, dtype=np.float32)
+    module, ported = pytorch.UNet(spec).eval(), flax_nnx.UNet(spec, rngs=nnx.Rngs(0))
+    pytorch.load_weights(module, spec, weights)
+    flax_nnx.load_weights(ported, spec, pytorch.read_weights(module, spec))
+    for name, values in flax_nnx.read_weights(ported, spec).items():
+        np.testing.assert_array_equal(values, weights[name], err_msg=name)
+    ported.eval()
+    images = np.random.default_rng(0).normal(size=(1, 3, 16, 24)).astype(np.float32)
+    logits = np.asarray(ported(jnp.asarray(images.transpose(0, 2, 3, 1)))).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(logits, module(torch.from_numpy(images)).detach(), rtol=1e-3, atol=1e-4)
+    for load, target in ((pytorch.load_weights, module), (flax_nnx.load_weights, ported)):
+        with pytest.raises(WeightsError, match=r"missing head\.bias"):
+            load(target, spec, {name: values * 2 for name, values in weights.items() if name != "head.bias"})
+    np.testing.assert_array_equal(pytorch.read_weights(module, spec)["head.weight"], weights["head.weight"])
 
 
 @pytest.mark.needs_backends("flax_nnx")

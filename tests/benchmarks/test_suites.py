@@ -16,8 +16,12 @@ TINY = ["--precision", "float64", "--narrow", "32", "--size", "16", "--phase", "
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-p", "no:cacheprovider", *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
+
+
+def environment() -> dict[str, str]:
+    """Without what this run of pytest has set: pytest-benchmark times nothing in a process of pytest-xdist."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
 
 
 def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_collecting_loads_no_framework_and_orders_a_b_b_a() -> None:
         "print('loaded', sorted({'torch', 'jax', 'flax'} & set(sys.modules)))\n"
         "sys.exit(ended)"
     )
-    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=environment())
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "loaded []" in ended.stdout
     order = [

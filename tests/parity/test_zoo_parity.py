@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from functools import cache
 
+import numpy as np
 import pytest
 
 import backends
@@ -19,9 +20,15 @@ PAIRS = {
 }
 
 
-@pytest.fixture(scope="module")
-def verdict(spec, precision):
-    return parity.check(spec, execution=Execution(precision=precision))
+@cache
+def checked(spec_name: str, precision: str) -> parity.Verdict:
+    """The verdict of a network, computed once however the tests are ordered."""
+    return parity.check(load_spec(spec_name).narrow(16), execution=Execution(precision=precision))
+
+
+@pytest.fixture
+def verdict(spec_name, precision):
+    return checked(spec_name, precision)
 
 
 @pytest.mark.parametrize("probe", PROBES)
@@ -37,8 +44,9 @@ def test_equal(verdict, pair, probe):
     assert worst.distance <= LIMIT, str(worst)
 
 
-def test_every_quantity_is_measured(verdict, spec):
+def test_every_quantity_is_measured(verdict):
     """Each probe has each thing that the design says it compares, by name."""
+    spec = verdict.spec
     candidates = [name for name in backends.available() if name != "numpy_reference"]
     one = [m for m in verdict.measurements if (m.reference, m.candidate) == ("numpy_reference", candidates[0])]
     names = {probe: {m.quantity for m in one if m.probe == probe} for probe in PROBES}
@@ -55,12 +63,12 @@ def test_every_quantity_is_measured(verdict, spec):
     assert names["trajectory"] == {f"step {k}: {name}" for k in (1, 2, 3) for name in tensors | state | {"loss"}}
 
 
-def test_gradients_are_not_zero(verdict):
-    """A check of zeros against zeros would pass: the reference's values must be far above their floors."""
-    informative = [m for m in verdict.measurements if m.probe == "gradients" and ".weight" in m.quantity]
-    assert informative
-    floors = [abs(m.reference_value) / m.floor for m in informative if m.floor > 0]
-    assert math.fsum(value > 1e3 for value in floors) > 0.5 * len(floors) or verdict.execution.precision == "float32"
+def test_gradients_rise_above_their_floors(verdict):
+    """A check of zeros against zeros would pass, and so would one under a floor as high as the values."""
+    weights = [m for m in verdict.measurements if m.probe == "gradients" and m.quantity.endswith(".weight")]
+    heights = [abs(m.reference_value) / m.floor for m in weights]
+    assert len(heights) >= 3 * 23
+    assert np.median(heights) > {"float64": 1e9, "float32": 10}[verdict.execution.precision]
 
 
 @pytest.mark.full

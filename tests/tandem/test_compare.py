@@ -174,7 +174,10 @@ def test_markdown_tables_survive_a_bar() -> None:
 
 
 @pytest.mark.needs_backends("pytorch")
-def test_bench_runs_the_suites(run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bench_runs_the_suites(
+    run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where it is set, pytest-benchmark times nothing
     written, results = tmp_path / "benchmarks.json", tmp_path / "results"
     result = run("bench", *SMALL, "--replicates", "1", "--results", results, "--json", written)
     assert result.exit_code == 0, capfd.readouterr()
