@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from shared_specs import UNetSpec
 from shared_specs.schema import BatchNorm as BatchNormSpec
@@ -71,9 +70,10 @@ class Conv(Layer):
     def backward(self, dy: np.ndarray) -> np.ndarray:
         weight, p = self.tensors["weight"], self.padding
         rows, columns = weight.shape[2:]
-        windows = sliding_window_view(self.x, (rows, columns), axis=(2, 3))  # (N, C, H', W', kH, kW)
-        dw = sum(np.tensordot(d, w, axes=([1, 2], [1, 2])) for d, w in zip(dy, windows, strict=True))
-        self.gradients["weight"] = self.rounding(np.asarray(dw))
+        dw = np.empty_like(weight)
+        for i, j in np.ndindex(rows, columns):
+            dw[:, :, i, j] = np.sum(flat(dy) @ flat(shifted(self.x, i, j, dy)).swapaxes(1, 2), axis=0)
+        self.gradients["weight"] = self.rounding(dw)
         if "bias" in self.tensors:
             self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL, in_one_row=True)
         # The input's gradient is the full correlation of dy with the flipped kernel, its channels swapped.
@@ -83,9 +83,23 @@ class Conv(Layer):
 
 
 def correlate(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """y[n,o,h,w] = sum over c,i,j of weight[o,c,i,j] x[n,c,h+i,w+j], one image at a time to spare memory."""
-    windows = sliding_window_view(x, weight.shape[2:], axis=(2, 3))  # (N, C, H', W', kH, kW)
-    return np.stack([np.tensordot(weight, image, axes=([1, 2, 3], [0, 3, 4])) for image in windows])
+    """y[n,o,h,w] = sum over c,i,j of weight[o,c,i,j] x[n,c,h+i,w+j]: a matrix product for each (i, j)."""
+    rows, columns = weight.shape[2:]
+    shape = (x.shape[0], weight.shape[0], x.shape[2] - rows + 1, x.shape[3] - columns + 1)
+    y = np.zeros(shape, np.result_type(x, weight))
+    for i, j in np.ndindex(rows, columns):
+        y += (np.ascontiguousarray(weight[:, :, i, j]) @ flat(shifted(x, i, j, y))).reshape(shape)
+    return y
+
+
+def shifted(x: np.ndarray, i: int, j: int, like: np.ndarray) -> np.ndarray:
+    """x[n,c,h+i,w+j] for the h and w of another map."""
+    return x[:, :, i : i + like.shape[2], j : j + like.shape[3]]
+
+
+def flat(x: np.ndarray) -> np.ndarray:
+    """The map (N, C, H, W) as a matrix (C, H W) for each image."""
+    return x.reshape(*x.shape[:2], -1)
 
 
 def norm(spec: UNetSpec, rounding: Rounding) -> Layer:

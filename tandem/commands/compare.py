@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+import psutil
+
 from benchmarks.cell import Cell
-from benchmarks.machine import default_device, this_machine
+from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison
@@ -30,8 +31,8 @@ from . import bench, check
 SEMANTICS = "float64"
 """The precision in which every real difference is enormous; the precision that is timed is checked beside it."""
 
-BUSY = 0.5
-"""Load per core, over the last minute, above which times are not to be trusted."""
+BUSY_PERCENT = 25
+"""Of the cores, in use by others just before we start, above which times are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -104,15 +105,10 @@ def make_folder(folder: Path) -> None:
 
 def other_work() -> list[str]:
     """What to beware of where this machine is busy before we start: threads that wait for each other crawl."""
-    if not hasattr(os, "getloadavg"):
+    busy_percent = psutil.cpu_percent(interval=0.5)
+    if busy_percent <= BUSY_PERCENT:
         return []
-    load, cores = os.getloadavg()[0], this_machine().usable_cores
-    if load <= BUSY * cores:
-        return []
-    return [
-        f"Other work ran here (load {load:.1f} on {cores} cores): do not trust the times, "
-        "measure again when it is quiet."
-    ]
+    return [f"Other work kept {busy_percent:.0f}% of the cores busy: measure again when the machine is quiet."]
 
 
 def _check(chosen: Plan, remarks: list[str], output: Output) -> list[Check]:

@@ -73,20 +73,21 @@ def test_gradients_rise_above_their_floors(verdict):
 
 @pytest.mark.full
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
-def test_full_width_on_the_published_input(spec_name, record_property):
-    """The five networks as they are, on the inputs whose output sizes are published; prints the largest distance."""
+def test_full_width_on_the_published_input(spec_name, precision, record_property, capsys):
+    """The five networks as they are, on the inputs whose output sizes are published; prints the largest distances."""
     sizes = {"unet_bn_same": (8, 224), "unet_same": (1, 512)}
     spec = load_spec(spec_name)
     count, size = sizes.get(spec_name, (1, 572))
     verdict = parity.check(
         spec,
-        execution=Execution(precision="float32"),
+        execution=Execution(precision=precision),
+        probes=["structure", "forward", "activations", "statistics", "gradients"],
         batch=parity.random_batch(spec, count=count, size=(size, size)),
-        steps=1,
     )
-    for probe in PROBES:
+    for probe in verdict.probes:
         worst = verdict.worst(probe)
         assert worst is not None
-        print(f"{spec_name} {probe}: {worst.distance:.3g} floors ({worst.quantity}, {worst.candidate})", flush=True)
         record_property(probe, worst.distance)
+        with capsys.disabled():
+            print(f"{spec_name} {precision} {probe}: {worst.distance:.3g} ({worst.quantity}, {worst.candidate})")
     assert verdict.equal, str(verdict.first_difference)

@@ -119,13 +119,13 @@ def test_interrupt_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch, 
     assert f"what was timed is kept; the same command with --output {tmp_path} goes on" in result.stderr
 
 
-@pytest.mark.parametrize(("load", "remarks"), [(0.1, 0), (10_000.0, 1)], ids=["idle", "busy"])
-def test_a_busy_machine_is_remarked(monkeypatch: pytest.MonkeyPatch, load: float, remarks: int) -> None:
-    monkeypatch.setattr(compare.os, "getloadavg", lambda: (load, load, load), raising=False)
+@pytest.mark.parametrize(("percent", "remarks"), [(3.0, 0), (90.0, 1)], ids=["idle", "busy"])
+def test_a_busy_machine_is_remarked(monkeypatch: pytest.MonkeyPatch, percent: float, remarks: int) -> None:
+    monkeypatch.setattr(compare.psutil, "cpu_percent", lambda interval: percent)
     found = compare.other_work()
     assert len(found) == remarks
     page = to_markdown(Findings(records=made_up("pytorch", [0.2]), remarks=found))
-    assert page.count("- **Beware.** Other work ran here (load 10000.0 on") == remarks
+    assert page.count("- **Beware.** Other work kept 90% of the cores busy") == remarks
 
 
 def made_up(backend: str, times_s: Sequence[float], phase: str = "train_step", **changes: object) -> list[Record]:
