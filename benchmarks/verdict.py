@@ -65,7 +65,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the records say of one (spec, phase, shape, precision, tuning) on one machine at one commit.
+    """What the records say of one (spec, phase, shape, precision, tuning, device) on one machine at one commit.
 
     Attributes:
         step_s: by backend, the times of a step in seconds, one of each process.
@@ -94,7 +94,7 @@ class Comparison:
 
 
 def compare(records: Iterable[Record]) -> list[Comparison]:
-    """One comparison for each (spec, phase, shape, precision, tuning), in the order in which they come."""
+    """One comparison for each (spec, phase, shape, precision, tuning, device), in the order in which they come."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
         groups.setdefault(_key(record), []).append(record)
@@ -146,7 +146,8 @@ def _exp(x: float) -> float:
 def _key(record: Record) -> tuple[object, ...]:
     cell = record.cell
     shape = (cell.batch, cell.size, cell.seed, cell.recipe)
-    return record.spec_fingerprint, cell.phase, shape, cell.precision, cell.tuning, record.machine, record.commit
+    how = (cell.precision, cell.tuning, cell.device)
+    return record.spec_fingerprint, cell.phase, shape, how, record.machine, record.commit
 
 
 def _latest(records: Sequence[Record]) -> list[Record]:

@@ -114,6 +114,12 @@ def test_phases_machines_and_commits_are_never_mixed(record: MakeRecord) -> None
     assert len(compare(records)) == 4
 
 
+def test_devices_of_one_machine_are_never_mixed(record: MakeRecord) -> None:
+    on_cpu, other = record("pytorch", 1.0), record("pytorch", 0.01)
+    on_gpu = other.model_copy(update={"cell": other.cell.model_copy(update={"device": "cuda"})})
+    assert [comparison.step_s for comparison in compare([on_cpu, on_gpu])] == [{"pytorch": [1.0]}, {"pytorch": [0.01]}]
+
+
 def test_a_process_loaded_twice_counts_once(record: MakeRecord) -> None:
     early = record("pytorch", 0.05, started_at="2030-01-01T00:00:00+00:00")
     late = record("pytorch", 0.01, started_at="2030-01-02T00:00:00+00:00")
