@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from shared_specs import initial_weights
@@ -49,7 +49,7 @@ class Worker:
         program_s = clock.lap()
         self.model = model
         first_outputs = self.step()
-        self._wait([first_outputs])
+        self._wait([_awaited(first_outputs)])
         first_call_s = clock.lap()
 
         quantities = fingerprint.take(model, self.step, self.cell.phase, first_outputs)
@@ -88,23 +88,20 @@ class Worker:
         """Time `steps` steps, enqueued one after the other, with one synchronisation at the end."""
         step, enqueued, start = self.step, [], time.perf_counter()
         for _ in range(steps):
-            outputs = step()
-            # Not the gradients of every step: keeping them would take memory for all.
-            enqueued.append({name: value for name, value in outputs.items() if name != "gradients"})
+            enqueued.append(_awaited(step()))
         self._wait(enqueued)
         return {"seconds": time.perf_counter() - start, "steps": steps}
 
-    def _wait(self, enqueued: list[Any]) -> None:
+    def _wait(self, enqueued: list[list[Any]]) -> None:
         """Wait for every step, not for the last one alone.
 
         JAX returns before it has computed, and on a CPU may compute independent steps side by side: that the last
         one is ready says nothing of the others, and only the arrays know. The outputs of one step, a compiled
         program, become ready together; the gradients beside a loss are covered by it.
         """
-        for outputs in enqueued:
-            for value in outputs.values():
-                if hasattr(value, "block_until_ready"):
-                    value.block_until_ready()
+        for values in enqueued:
+            for value in values:
+                value.block_until_ready()
         self.model.synchronize()
 
     def steps(self, steps: int) -> protocol.Answer:
@@ -123,6 +120,14 @@ class Worker:
 
     def handlers(self) -> dict[str, Callable[..., protocol.Answer]]:
         return {name: getattr(self, name) for name in ("start", "warm_up", "window", "steps", "finish")}
+
+
+def _awaited(outputs: Mapping[str, Any]) -> list[Any]:
+    """What must be kept of a step to wait for it: nothing for PyTorch, whose allocator then uses the memory again.
+
+    Never the gradients: keeping those of every step would take memory for all.
+    """
+    return [value for name, value in outputs.items() if name != "gradients" and hasattr(value, "block_until_ready")]
 
 
 class Stopwatch:

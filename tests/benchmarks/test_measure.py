@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -101,6 +103,29 @@ def test_a_window_waits_for_every_step() -> None:
     worker.step = lambda: {"logits": Later(next(numbers))}
     assert worker.window(3)["steps"] == 3
     assert waited == [0, 1, 2, -1]
+
+
+def test_a_window_keeps_nothing_that_it_need_not_wait_for() -> None:
+    class Model:
+        def synchronize(self) -> None:
+            pass
+
+    class Logits:
+        alive: ClassVar[list[weakref.ref[Logits]]] = []
+
+        def __init__(self) -> None:
+            self.alive[:] = [seen for seen in self.alive if seen() is not None] + [weakref.ref(self)]
+
+    worker, most = Worker(), [0]
+
+    def step() -> dict[str, object]:
+        outputs = {"logits": Logits()}
+        most[0] = max(most[0], len(Logits.alive))
+        return outputs
+
+    worker.model, worker.step = Model(), step  # type: ignore[assignment]
+    worker.window(5)
+    assert most == [1]
 
 
 @pytest.mark.parametrize("phase", ["forward", "forward_backward", "train_step"])
