@@ -15,7 +15,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Raises:
         TandemError: where the file cannot be written; nothing is left behind.
     """
-    path = Path(path)
+    path = _target(path)
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
@@ -33,12 +33,31 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
+def _target(path: str | Path) -> Path:
+    """The file that a path stands for: a link stays, and what it leads to is written.
+
+    Raises:
+        TandemError: where there is something other than a file, such as a folder or /dev/null, never to be replaced.
+    """
+    try:
+        target = Path(path).resolve()
+    except (OSError, RuntimeError) as error:  # links in a circle
+        raise TandemError(
+            f"{path}: cannot be written ({error}); name a file in a writable folder that exists"
+        ) from error
+    if target.exists() and not target.is_file():
+        raise TandemError(
+            f"{path}: cannot be written (it is no regular file); name a file in a writable folder that exists"
+        )
+    return target if Path(path).is_symlink() else Path(path)
+
+
 def check_writable(path: str | Path) -> None:
     """Fail before long work, not after it, where `write_atomically` could not write this file.
 
     Raises:
-        TandemError: where the folder is missing or not writable, or the path is a folder.
+        TandemError: where the folder is missing or not writable, or the path is something other than a file.
     """
-    path = Path(path)
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+    path = _target(path)
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise TandemError(f"{path}: cannot be written; name a file in a writable folder that exists")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -58,3 +60,22 @@ def test_check_writable_takes_what_can_and_touches_nothing(name: str, tmp_path: 
     (tmp_path / "a_file").write_bytes(b"old")
     check_writable(tmp_path / name)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a_file", b"old")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+@pytest.mark.parametrize("write", [check_writable, partial(write_atomically, content=b"new")])
+def test_what_is_no_file_is_never_replaced(write: Callable[[Path], None], tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(TandemError, match="no regular file"):
+        write(path)
+    assert path.is_fifo()
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    link, target = tmp_path / "link", tmp_path / "folder" / "target"
+    link.symlink_to(target)
+    check_writable(link)
+    write_atomically(link, b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
