@@ -199,16 +199,25 @@ class Backend(ABC):
 class RoundingNoise:
     """Relative noise of a precision on every operation's output, for the noise floor.
 
+    A decision is the sign of a ReLU's input or the maximum of a window. In float32 a network of a million units has
+    about one that rounding turns; it moves a gradient by thousands of times the noise around it. So there decisions
+    are treated apart from the noise. In float64 rounding turns none, and in coarser precisions so many that the noise
+    samples them: there decisions are made on the noisy values.
+
     Attributes:
         unit_roundoff: the standard deviation of the noise, relative to each element.
         seed: of the noise; every re-run has its own.
-        tie_break: +1 or -1, the side on which this re-run puts what rounding may decide either way (the sign of
-            an activation's input near zero, the maximum of a window with two near-equal elements).
+        turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
+            could turn, to one side or to the other.
     """
 
     unit_roundoff: float
     seed: int
-    tie_break: int = 1
+    turned: int = 0
+
+    @property
+    def decides_apart(self) -> bool:
+        return UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]
 
 
 class ReferenceBackend(Backend):

@@ -9,8 +9,8 @@ from typing import cast
 import numpy as np
 
 import backends
-from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend, RoundingNoise
-from parity.noise_floor import LIMIT, RERUNS, distance, floor
+from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
+from parity.noise_floor import LIMIT, distance, floor, reruns
 from shared_specs import initial_weights
 
 from . import fingerprint
@@ -65,12 +65,13 @@ def _compute(cell: Cell) -> Reference:
     backend = cast(ReferenceBackend, backends.get("numpy_reference"))
     spec, unit_roundoff = cell.network, UNIT_ROUNDOFF[cell.precision]
     quantities = _run(backend.build(spec, Execution(precision="float64"), cell.recipe), cell)
-    reruns = []
-    for number in range(1, RERUNS + 1):
-        noise = RoundingNoise(unit_roundoff, number, tie_break=1 if number % 2 else -1)
-        reruns.append(_run(backend.build_noisy(spec, noise, cell.recipe), cell))
+    noisy, turned = (
+        [_run(backend.build_noisy(spec, noise, cell.recipe), cell) for noise in noises]
+        for noises in reruns(unit_roundoff, cell.seed)
+    )
     floors = {
-        name: floor(values, [rerun[name] for rerun in reruns], unit_roundoff) for name, values in quantities.items()
+        name: floor(values, [run[name] for run in noisy], [run[name] for run in turned], unit_roundoff)
+        for name, values in quantities.items()
     }
     return Reference(quantities, floors)
 

@@ -9,12 +9,12 @@ from itertools import combinations
 import numpy as np
 
 import backends as registry
-from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
+from backends.contract import Execution, Model, ReferenceBackend
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
 from shared_specs.weights import Weights
 
+from . import noise_floor
 from .batches import Batch, random_batch
-from .noise_floor import RERUNS, combine, rms
 from .probes import PROBES, STAGES, Quantities, Stage
 from .verdict import Measurement, Verdict, measure
 
@@ -130,10 +130,10 @@ def _compare(
     assert isinstance(reference, ReferenceBackend)
     exact = reference.build(spec, Execution(precision="float64"), recipe)
     unit_roundoff = execution.unit_roundoff
-    noisy = [
-        reference.build_noisy(spec, RoundingNoise(unit_roundoff, 1000 * seed + rerun, 1 - 2 * (rerun % 2)), recipe)
-        for rerun in range(RERUNS)
-    ]
+    noisy, turned = (
+        [reference.build_noisy(spec, noise, recipe) for noise in noises]
+        for noises in noise_floor.reruns(unit_roundoff, seed)
+    )
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
     for stage, views in STAGES.items():
         wanted = [view for view in views if view in probes]
@@ -147,8 +147,11 @@ def _compare(
 
         values = {name: run(name, model) for name, model in models.items()}
         true = values[REFERENCE] if REFERENCE in models else run("noise floor", exact)
-        reruns = (run(f"noise floor, re-run {k} of {RERUNS}", model) for k, model in enumerate(noisy, start=1))
-        floors = _floors(true, reruns, unit_roundoff)
+        deviations = [
+            _deviations(true, (run(f"noise floor, re-run {k} of {len(group)}", m) for k, m in enumerate(group, 1)))
+            for group in (noisy, turned)
+        ]
+        floors = _floors(true, deviations[0], deviations[1], unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
                 found[probe] += _measure(probe, pair, values[pair[0]][probe], values[pair[1]][probe], floors[probe])
@@ -165,17 +168,29 @@ def _compare(
     )
 
 
-def _floors(
-    true: dict[str, Quantities], reruns: Iterable[dict[str, Quantities]], unit_roundoff: float
-) -> dict[str, dict[str, float]]:
-    """The floor of every quantity of every probe. Re-runs come one at a time and are dropped, to spare memory."""
-    squares: dict[tuple[str, str], list[float]] = defaultdict(list)
+Deviations = dict[tuple[str, str], list[float]]
+"""By probe and quantity, the rms deviation of each re-run."""
+
+
+def _deviations(true: dict[str, Quantities], reruns: Iterable[dict[str, Quantities]]) -> Deviations:
+    """Re-runs come one at a time and are dropped, to spare memory."""
+    found: Deviations = defaultdict(list)
     for rerun in reruns:
         for probe, quantities in true.items():
             for name, value in quantities.items():
-                squares[probe, name].append(rms(rerun[probe][name] - value) ** 2)
+                found[probe, name].append(noise_floor.rms(rerun[probe][name] - value))
+    return found
+
+
+def _floors(
+    true: dict[str, Quantities], noisy: Deviations, turned: Deviations, unit_roundoff: float
+) -> dict[str, dict[str, float]]:
+    """The floor of every quantity of every probe."""
     return {
-        probe: {name: combine(squares[probe, name], value, unit_roundoff) for name, value in quantities.items()}
+        probe: {
+            name: noise_floor.combine(noisy[probe, name], turned[probe, name], value, unit_roundoff)
+            for name, value in quantities.items()
+        }
         for probe, quantities in true.items()
     }
 

@@ -1,25 +1,44 @@
 """A tolerance that is measured, not picked: how far rounding alone moves a quantity.
 
-With r the float64 reference's value, r_k re-runs of it under rounding noise, and u the unit roundoff:
+With r the float64 reference's value, r_k re-runs of it under rounding noise, u the unit roundoff, and t_j re-runs in
+which every decision that rounding could turn is turned (float32 only, see `RoundingNoise`):
 
-    floor^2  = mean over k of rms(r_k - r)^2 + (u rms(r))^2
+    floor^2  = mean over k of rms(r_k - r)^2 + (u rms(r))^2 + (max over j of rms(t_j - r) TURNED / LIMIT)^2
     distance = rms(candidate - r) / floor
+
+So a candidate may lie LIMIT times the noise away, or TURNED times as far as turning all those decisions goes.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
+
+from backends.contract import RoundingNoise
 
 LIMIT = 64.0
 """Equal means a distance of at most this, for every quantity.
 
-Correct builds of the first five networks lie at 3 floors at most in the median and below 30 at the most
-(`docs/parity.md` holds the table and the command that makes it); in float64 an epsilon of 1.0001e-5 in place of 1e-5
-in one layer lies above a million. It is no knob to turn until tests pass.
+`docs/parity.md` holds the evidence and the command that makes it: how far sound builds of the zoo lie at the most, and
+how far planted faults. It is no knob to turn until tests pass.
 """
 
 RERUNS = 4
-"""Re-runs of the reference per check; even, so that near ties fall on both sides equally often."""
+"""Re-runs of the reference under noise per check."""
+
+
+TURNED = 2.0
+"""A sound build turns some of the decisions that rounding could turn, so that all of them at once bound it."""
+
+
+def reruns(unit_roundoff: float, seed: int) -> tuple[list[RoundingNoise], list[RoundingNoise]]:
+    """The re-runs of one check: those under noise, and those in which decisions are turned as well."""
+    noises = [RoundingNoise(unit_roundoff, RERUNS * seed + number) for number in range(RERUNS)]
+    if not noises[0].decides_apart:
+        return noises, []
+    return noises, [RoundingNoise(unit_roundoff, seed, turned) for turned in (1, -1)]
 
 
 def rms(x: np.ndarray) -> float:
@@ -30,14 +49,18 @@ def rms(x: np.ndarray) -> float:
     return largest * float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64) / largest))))
 
 
-def floor(reference: np.ndarray, reruns: list[np.ndarray], unit_roundoff: float) -> float:
+def floor(
+    reference: np.ndarray, noisy: Sequence[np.ndarray], turned: Sequence[np.ndarray], unit_roundoff: float
+) -> float:
     """The noise floor of one quantity, in the quantity's unit."""
-    return combine([rms(np.asarray(rerun, np.float64) - reference) ** 2 for rerun in reruns], reference, unit_roundoff)
+    deviations = [[rms(np.asarray(rerun, np.float64) - reference) for rerun in runs] for runs in (noisy, turned)]
+    return combine(deviations[0], deviations[1], reference, unit_roundoff)
 
 
-def combine(mean_squares: list[float], reference: np.ndarray, unit_roundoff: float) -> float:
-    """The noise floor from the mean square deviation of each re-run."""
-    return float(np.sqrt(np.mean(mean_squares) + (unit_roundoff * rms(reference)) ** 2))
+def combine(noisy: Sequence[float], turned: Sequence[float], reference: np.ndarray, unit_roundoff: float) -> float:
+    """The noise floor from the rms deviation of each re-run."""
+    noise = math.hypot(*noisy) / math.sqrt(len(noisy))
+    return math.hypot(noise, unit_roundoff * rms(reference), max(turned, default=0.0) * TURNED / LIMIT)
 
 
 def distance(candidate: np.ndarray, reference: np.ndarray, noise: float) -> float:
@@ -50,7 +73,7 @@ def distance(candidate: np.ndarray, reference: np.ndarray, noise: float) -> floa
         return np.inf
     if candidate.dtype.kind in "iu" and reference.dtype.kind in "iu":
         return 0.0 if np.array_equal(candidate, reference) else np.inf
-    if not (np.isfinite(candidate).all() and np.isfinite(reference).all()):
+    if not (np.isfinite(candidate).all() and np.isfinite(reference).all() and np.isfinite(noise)):
         return np.inf
     error = rms(candidate.astype(np.float64) - reference)
     if error == 0.0:

@@ -184,7 +184,8 @@ class LeakyReLU(Layer):
         self.slope = slope
 
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
-        self.derivative = np.where(np.real(x) > self.rounding.tie(np.real(x)), 1.0, self.slope)
+        decided_on, tie = self.rounding.decide(x)
+        self.derivative = np.where(decided_on > tie, 1.0, self.slope)
         return x * self.derivative
 
     def backward(self, dy: np.ndarray) -> np.ndarray:

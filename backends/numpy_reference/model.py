@@ -13,7 +13,7 @@ from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
 from .optimizer import Optimizer, optimizer_state
-from .rounding import Rounding, may_flip_unseen
+from .rounding import Rounding
 from .unet import UNet, cross_entropy, layer_at
 from .weights import native, to_canonical, to_native
 
@@ -67,7 +67,7 @@ class NumPyModel(Model):
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         self.check_images(images)
-        return self.module(np.asarray(images, np.float64))
+        return self.module(np.asarray(images, np.float64)).copy()
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self.forward(images)
@@ -125,7 +125,7 @@ class NoisyModel(NumPyModel):
 
     def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe):
         execution = Execution(precision="float64")
-        self.twin = NumPyModel(spec, execution, recipe) if may_flip_unseen(noise) else None
+        self.twin = NumPyModel(spec, execution, recipe) if noise.decides_apart else None
         super().__init__(spec, execution, recipe, noise)
 
     def load_weights(self, weights: Weights) -> None:

@@ -27,15 +27,22 @@ class MaxPool(Layer):
         self.kernel, self.stride = spec.kernel, spec.stride
 
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
-        k, s = self.kernel, self.stride
-        windows = sliding_window_view(x, (k, k), axis=(2, 3))[:, :, ::s, ::s]
-        windows = windows.reshape(*windows.shape[:4], k * k)
+        k = self.kernel
         self.shape = x.shape
-        tie = np.broadcast_to(self.rounding.tie(np.real(x)), (1, x.shape[1], 1, 1))[..., None]
-        near = np.real(windows) >= np.real(windows).max(-1, keepdims=True) - abs(tie)
+        decided_on, tie = self.rounding.decide(x)
+        candidates = self._windows(decided_on)
+        tie = np.broadcast_to(tie, (1, x.shape[1], 1, 1))[..., None]
+        largest = candidates.max(-1, keepdims=True)
+        near = (candidates >= largest - abs(tie)) | np.isnan(candidates)
         first, last = near.argmax(-1), k * k - 1 - near[..., ::-1].argmax(-1)
         self.winner = np.where(tie[..., 0] > 0, last, first)
+        windows = self._windows(x)
         return np.take_along_axis(windows, self.winner[..., None], -1)[..., 0]
+
+    def _windows(self, x: np.ndarray) -> np.ndarray:
+        """Every window of x, its elements in reading order on the last axis."""
+        windows = sliding_window_view(x, (self.kernel, self.kernel), axis=(2, 3))[:, :, :: self.stride, :: self.stride]
+        return windows.reshape(*windows.shape[:4], -1)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         dx = np.zeros(self.shape, dy.dtype)

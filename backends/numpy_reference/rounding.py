@@ -11,17 +11,7 @@ from ..contract import UNIT_ROUNDOFF, RoundingNoise
 Axes = int | tuple[int, ...] | None
 
 TIE_WIDTH = 4.0
-"""Decisions this many standard deviations of the local error from a tie are made either way."""
-
-
-def may_flip_unseen(noise: RoundingNoise) -> bool:
-    """Whether rounding flips decisions so rarely that a few re-runs may miss them, and yet does.
-
-    A decision is the sign of a ReLU's input or the maximum of a window. In float32 a network of a million units has
-    about one whose input rounding pushes over zero; it moves a gradient by thousands of times the noise around it.
-    In float64 there is none, and in coarser precisions there are so many that the noise samples them.
-    """
-    return UNIT_ROUNDOFF["tf32"] > noise.unit_roundoff > UNIT_ROUNDOFF["float64"]
+"""Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
 
 
 class Rounding:
@@ -65,16 +55,17 @@ class Rounding:
         total = self.sum(x, axis, keepdims)
         return total / (x.size / max(total.size, 1))
 
-    def tie(self, x: np.ndarray) -> np.ndarray | float:
-        """How far from a tie a decision about the map x (N, C, H, W) is still made the other way, as (1, C, 1, 1).
+    def decide(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
+        """What a decision about the map x (N, C, H, W) is made on, and how far from a tie it is made the other way.
 
-        It is as wide as the error that noise has brought so far, measured against the run without noise, so that
-        whatever rounding could flip is flipped: to one side in half of the re-runs and to the other in the rest.
-        Zero where decisions are left to the noise (see `may_flip_unseen`).
+        The second is (1, C, 1, 1) and signed by the side: as wide as the error that noise has brought so far, measured
+        against the run without noise. It is zero where nothing is turned.
         """
+        x = np.real(x)
         if self.decisions is not None:
             self.decisions.append(x)
         if self.noise is None or not self.exact_decisions:
-            return 0.0
-        error = x - self.exact_decisions.popleft()
-        return self.noise.tie_break * TIE_WIDTH * np.sqrt(np.mean(np.square(error), (0, 2, 3), keepdims=True))
+            return x, 0.0
+        exact = self.exact_decisions.popleft()
+        error = np.sqrt(np.mean(np.square(x - exact), (0, 2, 3), keepdims=True))
+        return exact, self.noise.turned * TIE_WIDTH * error

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 import backends
 from backends.contract import Execution, RoundingNoise
 from parity import LIMIT, random_batch
-from parity.noise_floor import distance, floor, rms
+from parity.noise_floor import TURNED, distance, floor, rms
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -31,13 +31,17 @@ def test_floor_and_distance_are_the_formulas():
     r = np.array([3.0, -4.0])
     reruns = [np.array([3.1, -4.0]), np.array([3.0, -4.3])]
     expected = np.sqrt((0.1**2 / 2 + 0.3**2 / 2) / 2 + 1e-4**2 * 12.5)
-    assert floor(r, reruns, 1e-4) == pytest.approx(expected, rel=1e-12)
+    assert floor(r, reruns, [], 1e-4) == pytest.approx(expected, rel=1e-12)
+    turned = [np.array([3.0, -12.0]), np.array([3.0, 28.0])]
+    assert floor(r, reruns, turned, 1e-4) == pytest.approx(
+        np.hypot(expected, 32 / np.sqrt(2) * TURNED / LIMIT), rel=1e-12
+    )
     assert distance(np.array([3.0, -3.0]), r, 0.5) == pytest.approx(np.sqrt(0.5) / 0.5)
 
 
 @given(FINITE, st.floats(1e-20, 1e-2))
 def test_what_equals_the_reference_is_at_no_distance(x, unit_roundoff):
-    assert distance(x.copy(), x, floor(x, [x, x], unit_roundoff)) == 0
+    assert distance(x.copy(), x, floor(x, [x, x], [], unit_roundoff)) == 0
 
 
 @pytest.mark.parametrize(
@@ -53,12 +57,19 @@ def test_what_equals_the_reference_is_at_no_distance(x, unit_roundoff):
     ids=["nan", "inf", "length", "dimensions", "integers", "zero floor"],
 )
 def test_what_never_passes(candidate, reference):
-    assert distance(candidate, reference, floor(np.zeros(1), [np.zeros(1)], 1e-3)) > LIMIT
+    assert distance(candidate, reference, floor(np.zeros(1), [np.zeros(1)], [], 1e-3)) > LIMIT
+
+
+def test_a_floor_that_overflowed_hides_nothing():
+    huge = np.array([1e200, -1e300])
+    assert np.isfinite(floor(huge, [huge * 1.001], [], 1e-3))
+    noise = floor(np.ones(2), [np.array([np.inf, 1.0])], [], 1e-3)
+    assert distance(np.array([5.0, 1.0]), np.ones(2), noise) == np.inf
 
 
 def test_integers_are_compared_exactly_however_coarse_the_precision():
     count = np.asarray(31_044_106)
-    assert distance(count + 1, count, floor(count, [count], 2.0**-9)) == np.inf
+    assert distance(count + 1, count, floor(count, [count], [], 2.0**-9)) == np.inf
     assert distance(count, count, 0.0) == 0
 
 
@@ -85,8 +96,8 @@ def test_reruns_differ_by_their_seed_only(variant):
     assert np.abs(first - other).max() > 0
 
 
-def test_a_unit_near_zero_is_flipped_in_half_of_the_reruns(variant):
-    """In float32 a ReLU whose input rounding could push over zero must be part of the floor, by design, not luck."""
+def test_a_unit_near_zero_is_turned_where_that_is_asked_for(variant):
+    """In float32 a ReLU whose input rounding could push over zero enters the floor by design, not by luck."""
     from backends.numpy_reference.unet import layer_at
 
     spec = variant(norm={"kind": "none"}, block={"convolutions": 1, "order": ["conv", "activation"]})
@@ -100,9 +111,9 @@ def test_a_unit_near_zero_is_flipped_in_half_of_the_reruns(variant):
     weights = exact.weights()
     weights["encoder.0.block.0.conv.bias"][2] -= inputs[1, 2, 3, 4] - 1e-9
     derivatives = []
-    for tie_break in (1, -1):
-        model = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=tie_break + 1, tie_break=tie_break))
+    for turned in (1, 0, -1):
+        model = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=1, turned=turned))
         model.load_weights(weights)
         model.loss_and_gradients(batch.images, batch.labels)
         derivatives.append(layer_at(model.module, [*path[:-1], "activation"]).derivative[1, 2, 3, 4])
-    assert derivatives == [0.0, 1.0]
+    assert derivatives == [0.0, 1.0, 1.0]

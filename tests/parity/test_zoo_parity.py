@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 
-import numpy as np
 import pytest
 
 import backends
@@ -44,6 +43,7 @@ def test_equal(verdict, pair, probe):
     assert worst.distance <= LIMIT, str(worst)
 
 
+@pytest.mark.needs_backends("pytorch")
 def test_every_quantity_is_measured(verdict):
     """Each probe has each thing that the design says it compares, by name."""
     spec = verdict.spec
@@ -63,12 +63,13 @@ def test_every_quantity_is_measured(verdict):
     assert names["trajectory"] == {f"step {k}: {name}" for k in (1, 2, 3) for name in tensors | state | {"loss"}}
 
 
+@pytest.mark.needs_backends("pytorch")
 def test_gradients_rise_above_their_floors(verdict):
     """A check of zeros against zeros would pass, and so would one under a floor as high as the values."""
     weights = [m for m in verdict.measurements if m.probe == "gradients" and m.quantity.endswith(".weight")]
-    heights = [abs(m.reference_value) / m.floor for m in weights]
-    assert len(heights) >= 3 * 23
-    assert np.median(heights) > {"float64": 1e9, "float32": 10}[verdict.execution.precision]
+    heights = [m.max_abs_error / m.max_rel_error / m.floor for m in weights if m.max_abs_error]  # largest value / floor
+    assert heights
+    assert min(heights) > {"float64": 1e9, "float32": LIMIT}[verdict.execution.precision]
 
 
 @pytest.mark.full
