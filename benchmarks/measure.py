@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import subprocess
@@ -13,10 +14,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from shared_specs import TandemError
 from shared_specs.cost import total_cost
+from shared_specs.errors import one_line
 
 from .cell import Cell, interleave
-from .gate import References, judge
+from .gate import Reference, References, judge
 from .machine import this_machine
 from .process import ROOT, WorkerFailure, WorkerProcess
 from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, load_records, save_record
@@ -31,6 +34,12 @@ WARM_UP_LIMIT_S = 3.0
 
 TIME_LIMIT_S = 600.0
 """For one worker, from start to end; where it is reached, the worker is killed and the record says so."""
+
+CHANGES = "+changes"
+"""Follows a commit from which the tracked files differ."""
+
+PACKAGES = ("backends", "benchmarks", "parity", "shared_specs")
+"""What decides on a time or on its verdict."""
 
 BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}
 
@@ -79,9 +88,10 @@ def measure_cell(
     Raises:
         SpecError, ShapeError: where the cell itself cannot be; `Cell.check` says so beforehand.
     """
-    reference = references.get(cell)  # before the worker starts, so that the two never share the cores
+    started_at = datetime.now(UTC)
     seen: dict[str, Any] = {}
     try:
+        reference = _reference(references, cell)  # before the worker starts, so that the two never share the cores
         with WorkerProcess(time_limit_s) as worker:
             _drive(worker, cell, lambda candidate: judge(reference, candidate), run_rounds, seen)
         status: Status = "ok" if seen["gate"].comparable else "not_comparable"
@@ -103,9 +113,20 @@ def measure_cell(
         machine=this_machine(),
         commit=commit(),
         command=command_line(),
-        started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        started_at=started_at.isoformat(timespec="seconds"),
         **seen,
     )
+
+
+def _reference(references: References, cell: Cell) -> Reference:
+    """Raises WorkerFailure: without a reference there is no parity, so that no worker is started at all."""
+    try:
+        return references.get(cell)
+    except MemoryError as error:
+        said = one_line(str(error)) or "out of memory"
+        raise WorkerFailure("out_of_memory", f"the reference could not be computed: {said}") from error
+    except TandemError as error:
+        raise WorkerFailure("failed", f"the reference could not be computed: {error}") from error
 
 
 def _drive(
@@ -184,7 +205,8 @@ def run_cells(
         if record is None:
             if not references.has(cell):
                 tell("reference")
-                references.get(cell)
+                with contextlib.suppress(MemoryError, TandemError):  # the record will say so
+                    references.get(cell)
             tell("timing")
             record = measure_cell(cell, replicate, references, time_limit_s)
             if results is not None:
@@ -202,8 +224,26 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
     return {
         (record.cell, record.replicate): record
         for record in found
-        if record.status in FINAL and record.machine == this_machine() and record.commit == commit()
+        if record.status in FINAL and record.machine == this_machine() and _is_current(record)
     }
+
+
+def _is_current(record: Record) -> bool:
+    """Whether the same network and code would be timed again: a commit with changes to it does not name the code."""
+    try:
+        if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != commit():
+            return False
+    except TandemError:  # its spec is a file that is gone
+        return False
+    if record.commit is not None and not record.commit.endswith(CHANGES):
+        return True
+    return bool(record.started_at) and datetime.fromisoformat(record.started_at) > last_change()
+
+
+def last_change() -> datetime:
+    """When a source file of this project was last written."""
+    files = [file for name in PACKAGES for kind in ("py", "toml") for file in (ROOT / name).rglob(f"*.{kind}")]
+    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
 
 
 @cache
@@ -217,7 +257,7 @@ def commit() -> str | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + ("+changes" if status.strip() else "")
+    return head + (CHANGES if status.strip() else "")
 
 
 def command_line() -> str:

@@ -41,11 +41,12 @@ def _target(path: str | Path) -> Path:
     """
     try:
         target = Path(path).resolve()
-    except (OSError, RuntimeError) as error:  # links in a circle
+        taken = target.exists() and not target.is_file()
+    except (OSError, RuntimeError) as error:  # links in a circle, or a folder that may not be entered
         raise TandemError(
             f"{path}: cannot be written ({error}); name a file in a writable folder that exists"
         ) from error
-    if target.exists() and not target.is_file():
+    if taken:
         raise TandemError(
             f"{path}: cannot be written (it is no regular file); name a file in a writable folder that exists"
         )

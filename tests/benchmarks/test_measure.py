@@ -9,18 +9,20 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
-from benchmarks import measure
+from benchmarks import gate, measure
 from benchmarks.cell import Cell
 from benchmarks.gate import References, judge
+from benchmarks.machine import this_machine
 from benchmarks.measure import Progress, measure_cell, run_cells, worker_clock
 from benchmarks.process import WorkerProcess
-from benchmarks.records import load_records
+from benchmarks.records import Record, load_records, save_record
 from benchmarks.worker import Worker
 from shared_specs import TandemError
 
@@ -241,6 +243,7 @@ def test_ctrl_c_leaves_no_worker(
 def test_a_run_goes_on_after_a_failure_and_resumes(
     tiny: TinyCell, outside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(measure, "commit", lambda: "one")
     cells, results = [tiny(), tiny("exits")], tmp_path / "results"
     stages: list[tuple[str, str]] = []
 
@@ -259,6 +262,49 @@ def test_a_run_goes_on_after_a_failure_and_resumes(
 
     monkeypatch.setattr(measure, "commit", lambda: "another")
     assert measure.finished(results) == {}
+
+
+@pytest.mark.parametrize("commit", ["one", "one+changes", None])
+def test_only_what_would_be_timed_again_is_resumed(
+    commit: str | None, record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    monkeypatch.setattr(measure, "commit", lambda: commit)
+    monkeypatch.setattr(measure, "last_change", lambda: now)
+
+    def resumed(**values: object) -> bool:
+        kept = record(**{"machine": this_machine(), "commit": commit, "started_at": now.isoformat()} | values)
+        save_record(kept, tmp_path)
+        return bool(measure.finished(tmp_path))
+
+    assert resumed(started_at=(now + timedelta(seconds=1)).isoformat())
+    assert resumed() == (commit == "one")  # other code may have run
+    assert resumed(started_at="") == (commit == "one")
+    assert not resumed(started_at=(now + timedelta(seconds=1)).isoformat(), spec_fingerprint="another")
+
+
+def test_last_change_is_that_of_a_source_file() -> None:
+    written = Path(measure.__file__).stat().st_mtime
+    assert written <= measure.last_change().timestamp() <= time.time()
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(MemoryError("Unable to allocate"), "out_of_memory"), (TandemError("no such"), "failed")]
+)
+def test_a_reference_that_fails_is_a_record_and_the_run_goes_on(
+    error: Exception, status: str, tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute = gate._compute
+
+    def fail(cell: Cell) -> gate.Reference:
+        if cell.batch == 1:
+            raise error
+        return compute(cell)
+
+    monkeypatch.setattr(gate, "_compute", fail)
+    records = run_cells([tiny(batch=1), tiny()], replicates=1)
+    assert [record.status for record in records] == [status, "ok"]
+    assert records[0].message == f"the reference could not be computed: {error}"
 
 
 def test_bad_cells_are_refused_before_any_work(tiny: TinyCell, tmp_path: Path) -> None:
