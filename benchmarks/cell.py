@@ -108,10 +108,14 @@ class Cell(BaseModel):
         """Refuse, before any work, what cannot be timed.
 
         Raises:
-            CellError: for an unknown phase, precision or backend, or a backend whose framework is missing.
+            CellError: for an unknown phase, precision, device or backend, or a backend whose framework is missing.
             SpecError, ShapeError: where the spec cannot be read or cannot take the images.
         """
-        for what, value, choices in (("phase", self.phase, PHASES), ("precision", self.precision, PRECISIONS)):
+        for what, value, choices in (
+            ("phase", self.phase, PHASES),
+            ("precision", self.precision, PRECISIONS),
+            ("device", self.device, machine.devices()),
+        ):
             if value not in choices:
                 raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}")
         reason = contestants.missing(self.backend)

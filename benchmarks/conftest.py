@@ -17,7 +17,7 @@ from .gate import References
 from .machine import this_machine
 from .measure import ROUNDS, finished, measure_cell
 from .options import Options
-from .records import Record, save_record
+from .records import Record, check_folder, save_record
 from .verdict import compare
 
 CELLS = pytest.StashKey[list[Cell]]()
@@ -44,6 +44,8 @@ def _cells(config: pytest.Config) -> list[Cell]:
     if CELLS not in config.stash:
         try:
             chosen = options.read(config)
+            if chosen.results is not None:
+                check_folder(chosen.results)
             config.stash[CELLS] = _chosen_cells(chosen)
             config.stash[KNOWN] = finished(chosen.results) if chosen.results and chosen.resume else {}
         except TandemError as error:

@@ -57,8 +57,13 @@ def this_machine() -> Machine:
 
 def default_device() -> str:
     """ "cuda" where there is an NVIDIA GPU that this process may use, else "cpu"."""
+    return "cuda" if "cuda" in devices() else "cpu"
+
+
+def devices() -> list[str]:
+    """What a cell may have as its device here: "cpu", and "cuda", "cuda:0" ... where there are NVIDIA GPUs."""
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return "cuda" if gpus() and not hidden else "cpu"
+    return ["cpu"] + (["cuda", *(f"cuda:{index}" for index in range(len(gpus())))] if gpus() and not hidden else [])
 
 
 @cache

@@ -22,7 +22,7 @@ from .cell import Cell, interleave
 from .gate import Reference, References, judge
 from .machine import this_machine
 from .process import ROOT, WorkerFailure, WorkerProcess
-from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, load_records, save_record
+from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, check_folder, load_records, save_record
 
 ROUNDS, WINDOW_S = 5, 0.2
 """A round is one window of pipelined steps of about this many seconds, or of one step where that takes longer."""
@@ -188,6 +188,8 @@ def run_cells(
     """
     for cell in cells:
         cell.check()
+    if results is not None:
+        check_folder(results)
     known = finished(results) if resume and results is not None else {}
     references, records = References(), list[Record]()
     plan = interleave(cells, replicates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -156,6 +157,13 @@ class Record(Part):
 
 
 COMPUTED = ("step_s", "images_per_s", "flops_per_s")
+
+
+def check_folder(folder: Path) -> None:
+    """Fail before anything is measured where `save_record` could not write here; makes nothing. Raises TandemError."""
+    above = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise TandemError(f"{folder}: cannot be written; name a writable folder for the results")
 
 
 def save_record(record: Record, folder: Path) -> Path:

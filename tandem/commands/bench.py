@@ -12,21 +12,23 @@ from pathlib import Path
 
 import backends as registry
 import benchmarks
+from backends import BackendError
 from backends.contract import PHASES
 from benchmarks.cell import Cell, default_cells
+from benchmarks.records import check_folder
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
 
 from .. import selections
-from ..console import Output
+from ..console import Output, say_error
 
 FOLDER = Path(benchmarks.__file__).parent
 
 SUITES = ("test_forward.py", "test_backward.py", "test_train_step.py", "test_handwritten.py")
 """Those that time cells, in the order of the phases."""
 
-EXIT_CODES = {0: 0, 1: 1, 2: 130}
-"""pytest's exit codes to ours: all cells timed, one was not, interrupted; anything else is bad input."""
+EXIT_CODES = {0: 0, 1: 1, 2: 130, 4: 2, 5: 2}
+"""pytest's exit codes to ours: all cells timed, one was not, interrupted, bad input twice; others are a bug."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,10 @@ class Request:
 def run(request: Request, results: str | None = None, resume: bool = False, json_path: str | None = None) -> int:
     """Run the suites in a process of pytest's own; 0 if every cell was timed, 1 if one could not be."""
     output = Output(json_path)
-    cells(request)  # so that bad input is told in our words, before pytest starts
+    for cell in cells(request):  # so that bad input is told in our words, before pytest starts
+        check_precision(cell)
+    if results is not None:
+        check_folder(Path(results))
     for module in ("pytest", "pytest_benchmark"):
         if find_spec(module) is None:
             raise TandemError(f"bench needs {module}, not installed here; pip install 'tandem[test]'")
@@ -63,7 +68,9 @@ def run(request: Request, results: str | None = None, resume: bool = False, json
                 sys.stdout.write(content.decode())
             else:
                 write_atomically(json_path, content)
-    return EXIT_CODES.get(code, 2)
+    if code not in EXIT_CODES:
+        say_error(f"pytest ended with exit code {code}, which is no fault of the input; what it said stands above")
+    return EXIT_CODES.get(code, 1)
 
 
 def cells(request: Request) -> list[Cell]:
@@ -78,6 +85,17 @@ def cells(request: Request) -> list[Cell]:
         narrow=request.narrow,
         precision=request.precision,
     )
+
+
+def check_precision(cell: Cell) -> None:
+    """Refuse what the backend has not. Its devices are not asked for: JAX would then take the GPU's memory for itself.
+
+    Raises:
+        BackendError: also where the backend cannot be loaded.
+    """
+    known = registry.get(cell.backend).precisions
+    if cell.precision not in known:
+        raise BackendError(f"{cell.backend} has no precision {cell.precision!r}; take one of {', '.join(known)}")
 
 
 def backends_of(request: Request) -> list[str] | None:

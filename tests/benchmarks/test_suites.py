@@ -52,6 +52,8 @@ def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path
     [
         (["--spec", "unet_papr"], "no spec is named 'unet_papr'; the nearest are"),
         (["--replicates", "0"], "--replicates: got 0, expected a number above 0"),
+        (["--device", "abacus"], "no device is named 'abacus'; take one of cpu"),
+        (["--results", "pyproject.toml"], "pyproject.toml: cannot be written; name a writable folder for the results"),
         (["--resume"], "--resume: goes on with what is in a folder; name it with --results"),
     ],
 )

@@ -196,7 +196,7 @@ def test_bench_command_is_what_a_user_could_type() -> None:
     assert not [part for part in command if part.startswith(("--narrow", "--device"))]
 
 
-@pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 130), (4, 2), (5, 2)])
+@pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 130), (3, 1), (4, 2), (5, 2), (-9, 1)])
 def test_bench_translates_the_exit_code(run: Run, monkeypatch: pytest.MonkeyPatch, code: int, ours: int) -> None:
     class Done:
         returncode = code
