@@ -51,6 +51,8 @@ def _message(error: Exception) -> str:
 
     if isinstance(error, TandemError):
         return str(error)
+    if isinstance(error, MemoryError):
+        return f"out of memory ({str(error) or 'no more is to be had'}); take a smaller --size or --batch, or a larger --narrow"
     describe = getattr(error, "format_message", None)
     if describe is None:
         raise error

@@ -38,6 +38,11 @@ MISTYPED = {
     ),
     "precision_typo": (["check", "unet_same", "--precision", "float46"], "did you mean float64"),
     "precision_typo_in_bench": (["bench", "--precision", "float46"], "no precision is named 'float46'"),
+    "device_typo_in_bench": (["bench", "--device", "abacus"], "no device is named 'abacus'; take one of cpu"),
+    "precision_that_a_backend_has_not": (
+        ["bench", "--backends", "numpy_reference", "--precision", "float32"],
+        "numpy_reference has no precision 'float32'; take one of float64",
+    ),
     "optimizer_typo": (["check", "unet_same", "--optimizer", "adan"], "take one of sgd, adam, adamw"),
     "only_the_reference": (["check", "unet_same", "--backends", "numpy_reference"], "nothing to compare with"),
     "reference_is_not_timed": (["compare", "--backends", "numpy_reference"], "nothing to compare with"),
@@ -66,6 +71,22 @@ def test_what_was_mistyped_is_told(
     monkeypatch.chdir(tmp_path)
     assert message in refused(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.needs_backends("pytorch")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError("Unable to allocate 447. GiB"), "(Unable to allocate 447. GiB)"), (MemoryError(), "(no more is to")],
+)
+def test_running_out_of_memory_is_told(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch, error: MemoryError, said: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("parity.random_batch", fail)
+    line = refused("check", "unet_same", "--backends", "numpy_reference,pytorch")
+    assert f"out of memory {said}" in line and "take a smaller --size" in line
 
 
 SPECS = {
@@ -253,3 +274,20 @@ def test_files_that_hold_no_result_are_refused(refused: Refused, tmp_path: Path,
 
 def test_folder_without_results_is_refused(refused: Refused, tmp_path: Path) -> None:
     assert "holds no JSON file; expected what check, bench or compare wrote" in refused("report", tmp_path)
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_results_that_cannot_be_written_are_told_before_anything_is_timed(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tandem.commands.bench.subprocess.run", lambda *_, **__: pytest.fail("timed"))
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        assert f"{path}: cannot be written" in refused("bench", "--device", "cpu", "--results", path)
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_a_gpu_that_is_not_there_is_told(refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.machine.gpus", lambda: ())
+    for device in ("cuda", "cuda:0"):
+        assert f"no device is named '{device}'; take one of cpu" in refused("bench", "--device", device)
