@@ -52,7 +52,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, TandemError):
         return str(error)
     if isinstance(error, MemoryError):
-        return f"out of memory ({str(error) or 'no more is to be had'}); take a smaller --size or --batch, or a larger --narrow"
+        said = str(error) or "no more is to be had"
+        return f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow"
     describe = getattr(error, "format_message", None)
     if describe is None:
         raise error

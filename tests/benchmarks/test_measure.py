@@ -121,7 +121,7 @@ def test_a_window_keeps_nothing_that_it_need_not_wait_for() -> None:
     worker, most = Worker(), [0]
 
     def step() -> dict[str, object]:
-        outputs = {"logits": Logits()}
+        outputs: dict[str, object] = {"logits": Logits()}
         most[0] = max(most[0], len(Logits.alive))
         return outputs
 
