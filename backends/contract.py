@@ -109,8 +109,8 @@ class Model(ABC):
 
     @abstractmethod
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], Any]:
-        """The very thing that is timed: puts the batch on the device, compiles, and returns a callable that
-        enqueues one step of the phase and returns its output tree on the device."""
+        """The very thing that is timed: puts the batch on the device and returns a callable, whose first call may
+        compile, that enqueues one step of the phase and returns its output tree on the device."""
 
     @abstractmethod
     def fetch(self, outputs: Any) -> dict[str, np.ndarray]:
@@ -119,6 +119,10 @@ class Model(ABC):
     @abstractmethod
     def synchronize(self) -> None:
         """Wait for all that was enqueued."""
+
+    def flags(self) -> dict[str, str]:
+        """The switches of the framework that decide on precision, read back as they stand while a step runs."""
+        return {}
 
     def check_images(self, images: np.ndarray) -> None:
         """Refuse images that the network cannot take, in the same words for every backend.

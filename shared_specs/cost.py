@@ -55,21 +55,25 @@ def layer_costs(spec: UNetSpec, images: layout.Shape, bytes_per_element: int = 4
     shapes = layout.feature_shapes(spec, images)
     costs: dict[str, Cost] = {}
     before = images
+    # The images need no gradient, and so the first layer does not compute one, if it is a convolution.
+    first = spec.layers[0].name
     for layer in spec.layers:
         after = shapes[layer.name]
         is_convolution = layer.kind in ("conv", "transposed_conv")
-        costs[layer.name] = _convolution(layer, before, after, bytes_per_element) if is_convolution else Cost()
+        costs[layer.name] = _convolution(layer, before, after, bytes_per_element, first) if is_convolution else Cost()
         before = after
     return costs
 
 
-def _convolution(layer: layout.Layer, before: layout.Shape, after: layout.Shape, bytes_per_element: int) -> Cost:
+def _convolution(
+    layer: layout.Layer, before: layout.Shape, after: layout.Shape, bytes_per_element: int, first: str
+) -> Cost:
     weight = layer.tensors[0]
     # Every weight meets every output pixel of a convolution, and every input pixel of a transposed one.
     pixels = before if layer.kind == "transposed_conv" else after
     flops = 2 * weight.size * pixels[0] * pixels[2] * pixels[3]
     inputs, outputs = math.prod(before), math.prod(after)
-    takes_images = layer.name.startswith("encoder.0.block.0.")
+    takes_images = layer.name == first
     return Cost(
         forward_flops=flops,
         backward_flops=flops if takes_images else 2 * flops,

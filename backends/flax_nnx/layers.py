@@ -83,6 +83,8 @@ class BatchNorm(nnx.Module):
             mean = x.mean((0, 1, 2))
             variance = jnp.square(x - mean).mean((0, 1, 2))
             count = x.size // x.shape[-1]
+            if count == 1:
+                raise ValueError(f"expected more than one value a channel in training, got a map of {x.shape}")
             kept = variance * (count / (count - 1)) if self.spec.running_variance == "unbiased" else variance
             momentum = self.spec.momentum  # of the new batch; nnx.BatchNorm's is that of the old value
             self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)

@@ -160,6 +160,14 @@ class FlaxModel(Model):
     def synchronize(self) -> None:
         jax.block_until_ready((self._enqueued, self.parameters, self.statistics, self.optimizer_arrays))
 
+    def flags(self) -> dict[str, str]:
+        module = nnx.merge(self.graph, self.abstract)
+        products = {str(node.precision) for _, node in nnx.iter_modules(module) if isinstance(node, nnx.Conv)}
+        with self._precision():
+            x64 = str(jnp.ones(0, np.float64).dtype == np.float64)
+        dtypes = {str(array.dtype) for array in self.parameters.values()}
+        return {"precision": ", ".join(products), "jax_enable_x64": x64, "dtype": ", ".join(dtypes)}
+
     # The compiled functions. Each is pure: what moves comes in as an argument and goes out as a result.
 
     def _module(self, parameters: Arrays, statistics: Arrays, training: bool) -> UNet:

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from optax import tree_utils
 
-from shared_specs import SGD, Adam, Recipe, UNetSpec
+from shared_specs import SGD, AdamW, Recipe, UNetSpec
 
 from .weights import to_canonical
 
@@ -17,16 +17,16 @@ SLOTS = {"momentum": "trace", "first_moment": "mu", "second_moment": "nu"}
 
 def build_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     chosen = recipe.optimizer
+    if isinstance(chosen, AdamW):
+        return optax.adamw(
+            chosen.learning_rate, chosen.beta1, chosen.beta2, chosen.epsilon, weight_decay=chosen.weight_decay
+        )
     if isinstance(chosen, SGD):
         # optax.sgd with momentum 0 would still keep a trace; PyTorch keeps none.
         step = optax.sgd(chosen.learning_rate, chosen.momentum or None, chosen.nesterov)
-        return optax.chain(optax.add_decayed_weights(chosen.weight_decay), step)
-    if isinstance(chosen, Adam):
+    else:
         step = optax.adam(chosen.learning_rate, chosen.beta1, chosen.beta2, chosen.epsilon)
-        return optax.chain(optax.add_decayed_weights(chosen.weight_decay), step)
-    return optax.adamw(
-        chosen.learning_rate, chosen.beta1, chosen.beta2, chosen.epsilon, weight_decay=chosen.weight_decay
-    )
+    return optax.chain(optax.add_decayed_weights(chosen.weight_decay), step) if chosen.weight_decay else step
 
 
 def optimizer_state(state: Any, recipe: Recipe, spec: UNetSpec) -> dict[str, np.ndarray]:

@@ -23,7 +23,8 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 # Each engine has a switch of its own, and cuDNN's convolutions use TF32 unless told otherwise
 # (https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices).
-ENGINES: tuple[Any, ...] = attrgetter("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")(torch.backends)
+ENGINE_NAMES = ("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")
+ENGINES: tuple[Any, ...] = attrgetter(*ENGINE_NAMES)(torch.backends)
 
 
 @contextmanager
@@ -158,6 +159,14 @@ class PyTorchModel(Model):
     def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def flags(self) -> dict[str, str]:
+        with exact_float32():
+            read = {
+                f"torch.backends.{name}.fp32_precision": str(engine.fp32_precision)
+                for name, engine in zip(ENGINE_NAMES, ENGINES, strict=True)
+            }
+        return read | {"dtype": str(next(self.module.parameters()).dtype)}
 
     def _set_training(self, training: bool) -> None:
         if self.module.training is not training:  # `train` walks every submodule: not in each timed step

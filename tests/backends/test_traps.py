@@ -212,6 +212,7 @@ def test_pytorch_float32_is_exact_whatever_the_user_set(variant):
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before[1]
     assert seen == [["ieee"] * len(ENGINES)] * 3
+    assert set(model.flags().values()) == {"ieee", "torch.float32"}
     assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision) == before
 
 
@@ -224,6 +225,7 @@ def test_flax_products_ask_for_the_highest_precision(variant):
     module = nnx.merge(model.graph, model.abstract)
     convolutions = [node for _, node in nnx.iter_modules(module) if isinstance(node, nnx.Conv)]
     assert {node.precision for node in convolutions} == {jax.lax.Precision.HIGHEST}
+    assert model.flags() == {"precision": "HIGHEST", "jax_enable_x64": "False", "dtype": "float32"}
     images = np.zeros((1, 16, 16, 3), np.float32)
     text = str(jax.make_jaxpr(lambda p, s, x: model._logits(p, s, x))(model.parameters, model.statistics, images))
     products = text.count("conv_general_dilated[") + text.count("dot_general[")
