@@ -164,7 +164,7 @@ class FlaxModel(Model):
         module = nnx.merge(self.graph, self.abstract)
         products = {str(node.precision) for _, node in nnx.iter_modules(module) if isinstance(node, nnx.Conv)}
         with self._precision():
-            x64 = str(jnp.ones(0, np.float64).dtype == np.float64)
+            x64 = str(jnp.zeros(0).dtype == jnp.float64)
         dtypes = {str(array.dtype) for array in self.parameters.values()}
         return {"precision": ", ".join(products), "jax_enable_x64": x64, "dtype": ", ".join(dtypes)}
 
