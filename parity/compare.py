@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 import backends as registry
-from backends.contract import Execution, Model, ReferenceBackend
+from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
 from shared_specs.weights import Weights
 
@@ -128,12 +128,8 @@ def _compare(
         model.check_step(batch.images, batch.labels)
     reference = registry.get(REFERENCE)
     assert isinstance(reference, ReferenceBackend)
-    exact = reference.build(spec, Execution(precision="float64"), recipe)
     unit_roundoff = execution.unit_roundoff
-    noisy, turned = (
-        [reference.build_noisy(spec, noise, recipe) for noise in noises]
-        for noises in noise_floor.reruns(unit_roundoff, seed)
-    )
+    noises = noise_floor.reruns(unit_roundoff, seed)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
     for stage, views in STAGES.items():
         wanted = [view for view in views if view in probes]
@@ -146,12 +142,20 @@ def _compare(
             return stage(model, weights.get(name, weights[first]), batch, steps)
 
         values = {name: run(name, model) for name, model in models.items()}
-        true = values[REFERENCE] if REFERENCE in models else run("noise floor", exact)
-        deviations = [
-            _deviations(true, (run(f"noise floor, re-run {k} of {len(group)}", m) for k, m in enumerate(group, 1)))
-            for group in (noisy, turned)
-        ]
-        floors = _floors(true, deviations[0], deviations[1], unit_roundoff)
+
+        def rerun(noise: RoundingNoise, run: Callable[..., dict[str, Quantities]] = run) -> dict[str, Quantities]:
+            # Built anew each time: at full width, what a model keeps of its last run takes gigabytes.
+            return run(
+                f"noise floor, {'turned' if noise.turned else 'noisy'} re-run",
+                reference.build_noisy(spec, noise, recipe),
+            )
+
+        if REFERENCE in models:
+            true = values[REFERENCE]
+        else:
+            true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
+        noisy, turned = (_deviations(true, map(rerun, group)) for group in noises)
+        floors = _floors(true, noisy, turned, unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
                 found[probe] += _measure(probe, pair, values[pair[0]][probe], values[pair[1]][probe], floors[probe])
