@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
 import backends as registry
 from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
-from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
+from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
 from shared_specs.weights import Weights
 
 from . import noise_floor
@@ -22,7 +23,7 @@ REFERENCE = "numpy_reference"
 
 
 def check(
-    spec: UNetSpec,
+    spec: UNetSpec | str | Path,
     backends: Sequence[str] | None = None,
     execution: Execution = Execution(precision="float64"),
     probes: Sequence[str] = PROBES,
@@ -36,7 +37,7 @@ def check(
     """Build a spec in several backends, give all the same weights, and compare every pair.
 
     Args:
-        spec: the network.
+        spec: the network, or its name in the zoo, or the path of its file.
         backends: names, all that are installed by default. The NumPy reference always takes part, in float64.
         execution: device and precision of the others. Semantics are judged in float64, where every real difference
             is enormous; another precision is judged against its own noise floor.
@@ -53,6 +54,8 @@ def check(
         ShapeError, WeightsError: for a batch or weights that are not the spec's.
         TandemError: for an unknown probe, or too few backends or steps.
     """
+    if not isinstance(spec, UNetSpec):
+        spec = load_spec(spec)
     candidates = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
     if not candidates:
         raise TandemError(f"nothing to compare with {REFERENCE}; name a backend, or install torch or jax and flax")
@@ -115,6 +118,7 @@ def _compare(
     steps: int,
     on_progress: Callable[[str], None] | None,
 ) -> Verdict:
+    probes = [probes] if isinstance(probes, str) else probes
     unknown = sorted(set(probes) - set(PROBES))
     if unknown or not probes or steps < 1:
         raise TandemError(
@@ -154,6 +158,7 @@ def _compare(
             true = values[REFERENCE]
         else:
             true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
+        _check_finite(spec, true)
         noisy, turned = (_deviations(true, map(rerun, group)) for group in noises)
         floors = _floors(true, noisy, turned, unit_roundoff)
         for probe in wanted:
@@ -170,6 +175,17 @@ def _compare(
         models=tuple(models),
         measurements=tuple(measurement for probe in PROBES for measurement in found[probe]),
     )
+
+
+def _check_finite(spec: UNetSpec, true: dict[str, Quantities]) -> None:
+    """Raises TandemError where the reference itself overflows: nothing can be said of the others then."""
+    for probe, quantities in true.items():
+        for name, value in quantities.items():
+            if not np.isfinite(value).all():
+                raise TandemError(
+                    f"{spec.name}: the float64 reference is not finite at {name} ({probe}), so nothing can be "
+                    "compared; take images or weights of usual size, or a smaller learning rate"
+                )
 
 
 Deviations = dict[tuple[str, str], list[float]]

@@ -112,6 +112,32 @@ def test_bad_arguments_are_one_line(variant, arguments, message):
     assert isinstance(caught.value, WeightsError) == ("weights" in arguments)
 
 
+def test_a_reference_that_overflows_is_bad_input_and_no_difference(variant):
+    spec = variant()
+    images = parity.random_batch(spec)
+    huge = parity.Batch(images.images * 1e200, images.labels, "huge images")
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            TandemError, match=r"reference is not finite at encoder\S+running_var \(statistics\), so nothing"
+        ) as caught,
+    ):
+        parity.check(spec, ["pytorch"], probes=["statistics"], batch=huge)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_and_a_single_probe_are_understood(variant, tmp_path):
+    from shared_specs.catalog import ZOO
+
+    path = tmp_path / "small.toml"
+    text = (ZOO / "unet_same.toml").read_text(encoding="utf-8")
+    path.write_text(text.replace("[64, 128, 256, 512, 1024]", "[4, 8]"), encoding="utf-8")
+    verdict = parity.check(path, ["pytorch"], probes="forward")
+    assert verdict.equal
+    assert verdict.spec.widths == (4, 8)
+    assert verdict.probes == ["forward"]
+
+
 def test_progress_names_each_run(variant):
     seen = []
     parity.check(variant(), ["pytorch"], probes=["forward"], on_progress=seen.append)
