@@ -39,7 +39,8 @@ def verdict_table(verdict: Verdict) -> RenderableType:
 
 def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:
     """The first difference with its place and both values, then the next few, or every one."""
-    first = place_to_look(verdict)
+    first = verdict.first_difference
+    assert first is not None
     others = [m for m in verdict.differences if m is not first]
     shown = others if every else others[:MOST_DIFFERENCES]
     parts: list[RenderableType] = [_first(first, verdict.execution.precision)]
@@ -48,15 +49,6 @@ def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:
     if len(shown) < len(others):
         parts.append(Text(f"{len(others) - len(shown):,} more; --verbose prints every one", "dim"))
     return Group(*parts)
-
-
-def place_to_look(verdict: Verdict) -> Measurement:
-    """The first difference; where that is the logits, the first layer with a wrong output, which is the cause."""
-    first = verdict.first_difference
-    assert first is not None
-    if first.probe != "forward":
-        return first
-    return next((m for m in verdict.differences if m.probe == "activations"), first)
 
 
 def measurement_table(title: str, measurements: list[Measurement]) -> RenderableType:

@@ -145,7 +145,7 @@ FAULTS = {
     "layer_before_logits": (WrongEverywhere, "First difference in the activations probe: encoder.2.block.0.conv"),
     "nan": (
         NotANumber,
-        "First difference in the activations probe: head\n  twin is infinitely far from numpy_reference",
+        "First difference in the forward probe: logits\n  twin is infinitely far from numpy_reference",
     ),
 }
 
