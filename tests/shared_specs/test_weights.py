@@ -238,10 +238,17 @@ class TestRefusals:
         assert str(error.value) == f"{path}: holds head.bias as BF16; save it as one of float64, float32, float16"
 
 
-@pytest.mark.parametrize("where", ["absent/weights", "weights/below_a_file", "."])
-def test_unwritable_path(where: str, small: UNetSpec, weights: Weights, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("where", "advice"),
+    [
+        ("absent/weights", "name a path in a writable folder"),
+        ("weights/below_a_file", "name a path in a writable folder"),
+        (".", "name a file in a writable folder that exists"),
+    ],
+)
+def test_unwritable_path(where: str, advice: str, small: UNetSpec, weights: Weights, tmp_path: Path) -> None:
     (tmp_path / "weights").write_bytes(b"old")
-    with pytest.raises(TandemError, match=r"cannot be written \(.+\); name a (path|file) in a wri") as error:
+    with pytest.raises(TandemError, match=rf"cannot be written \(.+\); {advice}$") as error:
         save_weights(tmp_path / where, weights, small)
     assert str(error.value).startswith(str(tmp_path / where))
     assert [file.name for file in tmp_path.iterdir()] == ["weights"]
