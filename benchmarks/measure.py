@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -231,15 +232,26 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
 
 
 def _is_current(record: Record) -> bool:
-    """Whether the same network and code would be timed again: a commit with changes to it does not name the code."""
+    """Whether the same network, code and frameworks would be timed: a commit with changes to it does not name the code."""
     try:
         if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != commit():
+            return False
+        if any(installed(name) not in (number, None) for name, number in record.versions.items()):
             return False
     except TandemError:  # its spec is a file that is gone
         return False
     if record.commit is not None and not record.commit.endswith(CHANGES):
         return True
     return bool(record.started_at) and datetime.fromisoformat(record.started_at) > last_change()
+
+
+@cache
+def installed(distribution: str) -> str | None:
+    """The version that is installed now, asked without loading it; None for what is no distribution, such as CUDA."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def last_change() -> datetime:

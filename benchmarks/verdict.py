@@ -23,6 +23,9 @@ from .records import Record
 
 CONFIDENCE = 0.95
 
+FEWEST = 3
+"""Processes of each, below which nothing is decided."""
+
 RESOLUTION = 1.01
 """A smaller ratio is a tie however small the spread: the harness itself may cost up to 1% of a step."""
 
@@ -48,7 +51,7 @@ class Ratio:
     @property
     def decided(self) -> bool:
         """Whether there were processes enough to say anything."""
-        return min(self.processes) > 1
+        return min(self.processes) >= FEWEST
 
     @property
     def phrase(self) -> str:
@@ -56,7 +59,7 @@ class Ratio:
         if not self.decided:
             return (
                 f"{self.faster} took {1 / self.ratio:.2f} of the time of {self.slower}, "
-                "from too few processes to tell it from noise; take 3 replicates"
+                f"from too few processes to tell it from noise; take {FEWEST} replicates"
             )
         if self.tie:
             return f"a tie between {self.faster} and {self.slower} (ratio {self.ratio:.2f}, {interval})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import TandemError
@@ -53,12 +54,15 @@ def _target(path: str | Path) -> Path:
     return target if Path(path).is_symlink() else Path(path)
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Fail before long work, not after it, where `write_atomically` could not write this file.
 
     Raises:
-        TandemError: where the folder is missing or not writable, or the path is something other than a file.
+        TandemError: where the folder is missing or not writable, or the path is something other than a file, or one
+            of `inputs`, which would be lost.
     """
     path = _target(path)
+    if path.exists() and any(Path(given).exists() and path.samefile(given) for given in inputs):
+        raise TandemError(f"{path}: is read by this command and would be overwritten; name another file to write")
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         raise TandemError(f"{path}: cannot be written; name a file in a writable folder that exists")

@@ -243,4 +243,6 @@ def smallest_input(spec: UNetSpec) -> int:
         except ShapeError:
             continue
         return size
-    raise ShapeError(f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level")
+    raise ShapeError(
+        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; take fewer levels or more padding"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tomllib
 from functools import cached_property
 from pathlib import Path
@@ -249,9 +250,10 @@ class UNetSpec(Table):
             SpecError: where a width cannot be divided.
         """
         if divisor < 1 or any(width % divisor for width in self.widths):
+            most = math.gcd(*self.widths)
             raise SpecError(
                 f"{self.name}: widths {list(self.widths)} cannot all be divided by {divisor}; "
-                "take a positive divisor of every width"
+                f"take one of {', '.join(str(d) for d in range(1, most + 1) if most % d == 0)}"
             )
         if divisor == 1:
             return self

@@ -5,6 +5,7 @@ Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interru
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -40,7 +41,14 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             say_error("interrupted; no file is half-written")
             raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:  # the reader has seen enough: `tandem list | head -1`
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
+                raise
+            if error.errno == errno.ENOSPC:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                say_error(f"the output could not be written ({error.strerror}); write to a device with room")
+                raise typer.Exit(2) from None
+            # the reader has seen enough: `tandem list | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
 

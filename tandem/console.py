@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -91,27 +91,43 @@ def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tu
     return table
 
 
+def _width(screen: Console, item: RenderableType) -> int:
+    """The width at which nothing of a table is cut off: a terminal that is narrower wraps its lines."""
+    from rich.table import Table
+
+    if not isinstance(item, Table) or not all(column.no_wrap for column in item.columns):
+        return screen.width
+    return max(screen.width, screen.measure(item, options=screen.options.update(max_width=1000)).maximum)
+
+
 class Output:
     """What a command gives: tables for people, and with `--json FILE` the same for programs.
 
     With `--json -` stdout holds the JSON alone and nothing else is printed there.
 
+    Args:
+        inputs: files that the command reads, and therefore never writes.
+
     Raises:
         TandemError: at once, before any work, where the file could not be written.
     """
 
-    def __init__(self, json_path: str | None = None):
+    def __init__(self, json_path: str | None = None, inputs: Iterable[str] = ()):
         self.json_path = json_path
         self.for_people = json_path != "-"
         if json_path is not None and json_path != "-":
             from shared_specs.files import check_writable
 
-            check_writable(json_path)
+            check_writable(json_path, inputs)
 
     def print(self, *items: RenderableType, style: str | None = None) -> None:
         """Print for people; long lines of plain text are left to the terminal to wrap at words."""
-        if self.for_people:
-            console().print(*items, style=style)
+        if not self.for_people:
+            return
+        for item in items:
+            screen = console()
+            screen.width = _width(screen, item)
+            screen.print(item, style=style)
 
     def write(self, command: str, content: dict[str, Any]) -> None:
         """Write the JSON that was asked for, whole or not at all. Raises TandemError where it cannot be."""
@@ -146,10 +162,12 @@ def _strict(value: Any) -> Any:
 @cache
 def version() -> str:
     """The installed version, or that of the checkout."""
+    import tomllib
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as installed
 
     try:
         return installed("tandem")
     except PackageNotFoundError:
-        return "checkout"
+        project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+        return f"{project['version']} (checkout)"

@@ -26,6 +26,8 @@ def choose(what: str, values: Iterable[str] | None, known: Sequence[str]) -> lis
         TandemError: naming the nearest of `known`.
     """
     chosen = split(values)
+    if values and not chosen:
+        raise TandemError(f"got no {what}, expected some of {', '.join(known)}")
     if "all" in chosen:
         return list(known)
     for value in chosen:

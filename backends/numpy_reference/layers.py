@@ -24,7 +24,7 @@ PER_CHANNEL = (0, 2, 3)
 
 
 class Layer:
-    """A layer with its tensors, the gradients of the last backward pass and the output of the last forward pass.
+    """A layer with its tensors, the gradients of the last backward pass and what that needs of the last forward pass.
 
     `forward` maps one input, or two where maps are merged, to the output. `backward` maps the gradient of the output
     to that of each input, and keeps those of the tensors.
@@ -32,6 +32,8 @@ class Layer:
 
     forward: Callable[..., np.ndarray]
     backward: Callable[[np.ndarray], Any]
+    keeps: tuple[str, ...] = ()
+    """The attributes that `forward` leaves for `backward`, as large as the maps."""
 
     def __init__(self, rounding: Rounding):
         self.rounding = rounding
@@ -40,8 +42,15 @@ class Layer:
         self.output: np.ndarray | None = None
 
     def __call__(self, *inputs: np.ndarray, training: bool) -> np.ndarray:
-        self.output = self.rounding(self.forward(*inputs, training=training))
-        return self.output
+        output = self.rounding(self.forward(*inputs, training=training))
+        self.output = None if training else output
+        return output
+
+    def forget(self) -> None:
+        """Let go of the maps of the last pass: at full width they are gigabytes."""
+        self.output = None
+        for name in self.keeps:
+            vars(self).pop(name, None)
 
 
 def conv(spec: UNetSpec, rounding: Rounding) -> Layer:
@@ -54,6 +63,8 @@ def head(spec: UNetSpec, rounding: Rounding) -> Layer:
 
 class Conv(Layer):
     """y[n,o,h,w] = bias[o] + sum over c,i,j of weight[o,c,i,j] x[n,c,h+i-padding,w+j-padding]."""
+
+    keeps = ("x",)
 
     def __init__(self, padding: int, rounding: Rounding):
         super().__init__(rounding)
@@ -112,6 +123,8 @@ def norm(spec: UNetSpec, rounding: Rounding) -> Layer:
 class BatchNorm(Layer):
     """Ioffe & Szegedy 2015, arXiv 1502.03167: normalise with the batch in training, with the kept state else."""
 
+    keeps = ("normed",)
+
     def __init__(self, spec: BatchNormSpec, rounding: Rounding):
         super().__init__(rounding)
         self.spec = spec
@@ -143,6 +156,8 @@ class BatchNorm(Layer):
 
 class GroupNorm(Layer):
     """Wu & He 2018, arXiv 1803.08494: normalise each image over groups of channels, in either mode."""
+
+    keeps = ("normed",)
 
     def __init__(self, spec: GroupNormSpec, rounding: Rounding):
         super().__init__(rounding)
@@ -179,14 +194,19 @@ def activation(spec: UNetSpec, rounding: Rounding) -> Layer:
 class LeakyReLU(Layer):
     """x where x > 0, else slope x; at 0 the derivative is the slope, as in PyTorch. Slope 0 is ReLU, 1 identity."""
 
+    keeps = ("passes",)
+
     def __init__(self, slope: float, rounding: Rounding):
         super().__init__(rounding)
         self.slope = slope
 
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
         decided_on, tie = self.rounding.decide(x)
-        self.derivative = np.where(decided_on > tie, 1.0, self.slope)
-        return x * self.derivative
+        self.passes = decided_on > tie
+        return x * self._derivative()
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.rounding(dy * self.derivative)
+        return self.rounding(dy * self._derivative())
+
+    def _derivative(self) -> np.ndarray:
+        return np.where(self.passes, 1.0, self.slope)

@@ -12,6 +12,7 @@ from shared_specs import Recipe, UNetSpec, initial_weights
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
+from .layers import Layer
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding
 from .unet import UNet, cross_entropy, layer_at
@@ -58,25 +59,36 @@ class NumPyModel(Model):
         return to_canonical(tensor, layer.tensors[leaf]).copy()
 
     def parameter_count(self) -> int:
-        layers = [layer_at(self.module, layer.name.split(".")) for layer in self.spec.layers]
         state = ("running_mean", "running_var")
-        return sum(values.size for layer in layers for leaf, values in layer.tensors.items() if leaf not in state)
+        tensors = [item for layer in self._layers().values() for item in layer.tensors.items()]
+        return sum(values.size for leaf, values in tensors if leaf not in state)
+
+    def _layers(self) -> dict[str, Layer]:
+        """The layers by canonical name, in order."""
+        return {layer.name: layer_at(self.module, layer.name.split(".")) for layer in self.spec.layers}
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         self.check_images(images)
-        return self.module(np.asarray(images, np.float64)).copy()
+        logits = self.module(np.asarray(images, np.float64))
+        self._forget()
+        return logits
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        self.forward(images)
+        self.check_images(images)
+        self.module(np.asarray(images, np.float64))
         outputs = {}
-        for layer in self.spec.layers:
-            output = layer_at(self.module, layer.name.split(".")).output
-            assert output is not None
-            outputs[layer.name] = output.copy()
+        for name, layer in self._layers().items():
+            assert layer.output is not None
+            outputs[name] = layer.output
+        self._forget()
         return outputs
+
+    def _forget(self) -> None:
+        for layer in self._layers().values():
+            layer.forget()
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
@@ -88,6 +100,7 @@ class NumPyModel(Model):
             if tensor.trainable:
                 layer, leaf = native(self.module, tensor)
                 gradients[tensor.name] = to_canonical(tensor, layer.gradients[leaf]).copy()
+        self._forget()
         return StepResult(float(loss), logits.copy(), gradients, image_gradient)
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:

@@ -22,6 +22,8 @@ def down(spec: UNetSpec, rounding: Rounding) -> Layer:
 class MaxPool(Layer):
     """The maximum of each window; among equal elements the first in reading order wins, as in PyTorch."""
 
+    keeps = ("winner",)
+
     def __init__(self, spec: MaxPoolSpec, rounding: Rounding):
         super().__init__(rounding)
         self.kernel, self.stride = spec.kernel, spec.stride
@@ -94,6 +96,8 @@ def interpolation(size: int, spec: BilinearSpec) -> np.ndarray:
 
 class TransposedConv(Layer):
     """y[n,o,s h + i - padding, s w + j - padding] += weight[c,o,i,j] x[n,c,h,w], and bias[o] everywhere."""
+
+    keeps = ("x",)
 
     def __init__(self, spec: TransposedConvolutionSpec, rounding: Rounding):
         super().__init__(rounding)

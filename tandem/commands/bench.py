@@ -48,7 +48,7 @@ class Request:
 
 def run(request: Request, results: str | None = None, resume: bool = False, json_path: str | None = None) -> int:
     """Run the suites in a process of pytest's own; 0 if every cell was timed, 1 if one could not be."""
-    output = Output(json_path)
+    output = Output(json_path, request.specs)
     for cell in cells(request):  # so that bad input is told in our words, before pytest starts
         check_precision(cell)
     if results is not None:

@@ -67,7 +67,7 @@ class Plan:
 
 def run(request: Request, json_path: str | None = None, verbose: bool = False) -> int:
     """Check, print, and return 0 where all is equal, 1 where a difference was found."""
-    output = Output(json_path)
+    output = Output(json_path, [*request.specs, *request.images, *request.labels, *filter(None, [request.weights])])
     chosen = plan(request)
     checks = []
     for job in chosen.jobs:

@@ -14,9 +14,9 @@ from ..report import load, to_markdown
 
 def run(paths: Sequence[str], output_path: str | None = None, json_path: str | None = None) -> int:
     """Write the report to a file, or to stdout; the answer is in the report, so that the exit code is 0."""
-    output = Output(json_path)
+    output = Output(json_path, paths)
     if output_path is not None:
-        check_writable(output_path)
+        check_writable(output_path, paths)
     findings = load(paths)
     page = to_markdown(findings)
     if output_path is not None:

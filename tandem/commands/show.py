@@ -23,7 +23,7 @@ def run(
     name: str, size: str | None = None, narrow: int | None = None, batch: int = 1, json_path: str | None = None
 ) -> int:
     """Print every layer's output shape, parameters, FLOPs and memory for one batch of images."""
-    output = Output(json_path)
+    output = Output(json_path, [name])
     spec = load_spec(name).narrow(1 if narrow is None else narrow)
     height, width = selections.size(size) or usual_size(spec)
     images = (batch, spec.in_channels, height, width)

@@ -15,8 +15,8 @@ def run(json_path: str | None = None) -> int:
     """Print the zoo."""
     output = Output(json_path)
     specs = [load_spec(name) for name in spec_names()]
-    columns = ("name", "parameters", "in → out", "norm", "padding", "unequal sizes", "source")
-    table = plain_table("", *columns, right=("parameters", "padding"), wrap=("source",))
+    columns = ("name", "parameters", "in → out", "norm", "padding", "unequal sizes")
+    table = plain_table("", *columns, right=("parameters", "padding"))
     for spec in specs:
         table.add_row(
             spec.name,
@@ -25,9 +25,10 @@ def run(json_path: str | None = None) -> int:
             spec.norm.kind,
             str(spec.conv.padding),
             UNEQUAL[spec.merge.size_mismatch],
-            spec.source,
         )
     output.print(table)
+    for spec in specs:
+        output.print(f"{spec.name}: {spec.source}", style="dim")
     output.print(f"Backends here: {', '.join(backends.available()) or 'none'}; each builds every network above.")
     for name in backends.names():
         reason = backends.missing(name)

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from benchmarks import gate, measure
@@ -280,7 +281,10 @@ def test_only_what_would_be_timed_again_is_resumed(
     assert resumed(started_at=(now + timedelta(seconds=1)).isoformat())
     assert resumed() == (commit == "one")  # other code may have run
     assert resumed(started_at="") == (commit == "one")
-    assert not resumed(started_at=(now + timedelta(seconds=1)).isoformat(), spec_fingerprint="another")
+    later = (now + timedelta(seconds=1)).isoformat()
+    assert not resumed(started_at=later, spec_fingerprint="another")
+    assert resumed(started_at=later, versions={"numpy": np.__version__, "cudnn": "9"})
+    assert not resumed(started_at=later, versions={"numpy": "1.0"})
 
 
 def test_last_change_is_that_of_a_source_file() -> None:

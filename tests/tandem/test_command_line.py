@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import shared_specs
 from shared_specs import load_spec, spec_names
 from shared_specs.layout import feature_shapes
 from tandem import console
@@ -161,6 +162,41 @@ def test_show_of_a_network_that_takes_no_usual_size(run: Run, tmp_path: Path) ->
     path.write_text(text.replace('"crop_skip"', '"error"').replace("odd_difference", "# odd_difference"))
     result = run("show", path)
     assert result.exit_code == 2 and "no square input between" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "show unet_bn_same"])
+def test_tables_are_whole_on_a_narrow_terminal(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tandem.console.WIDTH_OF_A_FILE", 40)
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = run(*command.split()).stdout
+    monkeypatch.setenv("COLUMNS", "300")
+    assert narrow.split() == run(*command.split()).stdout.split()
+
+
+@pytest.mark.parametrize("command", ["show", "check", "bench", "compare"])
+def test_what_is_read_is_never_overwritten(refused: Callable[..., str], command: str, tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_bytes((Path(shared_specs.__file__).parent / "zoo" / "unet_bn_same.toml").read_bytes())
+    before = path.read_bytes()
+    assert "is read by this command and would be overwritten" in refused(command, path, "--json", path)
+    assert path.read_bytes() == before
+
+
+def test_a_report_never_overwrites_what_it_reads(refused: Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    assert "would be overwritten" in refused("report", path, "--output", path)
+    assert path.read_text() == "{}"
+
+
+def test_a_full_disk_is_told_in_one_line() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("w") as stdout:
+        ended = subprocess.run([sys.executable, "-m", "tandem", "list"], stdout=stdout, stderr=subprocess.PIPE)
+    assert ended.returncode == 2
+    assert len(ended.stderr.splitlines()) == 1 and b"No space left on device" in ended.stderr
 
 
 def test_json_file_is_replaced_whole(run: Run, tmp_path: Path) -> None:
