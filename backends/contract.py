@@ -46,6 +46,57 @@ class Execution:
 
 
 @dataclass(frozen=True)
+class CompileReport:
+    """What compilers did for a model so far: seconds and counts.
+
+    Attributes:
+        trace_s: from Python to the compiler's own form.
+        compile_s: from there to machine code.
+        compilations: how many programs were compiled; what is added while steps are timed is recompilation.
+        graph_breaks: where the compiler had to leave a step to Python.
+    """
+
+    trace_s: float = 0.0
+    compile_s: float = 0.0
+    compilations: int = 0
+    graph_breaks: int = 0
+
+
+@dataclass(frozen=True)
+class LoadSizes:
+    """How large the work is that shows what a device can reach.
+
+    Attributes:
+        matrix: n of the product of two matrices (n, n).
+        maps: (N, C, H) of a 3x3 convolution from (N, C, H, H) to the same shape.
+        copied_bytes: of the array that is copied.
+    """
+
+    matrix: int
+    maps: tuple[int, int, int]
+    copied_bytes: int
+
+    @property
+    def matrix_flops(self) -> int:
+        return 2 * self.matrix**3
+
+    @property
+    def convolution_flops(self) -> int:
+        batch, channels, side = self.maps
+        return 2 * batch * side**2 * 9 * channels**2
+
+
+@dataclass(frozen=True)
+class Load:
+    """Such work: `run` does it once and waits for it."""
+
+    name: str
+    run: Callable[[], None]
+    flops: int = 0
+    bytes_moved: int = 0
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What one step computed, in canonical names and layouts."""
 
@@ -61,6 +112,8 @@ class Model(ABC):
     spec: UNetSpec
     execution: Execution
     recipe: Recipe
+    has_canonical_weights: bool = True
+    """False for another network, which is only timed beside those that were built from the spec."""
 
     @abstractmethod
     def load_weights(self, weights: Weights) -> None:
@@ -110,7 +163,9 @@ class Model(ABC):
     @abstractmethod
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], Any]:
         """The very thing that is timed: puts the batch on the device and returns a callable, whose first call may
-        compile, that enqueues one step of the phase and returns its output tree on the device."""
+        compile, that enqueues one step of the phase and returns its output tree on the device.
+
+        A forward program may take the weights as they are now, and need not see them change."""
 
     @abstractmethod
     def fetch(self, outputs: Any) -> dict[str, np.ndarray]:
@@ -123,6 +178,17 @@ class Model(ABC):
     def flags(self) -> dict[str, str]:
         """The switches of the framework that decide on precision, read back as they stand while a step runs."""
         return {}
+
+    @abstractmethod
+    def effective_precision(self) -> str:
+        """The precision in which products are really computed, read back from the switches or from the program.
+
+        It is one of PRECISIONS where the framework does what was asked of it; benchmarks refuse what differs.
+        """
+
+    def compile_report(self) -> CompileReport:
+        """What was compiled so far. Nothing, where a framework does not compile."""
+        return CompileReport()
 
     def check_images(self, images: np.ndarray) -> None:
         """Refuse images that the network cannot take, in the same words for every backend.
@@ -177,6 +243,14 @@ class Backend(ABC):
             BackendError: where the device, precision or tuning is not one that this backend has.
         """
 
+    def knobs(self, execution: Execution) -> dict[str, str]:
+        """What the tuning of an execution turns, for the records: the name of each knob and its setting."""
+        return {}
+
+    def loads(self, execution: Execution, sizes: LoadSizes) -> list[Load]:
+        """Work that bounds what a network can reach: "matrix product", "convolution" and "copy". May be none."""
+        return []
+
     @abstractmethod
     def devices(self) -> list[str]:
         """The devices that this backend can run on here, for instance ["cpu", "cuda:0"]."""
@@ -194,6 +268,8 @@ class Backend(ABC):
             if value not in known:
                 raise BackendError(f"{self.name} has no {what} {value!r}; take one of {', '.join(known)}")
         kind = execution.device.partition(":")[0]
+        if execution.precision == "tf32" and kind == "cpu":
+            raise BackendError(f"{self.name} has no tf32 on a CPU; take float32 or bfloat16, or an NVIDIA GPU")
         devices = self.devices()
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
             raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")

@@ -29,6 +29,10 @@ REQUIREMENTS = {
 """Of the built-in backends: the modules they need and the extra that installs them."""
 
 
+TUNINGS = {"pytorch": "backends.pytorch.tunings", "flax_nnx": "backends.flax_nnx.tunings"}
+"""Modules of the built-in backends that list their tunings and load no framework."""
+
+
 @cache
 def _targets() -> dict[str, str]:
     plugins = {point.name: point.value for point in sorted(entry_points(group=GROUP))}
@@ -47,6 +51,13 @@ def missing(name: str) -> str | None:
     if not absent:
         return None
     return f"backend {name} needs {', '.join(absent)}, not installed here; pip install 'tandem[{extra}]'"
+
+
+def tunings(name: str) -> tuple[str, ...]:
+    """The tunings of a backend. Of one that is not built in, those that every backend has; imports no framework."""
+    if name in TUNINGS:
+        return importlib.import_module(TUNINGS[name]).NAMES
+    return ("default",) if name in BUILT_IN else ("default", "tuned")
 
 
 def available() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -121,6 +122,10 @@ class Cell(BaseModel):
         reason = contestants.missing(self.backend)
         if reason:
             raise CellError(reason)
+        if self.tuning not in (known := contestants.tunings(self.backend)):
+            raise CellError(f"{self.backend} has no tuning {self.tuning!r}; take one of {', '.join(known)}")
+        if self.precision == "tf32" and self.device == "cpu":
+            raise CellError("tf32 is a precision of NVIDIA GPUs; on a CPU take float32 or bfloat16")
         feature_shapes(self.network, self.images_shape)
 
 
@@ -147,38 +152,54 @@ def default_cells(
     batch: int | None = None,
     size: str | int | Sequence[int] | None = None,
     narrow: int | None = None,
-    precision: str = "float32",
-    tuning: str = "default",
+    precisions: Iterable[str] = ("float32",),
+    tunings: Iterable[str] = ("default",),
     seed: int = 0,
 ) -> list[Cell]:
     """The cells to time: on a GPU where there is one, else on the CPU at sizes that suit it.
+
+    A tuning that only some of the backends have is timed for those.
 
     Raises:
         CellError, SpecError, ShapeError: where a name is unknown or a network cannot take the size.
     """
     device = device or machine.default_device()
     on_cpu = device == "cpu"
+    chosen = list(backends or contestants.default())
+    arms = _arms(chosen, list(tunings))
     cells = []
     for name in specs or (CPU_SPECS if on_cpu else spec_names()):
         divisor = narrow or (CPU_NARROW if on_cpu else 1)
         wanted = parse_size(size) if size is not None else _default_size(load_spec(name), name, on_cpu)
-        for phase in phases or PHASES:
-            for backend in backends or contestants.default():
-                cell = Cell(
-                    spec=str(name),
-                    backend=backend,
-                    phase=phase,
-                    size=wanted,
-                    batch=batch or (CPU_BATCH if on_cpu else GPU_BATCH),
-                    narrow=divisor,
-                    tuning=tuning,
-                    precision=precision,
-                    device=device,
-                    seed=seed,
-                )
-                cell.check()
-                cells.append(cell)
+        for precision, phase, (backend, tuning) in product(precisions, phases or PHASES, arms):
+            cell = Cell(
+                spec=str(name),
+                backend=backend,
+                phase=phase,
+                size=wanted,
+                batch=batch or (CPU_BATCH if on_cpu else GPU_BATCH),
+                narrow=divisor,
+                tuning=tuning,
+                precision=precision,
+                device=device,
+                seed=seed,
+            )
+            cell.check()
+            cells.append(cell)
     return cells
+
+
+def _arms(backends: Sequence[str], tunings: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of a backend and a tuning that it has. Raises CellError for a name, or a tuning that none of them has."""
+    for backend in backends:
+        if reason := contestants.missing(backend):
+            raise CellError(reason)
+    has = {backend: contestants.tunings(backend) for backend in backends}
+    for tuning in tunings:
+        if not any(tuning in known for known in has.values()):
+            known = dict.fromkeys(name for names in has.values() for name in names)
+            raise CellError(f"no tuning of {', '.join(backends)} is named {tuning!r}; take one of {', '.join(known)}")
+    return [(backend, tuning) for tuning in tunings for backend in backends if tuning in has[backend]]
 
 
 def _default_size(spec: UNetSpec, name: str, on_cpu: bool) -> tuple[int, int]:

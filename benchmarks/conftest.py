@@ -12,8 +12,10 @@ from pytest_benchmark.fixture import FixtureAlreadyUsed
 from shared_specs import TandemError
 
 from . import contestants, options
+from .ceilings import CeilingsOf
 from .cell import Cell, default_cells, interleave
 from .gate import References
+from .levers import levers
 from .machine import this_machine
 from .measure import ROUNDS, finished, measure_cell
 from .options import Options
@@ -21,6 +23,7 @@ from .records import Record, check_folder, save_record
 from .verdict import compare
 
 CELLS = pytest.StashKey[list[Cell]]()
+CEILINGS = pytest.StashKey[CeilingsOf]()
 REFERENCES = pytest.StashKey[References]()
 RECORDS = pytest.StashKey[list[Record]]()
 KNOWN = pytest.StashKey[dict[tuple[Cell, int], Record]]()
@@ -34,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[REFERENCES], config.stash[RECORDS] = References(), []
+    config.stash[REFERENCES], config.stash[CEILINGS], config.stash[RECORDS] = References(), CeilingsOf(), []
     if config.getoption("benchmark_only", False):
         _cells(config)  # bad input ends the run here, in one line, before anything is collected
 
@@ -56,7 +59,7 @@ def _cells(config: pytest.Config) -> list[Cell]:
 def _chosen_cells(chosen: Options) -> list[Cell]:
     backends = chosen.backend or contestants.default()
     # The hand-written module has one precision and one tuning: beside others it is not what a reader would compare.
-    plain = (chosen.precision, chosen.tuning) == ("float32", "default")
+    plain = chosen.precision == ["float32"] and "default" in chosen.tuning
     if chosen.backend is None and plain and contestants.missing(HANDWRITTEN) is None:
         backends = [*backends, HANDWRITTEN]
     cells = default_cells(
@@ -67,8 +70,8 @@ def _chosen_cells(chosen: Options) -> list[Cell]:
         batch=chosen.batch,
         size=chosen.size,
         narrow=chosen.narrow,
-        precision=chosen.precision,
-        tuning=chosen.tuning,
+        precisions=chosen.precision,
+        tunings=chosen.tuning,
     )
     return [cell for cell in cells if chosen.backend or cell.backend != HANDWRITTEN or cell.phase == "train_step"]
 
@@ -84,7 +87,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if cell.phase == module.PHASE and (cell.backend == HANDWRITTEN) == getattr(module, "IS_HANDWRITTEN", False)
     ]
     plan = interleave(cells, options.read(metafunc.config).replicates)
-    ids = [f"{cell.spec_label}-{cell.backend}-r{replicate}" for cell, replicate in plan]
+    ids = [f"{cell.spec_label}-{cell.backend}-{cell.tuning}-{cell.precision}-r{replicate}" for cell, replicate in plan]
     metafunc.parametrize(("cell", "replicate"), plan, ids=ids)
 
 
@@ -130,6 +133,7 @@ def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell,
             config.stash[REFERENCES],
             chosen.time_limit_s,
             lambda one_round: benchmark.pedantic(one_round, rounds=ROUNDS),
+            config.stash[CEILINGS],
         )
         config.stash[RECORDS].append(record)
         benchmark.extra_info["record"] = record.to_dict()
@@ -162,3 +166,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for comparison in comparisons:
         terminalreporter.line(f"{comparison.title}")
         terminalreporter.line(f"  {comparison.sentence}")
+    for found in levers(config.stash[RECORDS]):
+        terminalreporter.section(f"{found.title} {found.phase}: times relative to {' '.join(found.baseline)}")
+        for arm in found.arms:
+            name = f"{arm.backend} {arm.tuning}"
+            ratio = f"{arm.ratio:6.3f}  (95% {arm.low:.3f} to {arm.high:.3f})"
+            terminalreporter.line(f"{name:36} {1e3 * arm.median_s:10.2f} ms {ratio}")

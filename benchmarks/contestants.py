@@ -9,8 +9,14 @@ from importlib.util import find_spec
 import backends
 from backends import Backend, BackendError
 
-BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")}
-"""Name to (where it is, the module that it needs). They pass through the same worker and the same gate."""
+PEERS = {
+    "peer_monai_basic_unet": ("benchmarks.peers:MonaiBasicUNet", "monai"),
+    "peer_plain_conv_unet": ("benchmarks.peers:PlainConvUNet", "dynamic_network_architectures"),
+}
+"""Public U-Nets as they ship: other networks that do the same work, which no gate can prove equal."""
+
+BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")} | PEERS
+"""Name to (where it is, the module that it needs). They pass through the same worker."""
 
 
 def known() -> list[str]:
@@ -22,7 +28,8 @@ def missing(name: str) -> str | None:
     """Why this one cannot be timed here, in one line, or None. Imports no framework."""
     if name in BESIDE:
         module = BESIDE[name][1]
-        return None if find_spec(module) else f"{name} needs {module}, not installed here"
+        extra = "; pip install 'tandem[peers]'" if name in PEERS else ""
+        return None if find_spec(module) else f"{name} needs {module}, not installed here{extra}"
     if name not in known():
         near = difflib.get_close_matches(name, known(), n=2, cutoff=0.3) or known()
         return f"no backend is named {name!r}; the nearest are {', '.join(near)}"
@@ -32,6 +39,11 @@ def missing(name: str) -> str | None:
 def default() -> list[str]:
     """What is timed where nothing was named: every backend that is installed, the reference aside."""
     return [name for name in backends.available() if name != "numpy_reference"]
+
+
+def tunings(name: str) -> tuple[str, ...]:
+    """The tunings that this one has."""
+    return ("default",) if name in BESIDE else backends.tunings(name)
 
 
 def get(name: str) -> Backend:

@@ -26,6 +26,8 @@ def take(model: Model, step: Callable[[], Any], phase: str, first_outputs: Any) 
     the losses of the first steps and the norm of every tensor after them, normalisation state included.
     """
     fetched = model.fetch(first_outputs)
+    if not model.has_canonical_weights:
+        return {name: np.asarray(np.abs(values).sum(), np.float64).reshape(1) for name, values in fetched.items()}
     if phase == "forward":
         logits = np.asarray(fetched["logits"], np.float64).ravel()
         chosen = np.random.default_rng(0).integers(0, logits.size, min(SAMPLES, logits.size))

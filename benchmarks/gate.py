@@ -10,7 +10,7 @@ import numpy as np
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
-from parity.noise_floor import LIMIT, distance, floor, reruns
+from parity.noise_floor import distance, floor, limit_of, reruns
 from shared_specs import initial_weights
 
 from . import fingerprint
@@ -24,6 +24,7 @@ class Reference:
 
     quantities: fingerprint.Fingerprint
     floors: dict[str, float]
+    limit: float
 
 
 @dataclass
@@ -43,8 +44,9 @@ class References:
         return self._known[key]
 
 
-def judge(reference: Reference, candidate: Mapping[str, Sequence[float]]) -> Gate:
+def judge(reference: Reference | None, candidate: Mapping[str, Sequence[float]]) -> Gate:
     """The verdict on a fingerprint: the distance of its worst quantity, in floors."""
+    assert reference is not None
     worst, farthest = "", 0.0
     for name, values in reference.quantities.items():
         given = np.asarray(candidate.get(name, []), np.float64)
@@ -54,7 +56,7 @@ def judge(reference: Reference, candidate: Mapping[str, Sequence[float]]) -> Gat
     unexpected = sorted(candidate.keys() - reference.quantities.keys())
     if unexpected:
         worst, farthest = unexpected[0], np.inf
-    return Gate(comparable=farthest <= LIMIT, distance=farthest, quantity=worst, limit=LIMIT)
+    return Gate(comparable=farthest <= reference.limit, distance=farthest, quantity=worst, limit=reference.limit)
 
 
 def _key(cell: Cell) -> tuple[object, ...]:
@@ -73,7 +75,7 @@ def _compute(cell: Cell) -> Reference:
         name: floor(values, [run[name] for run in noisy], [run[name] for run in turned], unit_roundoff)
         for name, values in quantities.items()
     }
-    return Reference(quantities, floors)
+    return Reference(quantities, floors, limit_of(unit_roundoff))
 
 
 def _run(model: Model, cell: Cell) -> fingerprint.Fingerprint:

@@ -7,6 +7,7 @@ Below it, what the worker needs in order to feed it canonical weights and to pro
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from torch import Tensor, nn
 from backends.contract import Backend, BackendError, Execution, Model
 from shared_specs import SGD, Recipe, UNetSpec
 from shared_specs.weights import Weights, check_weights
+
+CUDNN_CONV: Any = attrgetter("cudnn.conv")(torch.backends)
 
 
 class DoubleConv(nn.Sequential):
@@ -103,7 +106,7 @@ class HandwrittenModel(Model):
     def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
         self.spec, self.execution, self.recipe = spec, execution, recipe
         # Convolutions on a GPU take TF32 unless told otherwise; the gate would refuse that as float32.
-        torch.backends.cudnn.allow_tf32 = False
+        CUDNN_CONV.fp32_precision = "ieee"
         self.device = torch.device(execution.device)
         self.module = UNet(
             spec.in_channels,
@@ -171,6 +174,10 @@ class HandwrittenModel(Model):
     def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def effective_precision(self) -> str:
+        exact = CUDNN_CONV.fp32_precision == "ieee" or self.device.type == "cpu"
+        return "float32" if exact else "tf32"
 
     def _only_timed(self, *arguments: Any, **named: Any) -> Any:
         raise BackendError("the hand-written module is there to be timed; check `pytorch` for parity")

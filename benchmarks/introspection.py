@@ -7,7 +7,21 @@ import resource
 import sys
 from pathlib import Path
 
-PREFIXES = ("CUDA", "CUDNN", "CUBLAS", "GOMP", "JAX", "KMP", "MALLOC", "MKL", "NCCL", "NVIDIA_TF32", "OMP", "ONEDNN")
+PREFIXES = (
+    "CUDA",
+    "CUDNN",
+    "CUBLAS",
+    "GLIBC",
+    "GOMP",
+    "JAX",
+    "KMP",
+    "MALLOC",
+    "MKL",
+    "NCCL",
+    "NVIDIA_TF32",
+    "OMP",
+    "ONEDNN",
+)
 PREFIXES += ("OPENBLAS", "PYTORCH", "TORCH", "XLA")
 """Of the environment, only what can change a time is recorded."""
 

@@ -5,21 +5,27 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
+
+import psutil
 
 from shared_specs import TandemError
 from shared_specs.cost import total_cost
 from shared_specs.errors import one_line
 
+from . import contestants
+from .ceilings import CeilingsOf, is_impossible
 from .cell import Cell, interleave
+from .environment import worker_environment
 from .gate import Reference, References, judge
 from .machine import this_machine
 from .process import ROOT, WorkerFailure, WorkerProcess
@@ -80,28 +86,43 @@ def measure_cell(
     references: References,
     time_limit_s: float = TIME_LIMIT_S,
     run_rounds: Runner = plain_rounds,
+    ceilings: CeilingsOf | None = None,
 ) -> Record:
     """Time one cell in a fresh process. Whatever happens to the worker becomes the record's status.
 
     Args:
         run_rounds: is called only for a cell that has passed the gate.
+        ceilings: what the machine can reach; without them the record has no percentage of it.
 
     Raises:
         SpecError, ShapeError: where the cell itself cannot be; `Cell.check` says so beforehand.
     """
     started_at = datetime.now(UTC)
     seen: dict[str, Any] = {}
+    peer = cell.backend in contestants.PEERS
     try:
-        reference = _reference(references, cell)  # before the worker starts, so that the two never share the cores
-        with WorkerProcess(time_limit_s) as worker:
-            _drive(worker, cell, lambda candidate: judge(reference, candidate), run_rounds, seen)
-        status: Status = "ok" if seen["gate"].comparable else "not_comparable"
+        reference = (
+            None if peer else _reference(references, cell)
+        )  # before the worker starts, so that the two never share the cores
+        seen["ceilings"] = ceilings.get(cell) if ceilings else None
+        seen["other_work_percent"] = other_work_percent()
+        with WorkerProcess(time_limit_s, environment=worker_environment(cell)) as worker:
+            _drive(worker, cell, partial(judge, reference), run_rounds, seen)
+        status: Status = "ok" if "windows" in seen else "not_comparable"
         message = ""
     except WorkerFailure as failure:
         status, message = failure.status, str(failure)
     flops, bytes_moved = total_cost(cell.network, cell.images_shape, BYTES_PER_ELEMENT[cell.precision]).of_phase(
         cell.phase
     )
+    if status == "ok" and seen["ceilings"] is not None and not peer:
+        step_s = statistics.median(window.seconds / window.steps for window in seen["windows"])
+        if is_impossible(step_s, flops, seen["ceilings"]):
+            status = "broken"
+            message = (
+                f"a step of {1e3 * step_s:.3g} ms would be {flops / step_s:.3g} FLOP/s where this machine reached "
+                f"{seen['ceilings'].flops_per_s:.3g}: it did not do its work, or the clock is wrong"
+            )
     return Record(
         cell=cell,
         replicate=replicate,
@@ -130,6 +151,11 @@ def _reference(references: References, cell: Cell) -> Reference:
         raise WorkerFailure("failed", f"the reference could not be computed: {error}") from error
 
 
+def other_work_percent() -> float:
+    """How busy this machine is before we start, in percent of its cores: threads that wait for each other crawl."""
+    return psutil.cpu_percent(interval=0.3)
+
+
 def _drive(
     worker: WorkerProcess,
     cell: Cell,
@@ -139,16 +165,25 @@ def _drive(
 ) -> None:
     """Take the worker through the cell; `seen` fills with fields of the record as they become known."""
     started = worker.ask("start", cell=cell.model_dump(mode="json"), spawned_at=worker.spawned_at)
-    seen["gate"] = judge_fingerprint(started.pop("fingerprint"))
+    fingerprint, description = started.pop("fingerprint"), started.pop("description")
+    if cell.backend in contestants.PEERS:
+        seen["another_network"] = description
+        if not all(math.isfinite(value) for values in fingerprint.values() for value in values):
+            raise WorkerFailure("failed", "computes NaN or Inf")
+    else:
+        seen["gate"] = judge_fingerprint(fingerprint)
     seen["startup"] = Startup(**started.pop("startup"))
+    precision = started.pop("effective_precision")
     seen.update(started)
-    if not seen["gate"].comparable:
+    if precision != cell.precision:
+        raise WorkerFailure("not_comparable", f"computes in {precision}, and {cell.precision} was asked for")
+    if "gate" in seen and not seen["gate"].comparable:
         return
     warm_up = seen["warm_up"] = WarmUp(**worker.ask("warm_up", window_s=WINDOW_S, limit_s=WARM_UP_LIMIT_S))
     steps = max(1, math.ceil(WINDOW_S / warm_up.step_s))
 
     def one_round() -> None:
-        window = Window(**worker.ask("window", steps=steps))
+        window = Window(**worker.ask("watched_window", steps=steps))
         seen["windows"] = (*seen.get("windows", ()), window)
         worker_clock.advance(window.seconds / window.steps)
 
@@ -192,7 +227,7 @@ def run_cells(
     if results is not None:
         check_folder(results)
     known = finished(results) if resume and results is not None else {}
-    references, records = References(), list[Record]()
+    references, ceilings, records = References(), CeilingsOf(), list[Record]()
     plan = interleave(cells, replicates)
     for done, (cell, replicate) in enumerate(plan):
 
@@ -206,12 +241,12 @@ def run_cells(
 
         record = known.get((cell, replicate))
         if record is None:
-            if not references.has(cell):
+            if cell.backend not in contestants.PEERS and not references.has(cell):
                 tell("reference")
                 with contextlib.suppress(MemoryError, TandemError):  # the record will say so
                     references.get(cell)
             tell("timing")
-            record = measure_cell(cell, replicate, references, time_limit_s)
+            record = measure_cell(cell, replicate, references, time_limit_s, ceilings=ceilings)
             if results is not None:
                 save_record(record, results)
             tell("done", record)
@@ -232,7 +267,7 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
 
 
 def _is_current(record: Record) -> bool:
-    """Whether the same network, code and frameworks would be timed: a commit with changes to it does not name the code."""
+    """Whether the same network, code and frameworks would be timed; a commit with changes does not name the code."""
     try:
         if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != commit():
             return False

@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--narrow", type=int, help="divide every width by this")
     group.addoption("--backend", action="append", help="backends; all that are installed by default")
     group.addoption("--phase", action="append", help="of forward, forward_backward, train_step; all by default")
-    group.addoption("--tuning", default="default", help="how each backend runs the step (%(default)s)")
-    group.addoption("--precision", default="float32", help="float32 or another that the backends have (%(default)s)")
+    group.addoption("--tuning", action="append", help="how each backend runs the step: default, tuned or another")
+    group.addoption("--precision", action="append", help="of float64, float32, tf32, bfloat16; float32 by default")
     group.addoption("--batch", type=int, help="images a batch")
     group.addoption("--size", help="pixels: one number, or HEIGHTxWIDTH")
     group.addoption("--device", help="cpu, cuda or cuda:1; a GPU where there is one by default")
@@ -41,8 +41,8 @@ class Options:
     spec: list[str] | None
     backend: list[str] | None
     phase: list[str] | None
-    tuning: str
-    precision: str
+    tuning: list[str]
+    precision: list[str]
     device: str | None
     batch: int | None
     size: str | None
@@ -63,9 +63,12 @@ def read(config: pytest.Config) -> Options:
     values: dict[str, Any] = {
         field.name: config.getoption(FLAGS.get(field.name, field.name)) for field in fields(Options)
     }
-    for name in ("spec", "backend", "phase"):
+    for name in ("spec", "backend", "phase", "tuning", "precision"):
         if values[name] is not None:
-            values[name] = [part.strip() for given in values[name] for part in given.split(",") if part.strip()]
+            parts = [part.strip() for given in values[name] for part in given.split(",") if part.strip()]
+            values[name] = list(dict.fromkeys(parts))
+    values["tuning"] = values["tuning"] or ["default"]
+    values["precision"] = values["precision"] or ["float32"]
     for name in ("batch", "narrow", "replicates", "time_limit_s"):
         if values[name] is not None and values[name] <= 0:
             flag = FLAGS.get(name, name).replace("_", "-")

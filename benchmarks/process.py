@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,9 +40,12 @@ class WorkerProcess:
     Args:
         time_limit_s: for its whole life; then it is killed and the next question raises WorkerFailure.
         module: what to run, a module that serves `benchmarks.protocol`.
+        environment: what it has beside the environment of this process.
     """
 
-    def __init__(self, time_limit_s: float, module: str = "benchmarks.worker"):
+    def __init__(
+        self, time_limit_s: float, module: str = "benchmarks.worker", environment: Mapping[str, str] | None = None
+    ):
         self.time_limit_s = time_limit_s
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         self._pending = b""
@@ -53,7 +57,7 @@ class WorkerProcess:
             stdout=subprocess.PIPE,
             stderr=self._said,
             start_new_session=True,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | dict(environment or {}),
         )
 
     @property

@@ -16,12 +16,14 @@ from shared_specs.files import write_atomically
 from shared_specs.schema import describe
 
 from .cell import Cell
+from .gpu_telemetry import GpuWindow, energy_per_image_j
 from .machine import Machine
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning. New fields have defaults, so that older records still load."""
 
-Status = Literal["ok", "not_comparable", "failed", "out_of_memory", "killed", "timed_out"]
+Status = Literal["ok", "not_comparable", "broken", "failed", "out_of_memory", "killed", "timed_out"]
+"""A measurement is "broken" that is faster than the machine can be."""
 
 FINAL = ("ok", "not_comparable", "out_of_memory")
 """What another run of the same commit would give again; a resumed run does not repeat these."""
@@ -41,16 +43,23 @@ class Window(Part):
 
     steps: int
     seconds: float
+    gpu: GpuWindow | None = None
 
 
 class Startup(Part):
-    """The way to the first step, in seconds: interpreter, import, build, putting on the device, first call."""
+    """The way to the first step, in seconds: interpreter, import, build, putting on the device, first call.
+
+    Compilation lies in the program or in the first call, as the framework has it; `trace_s` and `compile_s` say how
+    much of those two it was, tracing being the way from Python to the compiler's own form.
+    """
 
     start_s: float
     import_s: float
     build_s: float
     program_s: float
     first_call_s: float
+    trace_s: float = 0.0
+    compile_s: float = 0.0
 
     @property
     def time_to_first_step_s(self) -> float:
@@ -73,6 +82,18 @@ class Gate(Part):
     limit: float
 
 
+class Ceilings(Part):
+    """What this machine reached in the same run and precision: the fastest product or convolution, and copy."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    loads: dict[str, float] = {}
+
+    def floor_s(self, flops: int, bytes_moved: int) -> float:
+        """The least time of a step that does this work (the roofline of Williams et al. 2009, CACM 52(4))."""
+        return max(flops / self.flops_per_s, bytes_moved / self.bytes_per_s)
+
+
 class Record(Part):
     """One cell, timed or not, in one process.
 
@@ -80,6 +101,9 @@ class Record(Part):
         status: "ok"; "not_comparable" where the gate refused it; or how it failed, with `message`.
         flops, bytes_moved: analytic, of one step (`shared_specs.cost`); bytes are the fewest possible.
         windows: raw pipelined times. latencies_s: raw times of single synchronised steps.
+        another_network: what a peer is; it has no gate, and FLOPs and bytes are those of the spec, not its own.
+        knobs: what the tuning turned. compilations: programs compiled up to the first step; recompilations: since.
+        other_work_percent: of the cores, kept busy by others just before the process started.
         commit: of the code that ran, with "+changes" where the working tree differed from it.
     """
 
@@ -97,6 +121,13 @@ class Record(Part):
     peak_memory_bytes: int | None = None
     peak_device_memory_bytes: int | None = None
     finite_at_end: bool | None = None
+    another_network: str = ""
+    knobs: dict[str, str] = {}
+    compilations: int | None = None
+    recompilations: int | None = None
+    graph_breaks: int | None = None
+    other_work_percent: float | None = None
+    ceilings: Ceilings | None = None
     threads: dict[str, int] = {}
     versions: dict[str, str] = {}
     flags: dict[str, str] = {}
@@ -126,7 +157,33 @@ class Record(Part):
     @computed_field
     @property
     def flops_per_s(self) -> float | None:
-        return self.flops / self.step_s if self.step_s else None
+        return self.flops / self.step_s if self.step_s and not self.another_network else None
+
+    @computed_field
+    @property
+    def percent_of_floor(self) -> float | None:
+        """How near the step comes to the least time that its work takes here; 100 is as fast as it gets."""
+        if self.step_s is None or self.ceilings is None or self.another_network:
+            return None
+        return 100 * self.ceilings.floor_s(self.flops, self.bytes_moved) / self.step_s
+
+    @computed_field
+    @property
+    def energy_per_image_j(self) -> float | None:
+        """Joules of the whole GPU for one image of a step; None where it has no counter."""
+        windows = [window.gpu for window in self.windows if window.gpu is not None]
+        if self.status != "ok" or len(windows) < len(self.windows):
+            return None
+        return energy_per_image_j(windows, self.cell.batch * sum(window.steps for window in self.windows))
+
+    @property
+    def latency_ms(self) -> dict[str, float] | None:
+        """Of single synchronised steps: median, interquartile range and 90th percentile."""
+        if self.status != "ok" or len(self.latencies_s) < 2:
+            return None
+        low, middle, high = statistics.quantiles(self.latencies_s, n=4, method="inclusive")
+        p90 = statistics.quantiles(self.latencies_s, n=10, method="inclusive")[-1]
+        return {"median": 1e3 * middle, "iqr": 1e3 * (high - low), "p90": 1e3 * p90}
 
     @model_validator(mode="before")
     @classmethod
@@ -144,7 +201,7 @@ class Record(Part):
         who = f"{self.cell.id} (process {self.replicate})"
         if self.step_s is not None:
             return f"{who}: {1e3 * self.step_s:.2f} ms a step, {self.images_per_s:.1f} images/s"
-        if self.status == "not_comparable" and self.gate is not None:
+        if self.status == "not_comparable" and self.gate is not None and not self.gate.comparable:
             return (
                 f"{who}: not comparable: {self.gate.quantity} lies {self.gate.distance:.3g} noise floors from the "
                 f"reference, at most {self.gate.limit:g} allowed; run `tandem check` to find the first difference"
@@ -156,7 +213,7 @@ class Record(Part):
         return json.loads(self.model_dump_json())
 
 
-COMPUTED = ("step_s", "images_per_s", "flops_per_s")
+COMPUTED = ("step_s", "images_per_s", "flops_per_s", "percent_of_floor", "energy_per_image_j")
 
 
 def check_folder(folder: Path) -> None:

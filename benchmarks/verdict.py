@@ -26,6 +26,9 @@ CONFIDENCE = 0.95
 FEWEST = 3
 """Processes of each, below which nothing is decided."""
 
+BUSY_PERCENT = 25.0
+"""Of the cores, in use by others just before a process, above which its time is not to be trusted."""
+
 RESOLUTION = 1.01
 """A smaller ratio is a tie however small the spread: the harness itself may cost up to 1% of a step."""
 
@@ -93,31 +96,45 @@ class Comparison:
         if len(self.step_s) == 1:
             (backend, times), *_ = self.step_s.items()
             said = [f"only {backend} was timed, {1e3 * statistics.median(times):.2f} ms a step"]
+        if self.busy and self.step_s:
+            said.append("not to be relied on, as other work kept the machine busy meanwhile: measure again")
         return f"{self.phase}: {'; '.join([*said, *self.problems.values()]) or 'nothing was timed'}"
+
+    @property
+    def busy(self) -> bool:
+        """Whether other work used the cores before one of the processes."""
+        return any((record.other_work_percent or 0) > BUSY_PERCENT for record in self.records)
 
 
 def compare(records: Iterable[Record]) -> list[Comparison]:
     """One comparison for each (spec, phase, shape, precision, tuning, device), in the order in which they come."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        groups.setdefault(_key(record), []).append(record)
-    return [_compare(_latest(group)) for group in groups.values()]
+        if record.another_network:  # there is no verdict between different networks; `levers` shows their times
+            continue
+        groups.setdefault(comparable_key(record), []).append(record)
+    return [_compare(latest(group)) for group in groups.values()]
 
 
 def ratio(first: str, first_s: Sequence[float], second: str, second_s: Sequence[float]) -> Ratio:
     """The faster of two against the slower, each given by the step times of its processes, in seconds."""
     if statistics.mean(map(math.log, first_s)) > statistics.mean(map(math.log, second_s)):
         first, first_s, second, second_s = second, second_s, first, first_s
-    fast, slow = [list(map(math.log, times)) for times in (first_s, second_s)]
-    difference = statistics.mean(slow) - statistics.mean(fast)
-    margin = math.inf
-    if min(len(fast), len(slow)) > 1:
-        parts = [statistics.variance(logs) / len(logs) for logs in (fast, slow)]
-        margin = student_t(_degrees_of_freedom(parts, [len(fast), len(slow)])) * math.sqrt(sum(parts))
-    low, high = math.exp(difference - margin), _exp(difference + margin)
+    found, low, high = relative(second_s, first_s)
     apart = max(first_s) < min(second_s)
-    tie = not (low > 1.0 and apart and difference > math.log(RESOLUTION))
-    return Ratio(first, second, math.exp(difference), low, high, (len(fast), len(slow)), tie)
+    tie = not (low > 1.0 and apart and found > RESOLUTION)
+    return Ratio(first, second, found, low, high, (len(first_s), len(second_s)), tie)
+
+
+def relative(step_s: Sequence[float], baseline_s: Sequence[float]) -> tuple[float, float, float]:
+    """The ratio of the geometric means of two sets of times, and its 95% interval."""
+    over, under = [list(map(math.log, times)) for times in (step_s, baseline_s)]
+    difference = statistics.mean(over) - statistics.mean(under)
+    margin = math.inf
+    if min(len(over), len(under)) > 1:
+        parts = [statistics.variance(logs) / len(logs) for logs in (over, under)]
+        margin = student_t(_degrees_of_freedom(parts, [len(over), len(under)])) * math.sqrt(sum(parts))
+    return math.exp(difference), math.exp(difference - margin), _exp(difference + margin)
 
 
 def _degrees_of_freedom(parts: Sequence[float], counts: Sequence[int]) -> float:
@@ -146,19 +163,21 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 700 else math.inf
 
 
-def _key(record: Record) -> tuple[object, ...]:
+def comparable_key(record: Record, tunings_together: bool = False) -> tuple[object, ...]:
+    """What is equal among records that may be compared: all but the backend, and the tuning where that is asked."""
     cell = record.cell
     shape = (cell.batch, cell.size, cell.seed, cell.recipe)
-    how = (cell.precision, cell.tuning, cell.device)
+    how = (cell.precision, None if tunings_together else cell.tuning, cell.device)
     return record.spec_fingerprint, cell.phase, shape, how, record.machine, record.commit
 
 
-def _latest(records: Sequence[Record]) -> list[Record]:
+def latest(records: Sequence[Record]) -> list[Record]:
     """Of several records of the same process, for instance loaded twice, the last one measured."""
-    kept: dict[tuple[str, int], Record] = {}
+    kept: dict[tuple[str, str, int], Record] = {}
     for record in sorted(records, key=lambda record: record.started_at):
-        kept[record.cell.backend, record.replicate] = record
-    return [record for record in records if kept[record.cell.backend, record.replicate] is record]
+        kept[record.cell.backend, record.cell.tuning, record.replicate] = record
+    chosen = {id(record) for record in kept.values()}
+    return [record for record in records if id(record) in chosen]
 
 
 def _compare(records: list[Record]) -> Comparison:
@@ -189,7 +208,7 @@ def _compare(records: list[Record]) -> Comparison:
 
 def _problem(record: Record) -> str:
     who = record.cell.backend
-    if record.status == "not_comparable" and record.gate is not None:
+    if record.status == "not_comparable" and record.gate is not None and not record.gate.comparable:
         gate = record.gate
         return (
             f"{who} computes something else: {gate.quantity} lies {gate.distance:.3g} noise floors from the reference, "

@@ -1,7 +1,7 @@
 """The process that times one cell: `python -m benchmarks.worker`, a fresh one for every cell and replicate.
 
 It answers JSON lines, in this order: `start` (the cell) builds and compiles and gives the program's fingerprint;
-`warm_up`; `window` and `steps`, as often as asked; `finish`. All times are its own, in seconds of
+`warm_up`; `watched_window` and `steps`, as often as asked; `finish`. All times are its own, in seconds of
 `time.perf_counter`, so that what the pipe costs is in none of them.
 """
 
@@ -16,6 +16,7 @@ from shared_specs import initial_weights
 
 from . import contestants, fingerprint, introspection, protocol
 from .cell import Cell
+from .gpu_telemetry import telemetry
 
 STABLE = 1.05
 """Warm-up ends when the slowest of the last three windows took at most this times the fastest."""
@@ -33,6 +34,7 @@ class Worker:
         """
         started_s = time.monotonic() - spawned_at
         self.cell = Cell.model_validate(cell)
+        self.telemetry = telemetry(self.cell.device)
         spec, images_and_labels = self.cell.network, self.cell.batch_arrays()
         weights = initial_weights(spec, self.cell.seed)
 
@@ -51,6 +53,7 @@ class Worker:
         first_outputs = self.step()
         self._wait([_awaited(first_outputs)])
         first_call_s = clock.lap()
+        self.compiled = model.compile_report()
 
         quantities = fingerprint.take(model, self.step, self.cell.phase, first_outputs)
         return {
@@ -61,7 +64,14 @@ class Worker:
                 "build_s": build_s,
                 "program_s": program_s,
                 "first_call_s": first_call_s,
+                "trace_s": self.compiled.trace_s,
+                "compile_s": self.compiled.compile_s,
             },
+            "compilations": self.compiled.compilations,
+            "graph_breaks": self.compiled.graph_breaks,
+            "effective_precision": model.effective_precision(),
+            "knobs": backend.knobs(self.cell.execution),
+            "description": "" if model.has_canonical_weights else getattr(model, "describe", str)(),
             "versions": versions,
             "flags": introspection.flags() | getattr(model, "flags", dict)(),
             "environment": introspection.environment(),
@@ -92,6 +102,14 @@ class Worker:
         self._wait(enqueued)
         return {"seconds": time.perf_counter() - start, "steps": steps}
 
+    def watched_window(self, steps: int) -> protocol.Answer:
+        """The same, with what the GPU says of itself before and after; nothing is asked within the time."""
+        if self.telemetry is None:
+            return self.window(steps)
+        before = self.telemetry.read()
+        timed = self.window(steps)
+        return timed | {"gpu": self.telemetry.between(before, self.telemetry.read()).model_dump()}
+
     def _wait(self, enqueued: list[list[Any]]) -> None:
         """Wait for every step, not for the last one alone.
 
@@ -115,11 +133,12 @@ class Worker:
             "peak_memory_bytes": introspection.peak_memory_bytes(),
             "peak_device_memory_bytes": introspection.peak_device_memory_bytes(self.cell.device),
             "threads": introspection.threads(),
+            "recompilations": self.model.compile_report().compilations - self.compiled.compilations,
             "finite_at_end": all(math.isfinite(float(abs(values).sum())) for values in outputs.values()),
         }
 
     def handlers(self) -> dict[str, Callable[..., protocol.Answer]]:
-        return {name: getattr(self, name) for name in ("start", "warm_up", "window", "steps", "finish")}
+        return {name: getattr(self, name) for name in ("start", "warm_up", "watched_window", "steps", "finish")}
 
 
 def _awaited(outputs: Mapping[str, Any]) -> list[Any]:

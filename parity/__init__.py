@@ -2,11 +2,12 @@
 
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
-from .noise_floor import LIMIT
+from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
 from .probes import PROBES
 from .verdict import Measurement, Verdict
 
 __all__ = [
+    "COARSE_LIMIT",
     "LIMIT",
     "PROBES",
     "Batch",
@@ -15,5 +16,6 @@ __all__ = [
     "check",
     "compare_models",
     "image_batch",
+    "limit_of",
     "random_batch",
 ]

@@ -132,7 +132,7 @@ def _compare(
         model.check_step(batch.images, batch.labels)
     reference = registry.get(REFERENCE)
     assert isinstance(reference, ReferenceBackend)
-    unit_roundoff = execution.unit_roundoff
+    unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
     for stage, views in STAGES.items():
@@ -163,7 +163,8 @@ def _compare(
         floors = _floors(true, noisy, turned, unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
-                found[probe] += _measure(probe, pair, values[pair[0]][probe], values[pair[1]][probe], floors[probe])
+                one, other = (values[name][probe] for name in pair)
+                found[probe] += _measure(probe, pair, one, other, floors[probe], limit)
     return Verdict(
         spec=spec,
         execution=execution,
@@ -216,12 +217,19 @@ def _floors(
 
 
 def _measure(
-    probe: str, pair: tuple[str, str], reference: Quantities, candidate: Quantities, floors: dict[str, float]
+    probe: str,
+    pair: tuple[str, str],
+    reference: Quantities,
+    candidate: Quantities,
+    floors: dict[str, float],
+    limit: float,
 ) -> list[Measurement]:
     """Every quantity that either model has; what one of them lacks is infinitely far."""
     nothing = np.empty(0)
     names = reference | candidate  # in the reference's order
     return [
-        measure(pair, probe, name, reference.get(name, nothing), candidate.get(name, nothing), floors.get(name, 0.0))
+        measure(
+            pair, probe, name, reference.get(name, nothing), candidate.get(name, nothing), floors.get(name, 0.0), limit
+        )
         for name in names
     ]

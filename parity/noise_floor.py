@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backends.contract import RoundingNoise
+from backends.contract import UNIT_ROUNDOFF, RoundingNoise
 
 LIMIT = 64.0
 """Equal means a distance of at most this, for every quantity.
@@ -24,6 +24,18 @@ LIMIT = 64.0
 `docs/parity.md` holds the evidence and the command that makes it: how far sound builds of the zoo lie at the most, and
 how far planted faults. It is no knob to turn until tests pass.
 """
+
+COARSE_LIMIT = 8.0
+"""The same for TF32 and bfloat16, where the noise is percents: 64 times that would pass anything.
+
+There a decision that rounding turns is part of the noise (see `RoundingNoise`), so that no room need be left for it.
+"""
+
+
+def limit_of(unit_roundoff: float) -> float:
+    """The limit for a precision, by its unit roundoff."""
+    return COARSE_LIMIT if unit_roundoff >= UNIT_ROUNDOFF["tf32"] else LIMIT
+
 
 RERUNS = 4
 """Re-runs of the reference under noise per check."""

@@ -14,7 +14,7 @@ from rich.table import Table
 from backends.contract import Execution
 from shared_specs import Recipe, UNetSpec
 
-from .noise_floor import LIMIT, distance
+from .noise_floor import distance, limit_of
 
 SCHEMA_VERSION = 1
 
@@ -32,6 +32,7 @@ class Measurement:
         max_rel_error: that difference relative to the largest element of the reference.
         index: where it is, None for another shape.
         reference_value, candidate_value: the two elements there.
+        limit: the largest distance that is equal.
     """
 
     reference: str
@@ -45,10 +46,11 @@ class Measurement:
     index: tuple[int, ...] | None
     reference_value: float
     candidate_value: float
+    limit: float
 
     @property
     def equal(self) -> bool:
-        return self.distance <= LIMIT
+        return self.distance <= self.limit
 
     def __str__(self) -> str:
         if self.index is None:
@@ -56,17 +58,24 @@ class Measurement:
         where = f" at {list(self.index)}" if self.index else ""
         return (
             f"{self.probe}: {self.quantity}: {self.candidate} has {self.candidate_value:.9g}{where}, "
-            f"{self.reference} {self.reference_value:.9g}: {self.distance:.3g} noise floors apart (limit {LIMIT:g})"
+            f"{self.reference} {self.reference_value:.9g}: {self.distance:.3g} noise floors apart "
+            f"(limit {self.limit:g})"
         )
 
 
 def measure(
-    names: tuple[str, str], probe: str, quantity: str, reference: np.ndarray, candidate: np.ndarray, floor: float
+    names: tuple[str, str],
+    probe: str,
+    quantity: str,
+    reference: np.ndarray,
+    candidate: np.ndarray,
+    floor: float,
+    limit: float,
 ) -> Measurement:
     """Compare one quantity of two models, `names` being (reference, candidate)."""
     apart = distance(candidate, reference, floor)
     if candidate.shape != reference.shape:
-        return Measurement(*names, probe, quantity, apart, floor, math.inf, math.inf, None, math.nan, math.nan)
+        return Measurement(*names, probe, quantity, apart, floor, math.inf, math.inf, None, math.nan, math.nan, limit)
     wide_reference, wide_candidate = np.atleast_1d(reference).astype(float), np.atleast_1d(candidate).astype(float)
     with np.errstate(invalid="ignore"):
         error = np.abs(wide_candidate - wide_reference)
@@ -85,6 +94,7 @@ def measure(
         tuple(int(i) for i in worst) if reference.ndim else (),
         float(wide_reference[worst]),
         float(wide_candidate[worst]),
+        limit,
     )
 
 
@@ -101,6 +111,11 @@ class Verdict:
     steps: int
     models: tuple[str, ...]
     measurements: tuple[Measurement, ...]
+
+    @property
+    def limit(self) -> float:
+        """The largest distance in noise floors that is equal, in this precision."""
+        return limit_of(self.execution.unit_roundoff)
 
     @property
     def equal(self) -> bool:
@@ -143,7 +158,7 @@ class Verdict:
             "kind": "tandem verdict",
             "version": SCHEMA_VERSION,
             "equal": self.equal,
-            "limit": LIMIT,
+            "limit": self.limit,
             "spec": self.spec.model_dump(mode="json"),
             "spec_fingerprint": self.spec.fingerprint,
             "execution": asdict(self.execution),

@@ -244,5 +244,6 @@ def smallest_input(spec: UNetSpec) -> int:
             continue
         return size
     raise ShapeError(
-        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; take fewer levels or more padding"
+        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; "
+        "take fewer levels or more padding"
     )

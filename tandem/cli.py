@@ -134,6 +134,7 @@ def check(
     seed: options.Seed = 0,
     optimizer: options.Optimizer = "sgd",
     device: options.Device = "cpu",
+    tuning: options.Tuning = "default",
     verbose: options.Verbose = False,
     json: options.Json = None,
 ) -> None:
@@ -147,6 +148,7 @@ def check(
         specs=specs,
         backends=backends,
         precisions=precision,
+        tuning=tuning,
         probes=probe,
         optimizer=optimizer,
         seed=seed,
@@ -170,7 +172,8 @@ def bench(
     batch: options.Batch = None,
     narrow: options.Narrow = None,
     full_width: options.FullWidth = False,
-    precision: options.TimedPrecision = "float32",
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
     device: options.OptionalDevice = None,
     replicates: options.Replicates = 3,
     results: options.Results = None,
@@ -184,7 +187,7 @@ def bench(
     from .commands import bench
 
     width = options.divisor(narrow, full_width)
-    request = bench.Request(specs or (), backends, phase, precision, width, size, batch, device, replicates)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     raise typer.Exit(bench.run(request, results, resume, json))
 
 
@@ -197,7 +200,8 @@ def compare(
     batch: options.Batch = None,
     narrow: options.Narrow = None,
     full_width: options.FullWidth = False,
-    precision: options.TimedPrecision = "float32",
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
     device: options.OptionalDevice = None,
     replicates: options.Replicates = 3,
     output: options.Folder = None,
@@ -210,7 +214,7 @@ def compare(
     from .commands import bench, compare
 
     width = options.divisor(narrow, full_width)
-    request = bench.Request(specs or (), backends, phase, precision, width, size, batch, device, replicates)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     raise typer.Exit(compare.run(request, output, json))
 
 

@@ -53,7 +53,7 @@ Weights = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", metavar="P", help="float64 (default), float32 or all; repeatable."),
+    typer.Option("--precision", metavar="P", help="float64 (default), float32, bfloat16, tf32 or all; repeatable."),
 ]
 Probes = Annotated[
     list[str] | None, typer.Option("--probe", metavar="P", help="Probes to run, all by default; repeatable.")
@@ -68,7 +68,17 @@ Replicates = Annotated[
     int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)
 ]
 
-TimedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="In which it is timed.")]
+TimedPrecisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", metavar="P", help="float32 (default), bfloat16, tf32 or float64; repeatable."),
+]
+Tuning = Annotated[
+    str, typer.Option("--tuning", metavar="T", help="How each backend runs: default or tuned.", rich_help_panel=RUN)
+]
+Tunings = Annotated[
+    list[str] | None,
+    typer.Option("--tuning", metavar="T", help="default, tuned, or another that a backend has; repeatable."),
+]
 Results = Annotated[
     str | None, typer.Option("--results", metavar="DIR", help="Write every record here as soon as it is there.")
 ]

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from parity import LIMIT
-
 from .console import plain_table
 from .units import floors
 
@@ -33,7 +31,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         farthest = verdict.worst(probe)
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
-    limit = Text(f", distances in noise floors, at most {LIMIT:g} allowed", "dim")
+    limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), table)
 
 
@@ -73,7 +71,7 @@ def _first(m: Measurement, precision: str) -> Text:
         ("First difference", "bold red"),
         f" in the {m.probe} probe: ",
         (m.quantity, "bold"),
-        f"\n  {m.candidate} {apart} {m.reference} (limit {LIMIT:g})\n",
+        f"\n  {m.candidate} {apart} {m.reference} (limit {m.limit:g})\n",
     )
     if m.index is None:
         return text + Text("  the two have different shapes, or one of them lacks it")

@@ -17,34 +17,63 @@ from shared_specs.schema import LeakyReLU as LeakyReLUSpec
 
 @dataclass(frozen=True)
 class Numerics:
-    """The arithmetic of a module: its dtype, and the precision of products (None is JAX's default: TF32 on GPUs)."""
+    """The arithmetic of a module.
+
+    Attributes:
+        dtype: of convolutions and maps.
+        precision: of products; None is JAX's default, which is TF32 on recent GPUs.
+        param_dtype: of parameters, norm statistics and what is summed up.
+    """
 
     dtype: DTypeLike = jnp.float32
     precision: jax.lax.Precision | None = None
+    param_dtype: DTypeLike = jnp.float32
 
 
 def conv(spec: UNetSpec, in_channels: int, out_channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
-    return _conv(in_channels, out_channels, spec.conv.kernel, spec.conv.padding, spec.conv.bias, numerics, rngs)
+    return Conv(in_channels, out_channels, spec.conv.kernel, spec.conv.padding, spec.conv.bias, numerics, rngs)
 
 
 def head(spec: UNetSpec, in_channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
-    return _conv(in_channels, spec.out_channels, spec.head.kernel, spec.head.padding, spec.head.bias, numerics, rngs)
+    return Conv(in_channels, spec.out_channels, spec.head.kernel, spec.head.padding, spec.head.bias, numerics, rngs)
 
 
-def _conv(
-    in_channels: int, out_channels: int, kernel: int, padding: int, bias: bool, numerics: Numerics, rngs: nnx.Rngs
-) -> nnx.Module:
-    return nnx.Conv(
-        in_channels,
-        out_channels,
-        (kernel, kernel),
-        padding=[(padding, padding)] * 2,  # "SAME" would depend on the stride and pad one side more than the other
-        use_bias=bias,
-        dtype=numerics.dtype,
-        param_dtype=numerics.dtype,
-        precision=numerics.precision,
-        rngs=rngs,
-    )
+class Conv(nnx.Module):
+    """A convolution of stride 1, padded alike on every side. Its tensors are those of nnx.Conv.
+
+    nnx.Conv adds its bias in the dtype of the maps, so that in bfloat16 the gradient of the bias is summed there.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        padding: int,
+        bias: bool,
+        numerics: Numerics,
+        rngs: nnx.Rngs,
+    ):
+        self.padding, self.numerics = padding, numerics
+        init = nnx.initializers.lecun_normal()
+        self.kernel = nnx.Param(init(rngs.params(), (kernel, kernel, in_channels, out_channels), numerics.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(out_channels, numerics.param_dtype)) if bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        y = jax.lax.conv_general_dilated(
+            x.astype(self.numerics.dtype),
+            self.kernel[...].astype(self.numerics.dtype),
+            window_strides=(1, 1),
+            padding=[(self.padding, self.padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.numerics.precision,
+        )
+        return add_bias(y, self.bias)
+
+
+def add_bias(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
+    """In the dtype of the parameters, in which the bias's gradient is summed up."""
+    return x if bias is None else (x.astype(bias[...].dtype) + bias[...]).astype(x.dtype)
 
 
 def norm(spec: UNetSpec, channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -55,7 +84,7 @@ def norm(spec: UNetSpec, channels: int, numerics: Numerics, rngs: nnx.Rngs) -> n
             epsilon=spec.norm.epsilon,  # Flax's default is 1e-6, PyTorch's 1e-5
             use_fast_variance=False,  # E[x^2] - E[x]^2 cancels
             dtype=numerics.dtype,
-            param_dtype=numerics.dtype,
+            param_dtype=numerics.param_dtype,
             rngs=rngs,
         )
     assert spec.norm.kind == "batch"
@@ -69,14 +98,15 @@ class BatchNorm(nnx.Module):
     """
 
     def __init__(self, spec: BatchNormSpec, channels: int, numerics: Numerics):
-        self.spec = spec
+        self.spec, self.dtype = spec, numerics.dtype
         self.use_running_average = False
-        self.scale = nnx.Param(jnp.ones(channels, numerics.dtype))
-        self.bias = nnx.Param(jnp.zeros(channels, numerics.dtype))
-        self.mean = nnx.BatchStat(jnp.zeros(channels, numerics.dtype))
-        self.var = nnx.BatchStat(jnp.ones(channels, numerics.dtype))
+        self.scale = nnx.Param(jnp.ones(channels, numerics.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(channels, numerics.param_dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(channels, numerics.param_dtype))
+        self.var = nnx.BatchStat(jnp.ones(channels, numerics.param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        x = x.astype(self.scale[...].dtype)
         if self.use_running_average:
             mean, variance = self.mean[...], self.var[...]
         else:
@@ -90,7 +120,7 @@ class BatchNorm(nnx.Module):
             self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)
             self.var[...] = (1 - momentum) * self.var[...] + momentum * jax.lax.stop_gradient(kept)
         scale = self.scale[...] * jax.lax.rsqrt(variance + self.spec.epsilon)
-        return (x - mean) * scale + self.bias[...]
+        return ((x - mean) * scale + self.bias[...]).astype(self.dtype)
 
 
 def activation(spec: UNetSpec) -> nnx.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -11,30 +12,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from shared_specs import Recipe, UNetSpec, initial_weights
+from shared_specs.folding import fold_norm
+from shared_specs.layout import smallest_input
 from shared_specs.weights import Weights, check_weights
 
-from ..contract import Backend, Execution, Model, StepResult, check_phase
+from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
+from .compiling import Compiler
+from .loads import loads
+from .network import Arrays, Network
 from .optimizer import build_optimizer, optimizer_state
-from .unet import UNet
-from .weights import native, to_canonical, to_native
-
-DTYPES = {"float64": jnp.float64, "float32": jnp.float32}
-
-Arrays = dict[str, jax.Array]
-"""Tensors by canonical name, in Flax's layouts."""
+from .precision import DTYPES, numerics
+from .tunings import NAMES, tuning_of
+from .weights import to_canonical, to_native
 
 
 class FlaxNNX(Backend):
     name = "flax_nnx"
     precisions = tuple(DTYPES)
-    tunings = ("default",)
+    tunings = NAMES
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> FlaxModel:
         self.check_execution(execution)
         return FlaxModel(spec, execution, recipe)
+
+    def knobs(self, execution: Execution) -> dict[str, str]:
+        return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
+
+    def loads(self, execution: Execution, sizes: LoadSizes) -> list[Load]:
+        return loads(execution, sizes)
 
     def devices(self) -> list[str]:
         platforms = {device.platform for device in jax.devices()}
@@ -50,18 +58,15 @@ class FlaxModel(Model):
 
     def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
         self.spec, self.execution, self.recipe = spec, execution, recipe
+        self.tuning = tuning_of(execution)
         kind, _, index = execution.device.partition(":")
-        self.device = jax.devices(kind)[int(index or 0)]
+        self.devices = jax.devices(kind) if self.tuning.shard_batch else [jax.devices(kind)[int(index or 0)]]
         self.dtype = DTYPES[execution.precision]
         self.optimizer = build_optimizer(recipe)
         self._enqueued: dict[str, Any] = {}  # the last outputs, which `synchronize` waits for
         with self._precision():
-            # HIGHEST, since JAX's DEFAULT and HIGH both mean TF32 on recent GPUs.
-            self.graph, self.abstract = nnx.split(
-                nnx.eval_shape(
-                    lambda: UNet(spec, dtype=self.dtype, precision=jax.lax.Precision.HIGHEST, rngs=nnx.Rngs(0))
-                )
-            )
+            self.network = Network(spec, numerics(execution))
+            self.compiler = Compiler(self.tuning)
         self.load_weights(initial_weights(spec))
 
     def _precision(self) -> Any:
@@ -70,13 +75,10 @@ class FlaxModel(Model):
 
     def load_weights(self, weights: Weights) -> None:
         check_weights(self.spec, weights)
-        self.parameters: Arrays = {}
-        self.statistics: Arrays = {}
+        self._place(1)
         with self._precision():
-            for tensor in self.spec.tensors:
-                kept = self.parameters if tensor.trainable else self.statistics
-                kept[tensor.name] = self._on_device(to_native(tensor, np.asarray(weights[tensor.name])), self.dtype)
-            self.optimizer_arrays = jax.device_put(self.optimizer.init(self.parameters), self.device)
+            self.parameters, self.statistics = self._arrays(self.spec, weights)
+            self.optimizer_arrays = jax.device_put(self.optimizer.init(self.parameters), self.whole)
 
     def read_tensor(self, name: str) -> np.ndarray:
         tensor = self.spec.tensor(name)
@@ -84,8 +86,7 @@ class FlaxModel(Model):
         return to_canonical(tensor, np.array(held[name]))
 
     def parameter_count(self) -> int:
-        parameters = nnx.state(nnx.merge(self.graph, self.abstract), nnx.Param)
-        return sum(parameter.size for parameter in jax.tree.leaves(parameters))
+        return self.network.parameter_count()
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer_arrays, self.recipe, self.spec)
@@ -97,14 +98,16 @@ class FlaxModel(Model):
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self.check_images(images)
         with self._precision():
-            captured = self._captured(self.parameters, self.statistics, self._images(images))
+            inputs = self._images(images)
+            captured = self._captured(self.parameters, self.statistics, inputs)
         return {layer.name: _nchw(captured[layer.name]) for layer in self.spec.layers}
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
         with self._precision():
+            inputs, targets = self._images(images), self._labels(labels)
             (loss, (logits, self.statistics)), (gradients, image_gradient) = self._gradients_and_images(
-                self.parameters, self._images(images), self.statistics, self._labels(labels)
+                self.parameters, inputs, self.statistics, targets
             )
         self._latest = gradients
         return StepResult(float(loss), _nchw(logits), self._canonical(gradients), _nchw(image_gradient))
@@ -123,30 +126,46 @@ class FlaxModel(Model):
             self.check_step(images, labels)
         with self._precision():
             inputs = self._images(images)
-            targets = None if labels is None else self._labels(labels)
-
-        def forward() -> dict[str, Any]:
-            with self._precision():
-                self._enqueued = {"logits": self._logits(self.parameters, self.statistics, inputs)}
-            return self._enqueued
+            if phase == "forward":
+                return self._inference(inputs)
+            assert labels is not None
+            targets = self._labels(labels)
+            state = (self.parameters, self.statistics, self.optimizer_arrays)
+            if phase == "forward_backward":
+                compute = self.compiler(self._gradients, self.parameters, inputs, self.statistics, targets)
+            else:
+                donated = (0, 1, 2) if self.tuning.donate else ()
+                compute = self.compiler(self._step, *state, inputs, targets, donate_argnums=donated)
 
         def forward_backward() -> dict[str, Any]:
             with self._precision():
-                (loss, (_, self.statistics)), gradients = self._gradients(
-                    self.parameters, inputs, self.statistics, targets
-                )
+                (loss, (_, self.statistics)), gradients = compute(self.parameters, inputs, self.statistics, targets)
             self._enqueued = {"loss": loss, "gradients": gradients}
             return self._enqueued
 
         def train_step() -> dict[str, Any]:
             with self._precision():
-                self.parameters, self.statistics, self.optimizer_arrays, loss = self._step(
+                self.parameters, self.statistics, self.optimizer_arrays, loss = compute(
                     self.parameters, self.statistics, self.optimizer_arrays, inputs, targets
                 )
             self._enqueued = {"loss": loss}
             return self._enqueued
 
-        return {"forward": forward, "forward_backward": forward_backward, "train_step": train_step}[phase]
+        return forward_backward if phase == "forward_backward" else train_step
+
+    def _inference(self, inputs: jax.Array) -> Callable[[], dict[str, Any]]:
+        network, folded = self.network, None
+        if self.tuning.fold_norm:
+            spec, weights = fold_norm(self.spec, self.weights())
+            network, folded = Network(spec, numerics(self.execution)), self._arrays(spec, weights)
+        compute = self.compiler(network.logits, *(folded or (self.parameters, self.statistics)), inputs)
+
+        def forward() -> dict[str, Any]:
+            with self._precision():
+                self._enqueued = {"logits": compute(*(folded or (self.parameters, self.statistics)), inputs)}
+            return self._enqueued
+
+        return forward
 
     def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         fetched = {}
@@ -161,53 +180,34 @@ class FlaxModel(Model):
         jax.block_until_ready((self._enqueued, self.parameters, self.statistics, self.optimizer_arrays))
 
     def flags(self) -> dict[str, str]:
-        module = nnx.merge(self.graph, self.abstract)
-        products = {str(node.precision) for _, node in nnx.iter_modules(module) if isinstance(node, nnx.Conv)}
         with self._precision():
             x64 = str(jnp.zeros(0).dtype == jnp.float64)
         dtypes = {str(array.dtype) for array in self.parameters.values()}
-        return {"precision": ", ".join(products), "jax_enable_x64": x64, "dtype": ", ".join(dtypes)}
+        devices = str(len(self.whole.device_set))
+        return self.network.flags() | {"jax_enable_x64": x64, "dtype": ", ".join(dtypes), "devices": devices}
 
-    # The compiled functions. Each is pure: what moves comes in as an argument and goes out as a result.
+    def effective_precision(self) -> str:
+        if not self.compiler.precision:
+            with self._precision():
+                side = smallest_input(self.spec)
+                shape = (1, self.spec.in_channels, side, side)
+                self.compiler(self.network.logits, self.parameters, self.statistics, self._images(np.zeros(shape)))
+        return self.compiler.precision
 
-    def _module(self, parameters: Arrays, statistics: Arrays, training: bool) -> UNet:
-        module = nnx.merge(self.graph, self.abstract, copy=True)
-        for tensor in self.spec.tensors:
-            held = parameters if tensor.trainable else statistics
-            native(module, tensor).set_value(held[tensor.name])
-        module.set_attributes(use_running_average=not training, raise_if_not_found=False)
-        return module
-
-    def _loss(
-        self, parameters: Arrays, inputs: jax.Array, statistics: Arrays, targets: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
-        module = self._module(parameters, statistics, training=True)
-        logits = module(inputs)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, targets).mean()
-        moved = {name: native(module, self.spec.tensor(name)).get_value() for name in statistics}
-        return loss, (logits, moved)
-
-    @cached_property
-    def _logits(self) -> Callable[..., jax.Array]:
-        return jax.jit(lambda parameters, statistics, x: self._module(parameters, statistics, training=False)(x))
+    def compile_report(self) -> CompileReport:
+        return self.compiler.report
 
     @cached_property
     def _captured(self) -> Callable[..., Arrays]:
-        def run(parameters: Arrays, statistics: Arrays, inputs: jax.Array) -> Arrays:
-            module = self._module(parameters, statistics, training=False)
-            _, captured = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(inputs)
-            flat = {".".join(map(str, path)): held.get_value() for path, held in nnx.to_flat_state(captured)}
-            return {layer.name: flat[f"{layer.name}.__call__"][0] for layer in self.spec.layers}
-
-        return jax.jit(run)
+        return jax.jit(self.network.captured)
 
     @cached_property
     def _gradients(self) -> Callable[..., Any]:
-        return jax.jit(jax.value_and_grad(self._loss, has_aux=True))
+        return jax.value_and_grad(self.network.loss, has_aux=True)
 
     @cached_property
     def _gradients_and_images(self) -> Callable[..., Any]:
-        return jax.jit(jax.value_and_grad(self._loss, argnums=(0, 1), has_aux=True))
+        return jax.jit(jax.value_and_grad(self.network.loss, argnums=(0, 1), has_aux=True))
 
     @cached_property
     def _update(self) -> Callable[..., tuple[Arrays, Any]]:
@@ -217,18 +217,20 @@ class FlaxModel(Model):
 
         return jax.jit(run)
 
-    @cached_property
-    def _step(self) -> Callable[..., tuple[Arrays, Arrays, Any, jax.Array]]:
-        def run(
-            parameters: Arrays, statistics: Arrays, state: Any, inputs: jax.Array, targets: jax.Array
-        ) -> tuple[Arrays, Arrays, Any, jax.Array]:
-            (loss, (_, statistics)), gradients = jax.value_and_grad(self._loss, has_aux=True)(
-                parameters, inputs, statistics, targets
-            )
-            parameters, state = self._update(gradients, state, parameters)
-            return parameters, statistics, state, loss
+    def _step(
+        self, parameters: Arrays, statistics: Arrays, state: Any, inputs: jax.Array, targets: jax.Array
+    ) -> tuple[Arrays, Arrays, Any, jax.Array]:
+        (loss, (_, statistics)), gradients = self._gradients(parameters, inputs, statistics, targets)
+        parameters, state = self._update(gradients, state, parameters)
+        return parameters, statistics, state, loss
 
-        return jax.jit(run)
+    def _arrays(self, spec: UNetSpec, weights: Weights) -> tuple[Arrays, Arrays]:
+        """Weights on the device: those that are trained, and the statistics."""
+        arrays: tuple[Arrays, Arrays] = {}, {}
+        for tensor in spec.tensors:
+            values = to_native(tensor, np.asarray(weights[tensor.name]))
+            arrays[not tensor.trainable][tensor.name] = self._on_device(values, self.dtype)
+        return arrays
 
     def _canonical(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """In canonical layouts and order."""
@@ -238,16 +240,29 @@ class FlaxModel(Model):
             if tensor.name in arrays
         }
 
-    def _on_device(self, values: np.ndarray, dtype: Any) -> jax.Array:
+    def _place(self, batch: int) -> None:
+        """Choose the devices: as many as share the batch evenly. What the model holds moves there."""
+        count = max(n for n in range(1, len(self.devices) + 1) if batch % n == 0)
+        mesh = Mesh(np.array(self.devices[:count]), ("batch",))
+        self.whole: Sharding = NamedSharding(mesh, PartitionSpec())
+        self.split: Sharding = NamedSharding(mesh, PartitionSpec("batch"))
+        if hasattr(self, "optimizer_arrays"):
+            held = (self.parameters, self.statistics, self.optimizer_arrays)
+            self.parameters, self.statistics, self.optimizer_arrays = jax.device_put(held, self.whole)
+
+    def _on_device(self, values: np.ndarray, dtype: Any, split: bool = False) -> jax.Array:
         # A copy: on a CPU, device_put may keep using the caller's memory, which the caller may change.
-        return jax.device_put(np.array(values, dtype=dtype, order="C"), self.device)
+        return jax.device_put(np.array(values, dtype=dtype, order="C"), self.split if split else self.whole)
 
     def _images(self, images: np.ndarray) -> jax.Array:
-        return self._on_device(images.transpose(0, 2, 3, 1), self.dtype)
+        self._place(len(images))
+        return self._on_device(images.transpose(0, 2, 3, 1), self.dtype, split=True)
 
     def _labels(self, labels: np.ndarray) -> jax.Array:
-        return self._on_device(labels, np.int32)
+        return self._on_device(labels, np.int32, split=True)
 
 
 def _nchw(array: jax.Array) -> np.ndarray:
-    return np.array(array).transpose(0, 3, 1, 2)
+    # NumPy's own types: it knows JAX's bfloat16 only through a library, and not how to add it up.
+    values = np.array(array, np.float32 if array.dtype == jnp.bfloat16 else None)
+    return values.transpose(0, 3, 1, 2)

@@ -13,7 +13,7 @@ from shared_specs.schema import MaxPool as MaxPoolSpec
 from shared_specs.schema import Merge as MergeSpec
 from shared_specs.schema import TransposedConvolution as TransposedConvolutionSpec
 
-from .layers import Numerics
+from .layers import Numerics, add_bias
 
 
 def down(spec: UNetSpec) -> nnx.Module:
@@ -82,11 +82,11 @@ class TransposedConv(nnx.Module):
         self.stride, self.padding, self.numerics = spec.stride, spec.padding, numerics
         shape = (in_channels, spec.kernel, spec.kernel, out_channels)
         init = nnx.initializers.lecun_normal(in_axis=0, out_axis=-1)
-        self.kernel = nnx.Param(init(rngs.params(), shape, numerics.dtype))
-        self.bias = nnx.Param(jnp.zeros(out_channels, numerics.dtype)) if spec.bias else None
+        self.kernel = nnx.Param(init(rngs.params(), shape, numerics.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(out_channels, numerics.param_dtype)) if spec.bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.kernel[...]
+        kernel = self.kernel[...].astype(self.numerics.dtype)
         size, tiles = kernel.shape[1], kernel.shape[1] == self.stride and self.padding == 0
         if tiles:
             y = jnp.einsum("nhwc,cijo->nhiwjo", x, kernel, precision=self.numerics.precision)
@@ -102,7 +102,7 @@ class TransposedConv(nnx.Module):
                 dimension_numbers=("NHWC", "IHWO", "NHWC"),
                 precision=self.numerics.precision,
             )
-        return y if self.bias is None else y + self.bias[...]
+        return add_bias(y, self.bias)
 
 
 class Merge(nnx.Module):

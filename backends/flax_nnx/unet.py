@@ -79,7 +79,8 @@ class UNet(nnx.Module):
 
     Args:
         spec: the network.
-        dtype: of parameters and arithmetic.
+        dtype: of convolutions and maps.
+        param_dtype: of parameters, norm statistics and what is summed up; `dtype` by default.
         precision: of matrix products and convolutions; None is JAX's default, which is TF32 on recent GPUs.
         rngs: for the initial parameters.
     """
@@ -89,10 +90,11 @@ class UNet(nnx.Module):
         spec: UNetSpec,
         *,
         dtype: DTypeLike = jnp.float32,
+        param_dtype: DTypeLike | None = None,
         precision: jax.lax.Precision | None = None,
         rngs: nnx.Rngs,
     ):
-        numerics = Numerics(dtype, precision)
+        numerics = Numerics(dtype, precision, dtype if param_dtype is None else param_dtype)
         self.encoder = nnx.List(Encoder(spec, level, numerics, rngs) for level in range(spec.levels))
         self.decoder = nnx.List(Decoder(spec, level, numerics, rngs) for level in range(spec.levels - 1))
         self.head = layers.head(spec, spec.widths[0], numerics, rngs)

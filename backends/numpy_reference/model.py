@@ -129,6 +129,9 @@ class NumPyModel(Model):
         fetched = {name: value for name, value in outputs.items() if name != "gradients"}
         return fetched | {f"gradient/{name}": gradient for name, gradient in gradients.items()}
 
+    def effective_precision(self) -> str:
+        return str(next(iter(self.weights().values())).dtype)
+
     def synchronize(self) -> None:
         """NumPy computes as it is called: there is nothing to wait for."""
 

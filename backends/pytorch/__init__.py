@@ -1,6 +1,18 @@
 """PyTorch: `UNet(spec)` is an ordinary torch.nn.Module, and canonical weights go in and out of it."""
 
-from .unet import UNet
-from .weights import load_weights, read_weights
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .unet import UNet
+    from .weights import load_weights, read_weights
 
 __all__ = ["UNet", "load_weights", "read_weights"]
+
+
+def __getattr__(name: str) -> Any:
+    """The framework is imported by what needs it: `tunings.py` does not."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import unet, weights
+
+    return unet.UNet if name == "UNet" else getattr(weights, name)

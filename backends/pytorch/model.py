@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from operator import attrgetter
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,42 +12,34 @@ import torch
 import torch.nn.functional as F
 
 from shared_specs import Recipe, UNetSpec, initial_weights
+from shared_specs.folding import fold_norm
 from shared_specs.weights import Weights
 
-from ..contract import Backend, Execution, Model, StepResult, check_phase
+from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
+from . import precision
+from .compiling import compile_report, compiled, compiled_for_inference
+from .loads import loads
 from .optimizer import build_optimizer, optimizer_state
+from .precision import DTYPES, arithmetic
+from .tunings import NAMES, TRAINING, tuning_of
 from .unet import UNet
 from .weights import load_weights, native, read_tensor, to_canonical
-
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-
-# Each engine has a switch of its own, and cuDNN's convolutions use TF32 unless told otherwise
-# (https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices).
-ENGINE_NAMES = ("cuda.matmul", "cudnn.conv", "mkldnn.matmul", "mkldnn.conv")
-ENGINES: tuple[Any, ...] = attrgetter(*ENGINE_NAMES)(torch.backends)
-
-
-@contextmanager
-def exact_float32() -> Iterator[None]:
-    """Keep every engine from replacing float32 by TF32 or bfloat16, and put the user's settings back after."""
-    before = [engine.fp32_precision for engine in ENGINES]
-    try:
-        for engine in ENGINES:
-            engine.fp32_precision = "ieee"
-        yield
-    finally:
-        for engine, precision in zip(ENGINES, before, strict=True):
-            engine.fp32_precision = precision
 
 
 class PyTorch(Backend):
     name = "pytorch"
     precisions = tuple(DTYPES)
-    tunings = ("default",)
+    tunings = NAMES
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> PyTorchModel:
         self.check_execution(execution)
         return PyTorchModel(spec, execution, recipe)
+
+    def knobs(self, execution: Execution) -> dict[str, str]:
+        return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
+
+    def loads(self, execution: Execution, sizes: LoadSizes) -> list[Load]:
+        return loads(execution, sizes)
 
     def devices(self) -> list[str]:
         return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
@@ -63,12 +55,17 @@ class PyTorchModel(Model):
     def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
         self.spec, self.execution, self.recipe = spec, execution, recipe
         self.device, self.dtype = torch.device(execution.device), DTYPES[execution.precision]
-        self.module = UNet(spec).to(self.device, self.dtype)
+        self.tuning = tuning_of(execution)
+        self.layout = torch.channels_last if self.tuning.channels_last else torch.contiguous_format
+        self.module = self._build(spec)
         self.load_weights(initial_weights(spec))
+
+    def _build(self, spec: UNetSpec) -> UNet:
+        return UNet(spec).to(self.device, self.dtype).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
 
     def load_weights(self, weights: Weights) -> None:
         load_weights(self.module, self.spec, weights)
-        self.optimizer = build_optimizer(self.recipe, self.module.parameters())
+        self.optimizer = build_optimizer(self.recipe, self.module.parameters(), self.tuning.fused_optimizer)
 
     def read_tensor(self, name: str) -> np.ndarray:
         return read_tensor(self.module, self.spec.tensor(name))
@@ -84,6 +81,7 @@ class PyTorchModel(Model):
         return self.fetch(outputs)["logits"]
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        self.check_images(images)
         outputs: dict[str, np.ndarray] = {}
 
         def keep(name: str) -> Callable[..., None]:
@@ -93,8 +91,10 @@ class PyTorchModel(Model):
         handles = [
             self.module.get_submodule(layer.name).register_forward_hook(keep(layer.name)) for layer in self.spec.layers
         ]
+        self._set_training(False)
         try:
-            self.forward(images)
+            with self._settings(), torch.inference_mode():
+                self.module(self._on_device(images))
         finally:
             for handle in handles:
                 handle.remove()
@@ -105,9 +105,13 @@ class PyTorchModel(Model):
         self._set_training(True)
         inputs = self._on_device(images).requires_grad_()
         self.module.zero_grad()
-        with exact_float32():
+
+        def forward(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             logits = self.module(inputs)
-            loss = F.cross_entropy(logits, self._labels(labels))
+            return F.cross_entropy(logits, targets), logits
+
+        with self._settings():
+            loss, logits = self._for_training(forward)(inputs, self._labels(labels))
             loss.backward()
         assert inputs.grad is not None
         return StepResult(loss.item(), _to_numpy(logits), self._gradients(), _to_numpy(inputs.grad))
@@ -121,34 +125,60 @@ class PyTorchModel(Model):
         check_phase(phase)
         if phase == "forward":
             self.check_images(images)
-        else:
-            self.check_step(images, labels)
-        inputs = self._on_device(images)
-
-        def forward() -> dict[str, Any]:
-            self._set_training(False)
-            with exact_float32(), torch.inference_mode():
-                return {"logits": self.module(inputs)}
-
-        if phase == "forward":
-            return forward
+            return self._inference(self._on_device(images))
+        self.check_step(images, labels)
         assert labels is not None
-        targets = self._labels(labels)
+        inputs, targets = self._on_device(images), self._labels(labels)
+        loss_of = self._for_training(lambda inputs, targets: F.cross_entropy(self.module(inputs), targets))
+        update = self._for_training(lambda: self.optimizer.step(), fullgraph=False)
+
+        def backward() -> torch.Tensor:
+            self._set_training(True)
+            self.optimizer.zero_grad()
+            if self.tuning.compile == TRAINING:
+                torch.compiler.cudagraph_mark_step_begin()  # the last step's outputs may be overwritten
+            loss = loss_of(inputs, targets)
+            loss.backward()
+            return loss.detach()
 
         def forward_backward() -> dict[str, Any]:
-            self._set_training(True)
-            with exact_float32():
-                self.optimizer.zero_grad()
-                loss = F.cross_entropy(self.module(inputs), targets)
-                loss.backward()
-            return {"loss": loss.detach(), "gradients": [parameter.grad for parameter in self.module.parameters()]}
+            with self._settings():
+                loss = backward()
+            return {"loss": loss, "gradients": [parameter.grad for parameter in self.module.parameters()]}
 
         def train_step() -> dict[str, Any]:
-            loss = forward_backward()["loss"]
-            self.optimizer.step()
+            with self._settings():
+                loss = backward()
+                update()
             return {"loss": loss}
 
         return forward_backward if phase == "forward_backward" else train_step
+
+    def _inference(self, inputs: torch.Tensor) -> Callable[[], dict[str, Any]]:
+        module: torch.nn.Module | Callable[..., torch.Tensor] = self.module
+        if self.tuning.fold_norm:
+            spec, weights = fold_norm(self.spec, self.weights())
+            module = self._build(spec).eval()
+            load_weights(module, spec, weights)
+        without_gradients = torch.inference_mode
+        if self.tuning.compile:
+            # Programs with constants are for tensors that autograd knows of, which those of inference mode are not.
+            without_gradients = torch.no_grad
+            self._set_training(False)
+            with self._settings():
+                module = compiled_for_inference(module, self.tuning, inputs)
+
+        def forward() -> dict[str, Any]:
+            self._set_training(False)
+            with self._settings(), without_gradients():
+                return {"logits": module(inputs)}
+
+        return forward
+
+    def _for_training(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
+        if self.tuning.compile != TRAINING:
+            return function
+        return compiled(function, self.tuning, fullgraph=fullgraph)
 
     def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         fetched = {name: _to_numpy(value) for name, value in outputs.items() if name != "gradients"}
@@ -161,12 +191,24 @@ class PyTorchModel(Model):
             torch.cuda.synchronize(self.device)
 
     def flags(self) -> dict[str, str]:
-        with exact_float32():
-            read = {
-                f"torch.backends.{name}.fp32_precision": str(engine.fp32_precision)
-                for name, engine in zip(ENGINE_NAMES, ENGINES, strict=True)
-            }
-        return read | {"dtype": str(next(self.module.parameters()).dtype)}
+        return precision.flags(self.execution, next(self.module.parameters()).dtype)
+
+    def effective_precision(self) -> str:
+        return precision.effective(self.execution, next(self.module.parameters()).dtype)
+
+    def compile_report(self) -> CompileReport:
+        return compile_report()
+
+    @contextmanager
+    def _settings(self) -> Iterator[None]:
+        """The settings of the process while a step runs."""
+        before = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = self.tuning.autotune_convolutions
+        try:
+            with arithmetic(self.execution):
+                yield
+        finally:
+            torch.backends.cudnn.benchmark = before
 
     def _set_training(self, training: bool) -> None:
         if self.module.training is not training:  # `train` walks every submodule: not in each timed step
@@ -182,11 +224,13 @@ class PyTorchModel(Model):
         return gradients
 
     def _on_device(self, images: np.ndarray) -> torch.Tensor:
-        return torch.tensor(images, dtype=self.dtype, device=self.device)
+        return torch.tensor(images, dtype=self.dtype, device=self.device).contiguous(memory_format=self.layout)
 
     def _labels(self, labels: np.ndarray) -> torch.Tensor:
         return torch.tensor(labels, dtype=torch.int64, device=self.device)
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy().copy()
+    tensor = tensor.detach().cpu()
+    # NumPy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy().copy()

@@ -14,8 +14,10 @@ from .weights import native, to_canonical
 SLOTS = {"momentum": "momentum_buffer", "first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
 
 
-def build_optimizer(recipe: Recipe, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    chosen = recipe.optimizer
+def build_optimizer(
+    recipe: Recipe, parameters: Iterable[torch.nn.Parameter], fused: bool = False
+) -> torch.optim.Optimizer:
+    chosen, how = recipe.optimizer, {"fused": True} if fused else {}
     if isinstance(chosen, SGD):
         return torch.optim.SGD(
             parameters,
@@ -23,6 +25,7 @@ def build_optimizer(recipe: Recipe, parameters: Iterable[torch.nn.Parameter]) ->
             momentum=chosen.momentum,
             nesterov=chosen.nesterov,
             weight_decay=chosen.weight_decay,
+            **how,
         )
     kind = torch.optim.AdamW if isinstance(chosen, AdamW) else torch.optim.Adam
     return kind(
@@ -31,6 +34,7 @@ def build_optimizer(recipe: Recipe, parameters: Iterable[torch.nn.Parameter]) ->
         betas=(chosen.beta1, chosen.beta2),
         eps=chosen.epsilon,
         weight_decay=chosen.weight_decay,
+        **how,
     )
 
 

@@ -33,7 +33,8 @@ class Merge(nn.Module):
         rows, columns = skip.shape[2] - upsampled.shape[2], skip.shape[3] - upsampled.shape[3]
         if self.spec.size_mismatch == "crop_skip":
             top, left = self.spec.margin(rows), self.spec.margin(columns)
-            skip = skip[:, :, top : top + upsampled.shape[2], left : left + upsampled.shape[3]]
+            # Padding by less than nothing: the gradient of a slice would lose the layout (N, H, W, C) in memory.
+            skip = F.pad(skip, (-left, left - columns, -top, top - rows))
         elif self.spec.size_mismatch == "pad_upsampled":
             top, left = self.spec.margin(rows), self.spec.margin(columns)
             upsampled = F.pad(upsampled, (left, columns - left, top, rows - top))

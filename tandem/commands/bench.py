@@ -13,7 +13,7 @@ from pathlib import Path
 import backends as registry
 import benchmarks
 from backends import BackendError
-from backends.contract import PHASES
+from backends.contract import PHASES, PRECISIONS
 from benchmarks.cell import Cell, default_cells
 from benchmarks.records import check_folder
 from shared_specs import TandemError
@@ -38,7 +38,8 @@ class Request:
     specs: Sequence[str]
     backends: Sequence[str] | None = None
     phases: Sequence[str] | None = None
-    precision: str = "float32"
+    precisions: Sequence[str] | None = None
+    tunings: Sequence[str] | None = None
     narrow: int | None = None
     size: str | None = None
     batch: int | None = None
@@ -83,7 +84,8 @@ def cells(request: Request) -> list[Cell]:
         batch=request.batch,
         size=selections.size(request.size),
         narrow=request.narrow,
-        precision=request.precision,
+        precisions=selections.choose("precision", request.precisions, PRECISIONS) or ["float32"],
+        tunings=selections.split(request.tunings) or ["default"],
     )
 
 
@@ -114,7 +116,8 @@ def pytest_command(request: Request, results: str | None = None, resume: bool = 
         "--spec": selections.expand(request.specs),
         "--backend": backends_of(request) or [],
         "--phase": selections.split(request.phases),
-        "--precision": [request.precision],
+        "--precision": selections.split(request.precisions),
+        "--tuning": selections.split(request.tunings),
         "--narrow": [request.narrow],
         "--size": [request.size],
         "--batch": [request.batch],

@@ -11,6 +11,7 @@ import numpy as np
 import backends
 import parity
 from backends import Execution
+from backends.contract import PRECISIONS
 from parity.compare import REFERENCE
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, load_weights, spec_names
 from shared_specs.layout import output_shape
@@ -20,8 +21,8 @@ from ..console import Output, progress, say_note
 from ..images import LABEL_DTYPES, read_images
 from ..verdict_tables import difference_report, measurement_table, verdict_table
 
-PRECISIONS = ("float64", "float32")
-"""What every framework has; "all" means these."""
+EVERYWHERE = ("float64", "float32", "bfloat16")
+"""The precisions that every framework has on every device; "all" means these, and tf32 on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Request:
     specs: Sequence[str]
     backends: Sequence[str] | None = None
     precisions: Sequence[str] | None = None
+    tuning: str = "default"
     probes: Sequence[str] | None = None
     optimizer: str = "sgd"
     seed: int = 0
@@ -91,7 +93,8 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = selections.choose("probe", request.probes, parity.PROBES)
-    precisions = selections.choose("precision", request.precisions, PRECISIONS)
+    known = PRECISIONS if request.device != "cpu" else EVERYWHERE
+    precisions = selections.choose("precision", request.precisions, known)
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -104,7 +107,7 @@ def plan(request: Request) -> Plan:
     if request.weights and len(specs) > 1:
         raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
     jobs = [_job(spec, request) for spec in specs]
-    executions = [Execution(request.device, precision) for precision in precisions or PRECISIONS[:1]]
+    executions = [Execution(request.device, precision, request.tuning) for precision in precisions or EVERYWHERE[:1]]
     for name in names:
         for execution in executions if name != REFERENCE else ():
             backends.get(name).check_execution(execution)

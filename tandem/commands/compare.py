@@ -17,7 +17,7 @@ from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
 from benchmarks.records import Record
-from benchmarks.verdict import Comparison
+from benchmarks.verdict import BUSY_PERCENT, Comparison
 from benchmarks.verdict import compare as compare_records
 from parity.compare import REFERENCE
 from shared_specs import TandemError
@@ -30,9 +30,6 @@ from . import bench, check
 
 SEMANTICS = "float64"
 """The precision in which every real difference is enormous; the precision that is timed is checked beside it."""
-
-BUSY_PERCENT = 25
-"""Of the cores, in use by others just before we start, above which times are not to be trusted."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
         check.Request(
             specs=request.specs,
             backends=request.backends,
-            precisions=list(dict.fromkeys([SEMANTICS, request.precision])),
+            precisions=[SEMANTICS, *(request.precisions or ["float32"])],
             # The gate holds the full width, at the very size that is timed; NumPy would take hours for all probes.
             narrow=None if request.narrow == 1 else request.narrow,
             device=request.device or "cpu",

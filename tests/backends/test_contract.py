@@ -186,10 +186,11 @@ def test_one_value_a_channel_is_refused_in_training(backend_name, variant):
     ("execution", "message"),
     [
         (Execution(precision="float8"), "has no precision 'float8'; take one of"),
-        (Execution(precision="float64", tuning="fastest"), "has no tuning 'fastest'; take one of default"),
+        (Execution(precision="float64", tuning="fastest"), "has no tuning 'fastest'; take one of .*default"),
+        (Execution(precision="tf32"), "has no (precision 'tf32'|tf32 on a CPU); take"),
         (Execution(device="cuda:99", precision="float64"), "finds no cuda device 'cuda:99'; it has cpu"),
     ],
-    ids=["precision", "tuning", "device"],
+    ids=["precision", "tuning", "tf32", "device"],
 )
 def test_what_a_backend_cannot_run_is_refused(backend_name, variant, execution, message):
     with pytest.raises(backends.BackendError, match=message):

@@ -97,7 +97,9 @@ def test_the_reference_is_timed_only_where_it_is_named() -> None:
         ({"specs": ["unet_papr"]}, SpecError, "unet_paper"),
         ({"backends": ["pytorhc"]}, TandemError, "pytorch"),
         ({"phases": ["backward"]}, TandemError, "forward_backward"),
-        ({"precision": "float8"}, TandemError, "bfloat16"),
+        ({"precisions": ["float8"]}, TandemError, "bfloat16"),
+        ({"precisions": ["tf32"]}, TandemError, "NVIDIA"),
+        ({"tunings": ["fastest"], "backends": ["pytorch", "flax_nnx"]}, TandemError, "op_by_op"),
         ({"size": "97"}, ShapeError, "divisible by 16"),
         ({"size": "12y"}, TandemError, "HEIGHTxWIDTH"),
         ({"size": "0"}, TandemError, "HEIGHTxWIDTH"),
@@ -109,6 +111,14 @@ def test_bad_choices_are_one_line(values: dict[str, object], error: type[TandemE
         default_cells(**{"backends": ["numpy_reference"], "device": "cpu"} | values)  # type: ignore[arg-type]
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tuning_is_timed_for_those_that_have_it() -> None:
+    cells = default_cells(
+        backends=["pytorch", "flax_nnx"], tunings=["default", "op_by_op"], phases=["forward"], device="cpu"
+    )
+    arms = [(cell.backend, cell.tuning) for cell in cells]
+    assert arms == [("pytorch", "default"), ("flax_nnx", "default"), ("flax_nnx", "op_by_op")]
 
 
 @pytest.mark.parametrize(

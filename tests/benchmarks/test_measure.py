@@ -227,8 +227,8 @@ def test_ctrl_c_leaves_no_worker(
     seen: list[int] = []
 
     class Remembered(WorkerProcess):
-        def __init__(self, time_limit_s: float):
-            super().__init__(time_limit_s)
+        def __init__(self, time_limit_s: float, environment: dict[str, str]):
+            super().__init__(time_limit_s, environment=environment)
             seen.append(self.pid)
 
     def interrupt(one_round: Callable[[], None]) -> None:

@@ -34,8 +34,8 @@ def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path
     assert "forward: not comparable: skipped_layer" in ended.stdout
     benchmarks = json.loads(written.read_text())["benchmarks"]
     assert [entry["param"] for entry in benchmarks] == [
-        "unet_bn_same_narrow32-numpy_reference-r1",
-        "unet_bn_same_narrow32-numpy_reference-r2",
+        "unet_bn_same_narrow32-numpy_reference-default-float64-r1",
+        "unet_bn_same_narrow32-numpy_reference-default-float64-r2",
     ]
     for entry in benchmarks:
         record = entry["extra_info"]["record"]
@@ -79,6 +79,11 @@ def test_collecting_loads_no_framework_and_orders_a_b_b_a() -> None:
         line.rpartition("[")[2] for line in ended.stdout.splitlines() if line.startswith("benchmarks/test_forward")
     ]
     assert order == [
-        f"unet_bn_same_narrow4-{who}]"
-        for who in ("numpy_reference-r1", "pytorch-r1", "pytorch-r2", "numpy_reference-r2")
+        f"unet_bn_same_narrow4-{who}-default-float64-{replicate}]"
+        for who, replicate in (
+            ("numpy_reference", "r1"),
+            ("pytorch", "r1"),
+            ("pytorch", "r2"),
+            ("numpy_reference", "r2"),
+        )
     ]

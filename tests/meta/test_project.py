@@ -104,6 +104,7 @@ def test_every_dependency_has_a_tested_version(extra: str) -> None:
 def test_backend_folders_are_mirrored(name: str) -> None:
     files = {path.name for path in (ROOT / "backends" / name).glob("*.py")}
     assert {"unet.py", "weights.py", "model.py"} <= files
+    files -= {"network.py"}  # a torch.nn.Module holds its tensors, and needs no pure functions beside it
     assert files == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")}
 
 

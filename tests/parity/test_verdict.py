@@ -69,7 +69,7 @@ def test_text_and_json_name_the_first_difference(variant):
     ids=["largest", "nan", "both broken"],
 )
 def test_the_worst_element_is_named(reference, candidate, index, max_abs):
-    found = measure(("a", "b"), "forward", "logits", np.array(reference), np.array(candidate), 1e-3)
+    found = measure(("a", "b"), "forward", "logits", np.array(reference), np.array(candidate), 1e-3, 64.0)
     assert found.index == index
     np.testing.assert_equal(found.max_abs_error, max_abs)
     np.testing.assert_equal(found.candidate_value, np.array(candidate)[index])
@@ -77,13 +77,13 @@ def test_the_worst_element_is_named(reference, candidate, index, max_abs):
 
 
 def test_another_shape_is_a_difference_with_words_for_it():
-    found = measure(("a", "b"), "structure", "head.bias", np.zeros(3), np.zeros(4), 1.0)
+    found = measure(("a", "b"), "structure", "head.bias", np.zeros(3), np.zeros(4), 1.0, 64.0)
     assert not found.equal
     assert str(found) == "structure: head.bias: b and a have different shapes"
 
 
 def test_a_scalar_has_no_index():
-    assert measure(("a", "b"), "gradients", "loss", np.asarray(1.0), np.asarray(2.0), 1e-3).index == ()
+    assert measure(("a", "b"), "gradients", "loss", np.asarray(1.0), np.asarray(2.0), 1e-3, 64.0).index == ()
 
 
 def test_nothing_compared_is_not_equal(verdict):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends.numpy_reference.model import NumPyModel
-from parity import LIMIT, PROBES
+from parity import COARSE_LIMIT, LIMIT, PROBES
 from shared_specs import UNetSpec, initial_weights, load_spec, save_weights
 from shared_specs.catalog import ZOO
 
@@ -29,12 +29,13 @@ def test_equal_builds_exit_with_0(run: Run, tmp_path: Path) -> None:
     assert "unet_bn_same, float64: equal" in result.stdout
     assert "unet_bn_same, float32: equal" in result.stdout
     assert all(f"\n {probe} " in result.stdout for probe in PROBES)
-    assert "Equal: in all 2 checks the builds are the same network" in result.stdout
+    assert "Equal: in all 3 checks the builds are the same network" in result.stdout
 
     content = json.loads((tmp_path / "check.json").read_text())
     assert (content["command"], content["schema"], content["equal"]) == ("check", 1, True)
-    first, second = content["checks"]
-    assert [check["execution"]["precision"] for check in (first, second)] == ["float64", "float32"]
+    first, second, third = content["checks"]
+    assert [check["execution"]["precision"] for check in (first, second, third)] == ["float64", "float32", "bfloat16"]
+    assert [check["limit"] for check in (first, second, third)] == [LIMIT, LIMIT, COARSE_LIMIT]
     assert first["narrow"] == 16 and first["spec"]["widths"] == [4, 8, 16, 32, 64]
     assert {m["probe"] for m in first["measurements"]} == set(PROBES)
     assert 0 < max(m["distance"] for m in first["measurements"]) <= LIMIT

@@ -1,0 +1,47 @@
+"""Compilation ahead of time, so that what is timed is one program, known, and compiled before its first call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax
+
+from ..contract import CompileReport
+from .precision import effective
+from .tunings import Tuning
+
+
+class Compiler:
+    """Compiles functions as a tuning says, and keeps count.
+
+    Attributes:
+        report: of all that was compiled here.
+        precision: of the products of the last program.
+    """
+
+    def __init__(self, tuning: Tuning):
+        self.tuning = tuning
+        self.report = CompileReport()
+        self.precision = ""
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any, donate_argnums: tuple[int, ...] = ()) -> Any:
+        """The function for arguments of these shapes and places; as it is where the tuning does not compile."""
+        before = time.perf_counter()
+        traced = jax.jit(function, donate_argnums=donate_argnums).trace(*arguments)
+        self.precision = effective(traced.jaxpr.jaxpr)
+        if not self.tuning.jit:
+            return function
+        lowered = traced.lower()
+        between = time.perf_counter()
+        program = lowered.compile()
+        after = time.perf_counter()
+        self.report = replace(
+            self.report,
+            trace_s=self.report.trace_s + between - before,
+            compile_s=self.report.compile_s + after - between,
+            compilations=self.report.compilations + 1,
+        )
+        return program

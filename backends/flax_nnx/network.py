@@ -1,0 +1,77 @@
+"""A network as pure functions of its tensors: what moves comes in as an argument and goes out as a result."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from shared_specs import UNetSpec
+
+from .layers import Conv, Numerics
+from .unet import UNet
+from .weights import native
+
+Arrays = dict[str, jax.Array]
+"""Tensors by canonical name, in Flax's layouts."""
+
+
+class Network:
+    """The module of a spec, merged with tensors anew in each call."""
+
+    def __init__(self, spec: UNetSpec, numerics: Numerics):
+        self.spec = spec
+        self.graph, self.abstract = nnx.split(
+            nnx.eval_shape(
+                lambda: UNet(
+                    spec,
+                    dtype=numerics.dtype,
+                    param_dtype=numerics.param_dtype,
+                    precision=numerics.precision,
+                    rngs=nnx.Rngs(0),
+                )
+            )
+        )
+
+    def module(self, parameters: Arrays, statistics: Arrays, training: bool) -> UNet:
+        module = nnx.merge(self.graph, self.abstract, copy=True)
+        for tensor in self.spec.tensors:
+            held = parameters if tensor.trainable else statistics
+            native(module, tensor).set_value(held[tensor.name])
+        module.set_attributes(use_running_average=not training, raise_if_not_found=False)
+        return module
+
+    def logits(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> jax.Array:
+        return self.module(parameters, statistics, training=False)(images)
+
+    def captured(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> Arrays:
+        """Every layer's output by canonical name."""
+        module = self.module(parameters, statistics, training=False)
+        _, captured = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(images)
+        flat = {".".join(map(str, path)): held.get_value() for path, held in nnx.to_flat_state(captured)}
+        return {layer.name: flat[f"{layer.name}.__call__"][0] for layer in self.spec.layers}
+
+    def loss(
+        self, parameters: Arrays, images: jax.Array, statistics: Arrays, labels: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
+        """The loss; beside it the logits and the statistics after the step."""
+        module = self.module(parameters, statistics, training=True)
+        logits = module(images)
+        wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        loss = optax.softmax_cross_entropy_with_integer_labels(wide, labels).mean()
+        moved = {name: native(module, self.spec.tensor(name)).get_value() for name in statistics}
+        return loss, (logits, moved)
+
+    def parameter_count(self) -> int:
+        parameters = nnx.state(nnx.merge(self.graph, self.abstract), nnx.Param)
+        return sum(parameter.size for parameter in jax.tree.leaves(parameters))
+
+    def flags(self) -> dict[str, str]:
+        """The dtype and the precision of the convolutions, as the module has them."""
+        module = nnx.merge(self.graph, self.abstract)
+        convolutions = [node.numerics for _, node in nnx.iter_modules(module) if isinstance(node, Conv)]
+        return {
+            "precision": ", ".join({str(numerics.precision) for numerics in convolutions}),
+            "computes_in": ", ".join({str(jnp.dtype(numerics.dtype)) for numerics in convolutions}),
+        }

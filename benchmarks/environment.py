@@ -1,0 +1,31 @@
+"""The environment in which a worker starts. It is the same for every backend of a comparison."""
+
+from __future__ import annotations
+
+import os
+
+from .cell import Cell
+from .machine import this_machine
+
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+"""Memory comes in huge pages where the kernel allows it (glibc 2.35): a step's maps are then not faulted in 4 KiB at a
+time. https://www.gnu.org/software/libc/manual/html_node/Memory-Allocation-Tunables.html"""
+
+CPU_DEVICES = "--xla_force_host_platform_device_count"
+"""How many devices XLA makes of the cores; a tuning that splits the batch gives each of them a part."""
+
+
+def worker_environment(cell: Cell) -> dict[str, str]:
+    """What a worker has beside the environment of its parent: for a tuned cell on a CPU, huge pages and devices.
+
+    A setting that the user has made stays.
+    """
+    if cell.tuning != "tuned" or cell.device != "cpu":
+        return {}
+    added = {}
+    if HUGE_PAGES.partition("=")[0] not in os.environ.get("GLIBC_TUNABLES", ""):
+        added["GLIBC_TUNABLES"] = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), HUGE_PAGES]))
+    if CPU_DEVICES not in os.environ.get("XLA_FLAGS", ""):
+        devices = f"{CPU_DEVICES}={this_machine().usable_cores}"
+        added["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), devices]))
+    return added

@@ -1,0 +1,115 @@
+"""However a backend is tuned, it computes the same network; and each tuning says what it turns."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+import parity
+from backends import Execution
+from shared_specs import load_spec
+
+ROOT = Path(__file__).parents[2]
+
+QUICK = {
+    "pytorch": ("channels_last", "tuned"),
+    "flax_nnx": ("op_by_op", "donate", "tuned"),
+}
+"""Those that compile a step with Inductor take minutes; `make full` has them."""
+
+pytestmark = pytest.mark.needs_backends("pytorch", "flax_nnx")
+
+ARMS = [pytest.param(name, tuning, id=f"{name}-{tuning}") for name, known in QUICK.items() for tuning in known]
+SLOW = [
+    pytest.param(name, tuning, id=f"{name}-{tuning}")
+    for name, known in (("pytorch", ("compile", "compile_max_autotune")),)
+    for tuning in known
+]
+
+
+def check(name: str, tuning: str, precision: str) -> parity.Verdict:
+    execution = Execution(precision=precision, tuning=tuning)
+    return parity.check(load_spec("unet_bn_crop").narrow(16), [name], execution)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "tuning"), ARMS)
+def test_equal(name, tuning, precision):
+    verdict = check(name, tuning, precision)
+    assert verdict.equal, str(verdict.first_difference)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize(("name", "tuning"), SLOW)
+def test_equal_where_the_step_is_compiled(name, tuning, precision):
+    verdict = check(name, tuning, precision)
+    assert verdict.equal, str(verdict.first_difference)
+
+
+@pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
+def test_every_tuning_says_what_it_turns(name):
+    backend = backends.get(name)
+    assert backend.tunings == backends.tunings(name)
+    knobs = {tuning: backend.knobs(Execution(tuning=tuning)) for tuning in backend.tunings}
+    assert len({frozenset(turned.items()) for turned in knobs.values()}) == len(knobs), "two tunings are the same"
+    assert len({tuple(turned) for turned in knobs.values()}) == 1, "not every knob is listed by every tuning"
+
+
+def test_forward_programs_of_tuned_backends_fold_the_norm(backend_name):
+    """What is folded once does not see the weights change: the contract allows it, and a user should know."""
+    spec = load_spec("unet_bn_same").narrow(32)
+    images = np.random.default_rng(0).standard_normal((1, 3, 16, 16))
+    moved = {}
+    for tuning in ("default", "tuned"):
+        if tuning not in backends.tunings(backend_name):
+            pytest.skip(f"{backend_name} has no tuning {tuning!r}")
+        model = backends.get(backend_name).build(spec, Execution(tuning=tuning))
+        program = model.program("forward", images)
+        before = model.fetch(program())["logits"]
+        model.load_weights({name: 2 * values for name, values in model.weights().items()})
+        moved[tuning] = not np.array_equal(model.fetch(program())["logits"], before)
+    assert moved == {"default": True, "tuned": False}
+
+
+def test_what_was_compiled_is_counted():
+    spec, random = load_spec("unet_bn_same").narrow(32), np.random.default_rng(0)
+    images, labels = random.standard_normal((1, 3, 16, 16)), random.integers(0, 10, (1, 16, 16))
+    for name, tuning, compilations in (
+        ("pytorch", "default", 0),
+        ("flax_nnx", "op_by_op", 0),
+        ("flax_nnx", "default", 1),
+    ):
+        model = backends.get(name).build(spec, Execution(tuning=tuning))
+        before = model.compile_report()
+        step = model.program("train_step", images, labels)
+        step(), step()
+        after = model.compile_report()
+        assert after.compilations - before.compilations == compilations
+        assert (after.compile_s > before.compile_s) == (compilations > 0)
+        assert after.graph_breaks == 0
+
+
+def test_flax_shares_the_batch_among_the_devices_of_a_process():
+    """In a process with two CPU devices, as a tuned worker has: still equal, and both are used where they can be."""
+    code = (
+        "import parity\n"
+        "from backends import Execution, get\n"
+        "from shared_specs import load_spec\n"
+        "spec, execution = load_spec('unet_bn_same').narrow(32), Execution(tuning='tuned')\n"
+        "verdict = parity.check(spec, ['flax_nnx'], execution, batch=parity.random_batch(spec, count=2))\n"
+        "assert verdict.equal, verdict.first_difference\n"
+        "model = get('flax_nnx').build(spec, execution)\n"
+        "for count, devices in ((2, '2'), (3, '1'), (4, '2')):\n"
+        "    model.activations(parity.random_batch(spec, count=count).images)\n"
+        "    assert model.flags()['devices'] == devices, (count, model.flags())\n"
+    )
+    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
