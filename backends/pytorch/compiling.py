@@ -27,8 +27,9 @@ def compiled_for_inference(
 ) -> Callable[..., torch.Tensor]:
     """The module compiled with its weights as constants, where the tuning says so; it shall not see them change."""
     program = compiled(module, tuning)
+    freeze = tuning.freeze and inputs.dtype != torch.float64  # oneDNN packs no float64
     # Dynamo reads this setting itself, so that it cannot be given to torch.compile as an option.
-    with inductor_config.patch(freezing=tuning.freeze), torch.no_grad():
+    with inductor_config.patch(freezing=freeze), torch.no_grad():
         program(inputs)
     return program
 

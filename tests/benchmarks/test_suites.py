@@ -79,11 +79,11 @@ def test_collecting_loads_no_framework_and_orders_a_b_b_a() -> None:
         line.rpartition("[")[2] for line in ended.stdout.splitlines() if line.startswith("benchmarks/test_forward")
     ]
     assert order == [
-        f"unet_bn_same_narrow4-{who}-default-float64-{replicate}]"
-        for who, replicate in (
-            ("numpy_reference", "r1"),
-            ("pytorch", "r1"),
-            ("pytorch", "r2"),
-            ("numpy_reference", "r2"),
+        f"unet_bn_same_narrow4-{who}]"
+        for who in (
+            "numpy_reference-default-float64-r1",
+            "pytorch-default-float64-r1",
+            "pytorch-default-float64-r2",
+            "numpy_reference-default-float64-r2",
         )
     ]

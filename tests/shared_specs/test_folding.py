@@ -24,9 +24,10 @@ def logits(spec: UNetSpec, weights: dict[str, np.ndarray], images: np.ndarray) -
     return model.forward(images)
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"conv__bias": False}, {"conv__padding": 0}], ids=["plain", "no-bias", "valid"]
-)
+VALID = {"conv__padding": 0, "merge__size_mismatch": "crop_skip", "merge__odd_difference": "floor"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"conv__bias": False}, VALID], ids=["plain", "no-bias", "valid"])
 def test_the_function_stays_and_the_norm_goes(variant: Variant, changes: dict[str, Any]) -> None:
     spec = variant(**changes)
     assert can_fold(spec)
