@@ -15,7 +15,12 @@ PEERS = {
 }
 """Public U-Nets as they ship: other networks that do the same work, which no gate can prove equal."""
 
-BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")} | PEERS
+NO_OP = {"no_op": ("benchmarks.no_op:NoOp", "numpy")}
+
+NOT_OURS = PEERS | NO_OP
+"""What does not compute the spec's network, and has no gate and no verdict."""
+
+BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")} | NOT_OURS
 """Name to (where it is, the module that it needs). They pass through the same worker."""
 
 

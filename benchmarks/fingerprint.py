@@ -10,7 +10,7 @@ import numpy as np
 from backends.contract import Model
 
 SAMPLES = 4096
-"""How many logits are compared; which ones is fixed by their number alone."""
+"""How many logits are compared, of the first and the last image; which ones is fixed by their number alone."""
 
 STEPS = 3
 """How many training steps are compared. The second is the first that momentum and the new weights enter."""
@@ -29,7 +29,7 @@ def take(model: Model, step: Callable[[], Any], phase: str, first_outputs: Any) 
     if not model.has_canonical_weights:
         return {name: np.asarray(np.abs(values).sum(), np.float64).reshape(1) for name, values in fetched.items()}
     if phase == "forward":
-        logits = np.asarray(fetched["logits"], np.float64).ravel()
+        logits = np.asarray(fetched["logits"][ends(len(fetched["logits"]))], np.float64).ravel()
         chosen = np.random.default_rng(0).integers(0, logits.size, min(SAMPLES, logits.size))
         return {"logits": logits[chosen]}
     if phase == "forward_backward":
@@ -39,6 +39,11 @@ def take(model: Model, step: Callable[[], Any], phase: str, first_outputs: Any) 
     quantities = {f"loss of step {number}": _scalar(loss) for number, loss in enumerate(losses, start=1)}
     norms = {tensor.name: _norm(model.read_tensor(tensor.name)) for tensor in model.spec.tensors}
     return quantities | {f"norm of {name} after step {STEPS}": norm for name, norm in norms.items()}
+
+
+def ends(count: int) -> list[int]:
+    """The images of a batch whose logits are compared. In evaluation mode no image depends on another."""
+    return [0, count - 1] if count > 1 else [0]
 
 
 def _scalar(value: np.ndarray) -> np.ndarray:

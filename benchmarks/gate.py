@@ -80,5 +80,8 @@ def _compute(cell: Cell) -> Reference:
 
 def _run(model: Model, cell: Cell) -> fingerprint.Fingerprint:
     model.load_weights(initial_weights(cell.network, cell.seed))
-    step = model.program(cell.phase, *cell.batch_arrays())
+    images, labels = cell.batch_arrays()
+    if cell.phase == "forward":  # the reference need not compute what is not compared
+        images = images[fingerprint.ends(len(images))]
+    step = model.program(cell.phase, images, labels)
     return fingerprint.take(model, step, cell.phase, step())

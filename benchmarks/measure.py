@@ -42,6 +42,9 @@ WARM_UP_LIMIT_S = 3.0
 TIME_LIMIT_S = 600.0
 """For one worker, from start to end; where it is reached, the worker is killed and the record says so."""
 
+FREE_MEMORY_SHARE = 0.9
+"""Of the memory that is free before a worker starts: beyond this it is out of memory, a record and not a casualty."""
+
 CHANGES = "+changes"
 """Follows a commit from which the tracked files differ."""
 
@@ -99,14 +102,18 @@ def measure_cell(
     """
     started_at = datetime.now(UTC)
     seen: dict[str, Any] = {}
-    peer = cell.backend in contestants.PEERS
+    is_ours = cell.backend not in contestants.NOT_OURS
     try:
         reference = (
-            None if peer else _reference(references, cell)
+            _reference(references, cell) if is_ours else None
         )  # before the worker starts, so that the two never share the cores
         seen["ceilings"] = ceilings.get(cell) if ceilings else None
         seen["other_work_percent"] = other_work_percent()
-        with WorkerProcess(time_limit_s, environment=worker_environment(cell)) as worker:
+        with WorkerProcess(
+            time_limit_s,
+            environment=worker_environment(cell),
+            memory_limit_bytes=int(FREE_MEMORY_SHARE * psutil.virtual_memory().available),
+        ) as worker:
             _drive(worker, cell, partial(judge, reference), run_rounds, seen)
         status: Status = "ok" if "windows" in seen else "not_comparable"
         message = ""
@@ -115,7 +122,7 @@ def measure_cell(
     flops, bytes_moved = total_cost(cell.network, cell.images_shape, BYTES_PER_ELEMENT[cell.precision]).of_phase(
         cell.phase
     )
-    if status == "ok" and seen["ceilings"] is not None and not peer:
+    if status == "ok" and seen["ceilings"] is not None and is_ours:
         step_s = statistics.median(window.seconds / window.steps for window in seen["windows"])
         if is_impossible(step_s, flops, seen["ceilings"]):
             status = "broken"
@@ -166,7 +173,7 @@ def _drive(
     """Take the worker through the cell; `seen` fills with fields of the record as they become known."""
     started = worker.ask("start", cell=cell.model_dump(mode="json"), spawned_at=worker.spawned_at)
     fingerprint, description = started.pop("fingerprint"), started.pop("description")
-    if cell.backend in contestants.PEERS:
+    if cell.backend in contestants.NOT_OURS:
         seen["another_network"] = description
         if not all(math.isfinite(value) for values in fingerprint.values() for value in values):
             raise WorkerFailure("failed", "computes NaN or Inf")
@@ -241,7 +248,7 @@ def run_cells(
 
         record = known.get((cell, replicate))
         if record is None:
-            if cell.backend not in contestants.PEERS and not references.has(cell):
+            if cell.backend not in contestants.NOT_OURS and not references.has(cell):
                 tell("reference")
                 with contextlib.suppress(MemoryError, TandemError):  # the record will say so
                     references.get(cell)

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import psutil
+
 from shared_specs import TandemError
 from shared_specs.errors import one_line
 
@@ -23,7 +25,7 @@ from .records import Status
 
 ROOT = Path(__file__).parent.parent
 
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.1
 
 
 class WorkerFailure(TandemError):
@@ -41,12 +43,18 @@ class WorkerProcess:
         time_limit_s: for its whole life; then it is killed and the next question raises WorkerFailure.
         module: what to run, a module that serves `benchmarks.protocol`.
         environment: what it has beside the environment of this process.
+        memory_limit_bytes: of resident memory; where it is passed, the worker is ended as out of memory, before the
+            kernel ends it or something else.
     """
 
     def __init__(
-        self, time_limit_s: float, module: str = "benchmarks.worker", environment: Mapping[str, str] | None = None
+        self,
+        time_limit_s: float,
+        module: str = "benchmarks.worker",
+        environment: Mapping[str, str] | None = None,
+        memory_limit_bytes: int | None = None,
     ):
-        self.time_limit_s = time_limit_s
+        self.time_limit_s, self.memory_limit_bytes = time_limit_s, memory_limit_bytes
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed in __exit__)
         self._pending = b""
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -92,6 +100,7 @@ class WorkerProcess:
                     raise WorkerFailure(
                         "timed_out", f"no answer to {command!r} within the limit of {self.time_limit_s:g} s; killed"
                     )
+                self._watch_memory(command)
                 # In slices, since a child of a dead worker can keep the pipe open.
                 if selector.select(min(left_s, LOOK_EVERY_S)):
                     chunk = os.read(descriptor, 1 << 16)
@@ -102,6 +111,17 @@ class WorkerProcess:
                     raise self._death(command)
         line, _, self._pending = self._pending.partition(b"\n")
         return line
+
+    def _watch_memory(self, command: str) -> None:
+        """Raises WorkerFailure where the worker holds more than it may."""
+        if self.memory_limit_bytes is None:
+            return
+        with contextlib.suppress(psutil.Error):  # it has just ended: reading says of what
+            held = psutil.Process(self.pid).memory_info().rss
+            if held > self.memory_limit_bytes:
+                self.close()
+                limit = f"{self.memory_limit_bytes / 2**30:.1f} GiB"
+                raise WorkerFailure("out_of_memory", f"took more than the {limit} that were free, during {command!r}")
 
     def _death(self, command: str) -> WorkerFailure:
         """Why the worker closed its end, once it is gone."""

@@ -192,6 +192,34 @@ def bench(
 
 
 @app.command()
+def scale(
+    axis: options.Axis,
+    specs: options.OptionalSpecs = None,
+    most: options.Most = None,
+    backends: options.Backends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
+    device: options.OptionalDevice = None,
+    results: options.Results = None,
+    json: options.Json = None,
+) -> None:
+    """How a step grows with the batch or the size, up to where memory ends, and the largest that fits.
+
+    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process.
+    """
+    from .commands import bench, scale
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, 1)
+    raise typer.Exit(scale.run(request, axis, most, results, json))
+
+
+@app.command()
 def compare(
     specs: options.OptionalSpecs = None,
     backends: options.Backends = None,

@@ -64,6 +64,10 @@ Phases = Annotated[
     list[str] | None,
     typer.Option("--phase", metavar="P", help="forward, forward_backward, train_step; all by default; repeatable."),
 ]
+Axis = Annotated[str, typer.Argument(metavar="AXIS", help="What grows: batch or size.")]
+Most = Annotated[
+    int | None, typer.Option("--most", metavar="N", help="The largest batch (64) or side in pixels (1024) to try.")
+]
 Replicates = Annotated[
     int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)
 ]

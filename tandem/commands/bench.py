@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import backends as registry
 import benchmarks
 from backends import BackendError
 from backends.contract import PHASES, PRECISIONS
+from benchmarks import contestants
 from benchmarks.cell import Cell, default_cells
 from benchmarks.records import check_folder
 from shared_specs import TandemError
@@ -95,14 +95,14 @@ def check_precision(cell: Cell) -> None:
     Raises:
         BackendError: also where the backend cannot be loaded.
     """
-    known = registry.get(cell.backend).precisions
+    known = contestants.get(cell.backend).precisions
     if cell.precision not in known:
         raise BackendError(f"{cell.backend} has no precision {cell.precision!r}; take one of {', '.join(known)}")
 
 
 def backends_of(request: Request) -> list[str] | None:
     """The backends to time, None for the default. Raises TandemError."""
-    return selections.choose("backend", request.backends, registry.names())
+    return selections.choose("backend", request.backends, contestants.known())
 
 
 def pytest_command(request: Request, results: str | None = None, resume: bool = False) -> list[str]:

@@ -28,6 +28,8 @@ NAMES = {
     "exits": "Exits",
     "hangs": "Hangs",
     "talkative": "Talkative",
+    "remembers": "Remembers",
+    "says_tf32": "SaysTF32",
 }
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -227,8 +227,8 @@ def test_ctrl_c_leaves_no_worker(
     seen: list[int] = []
 
     class Remembered(WorkerProcess):
-        def __init__(self, time_limit_s: float, environment: dict[str, str]):
-            super().__init__(time_limit_s, environment=environment)
+        def __init__(self, *arguments: Any, **named: Any):
+            super().__init__(*arguments, **named)
             seen.append(self.pid)
 
     def interrupt(one_round: Callable[[], None]) -> None:

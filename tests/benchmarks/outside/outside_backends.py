@@ -63,6 +63,27 @@ class SkippedLayer(Outside):
         return step
 
 
+class Remembers(Outside):
+    """Computes its step once and gives the same answer ever after."""
+
+    name = "remembers"
+
+    def change_step(self, step: Step, model: NumPyModel) -> Step:
+        known: list[dict[str, Any]] = []
+        return lambda: known[0] if known else known.append(step()) or known[0]
+
+
+class SaysTF32(Outside):
+    """Its switches say that products are computed in another precision than was asked for."""
+
+    name = "says_tf32"
+
+    def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> NumPyModel:
+        model = super().build(spec, execution, recipe)
+        model.effective_precision = lambda: "tf32"
+        return model
+
+
 class NotANumber(Outside):
     name = "not_a_number"
 

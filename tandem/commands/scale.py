@@ -1,0 +1,105 @@
+"""`tandem scale`: how a step grows with the batch or the image, up to where memory ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.ceilings import CeilingsOf
+from benchmarks.cell import Cell
+from benchmarks.gate import References
+from benchmarks.measure import measure_cell
+from benchmarks.records import Record, check_folder, save_record
+from benchmarks.scaling import AXES, Axis, Sweep, sweep
+from shared_specs import TandemError
+
+from .. import selections
+from ..console import Output, plain_table, progress, say_note
+from ..units import milliseconds, sized
+from . import bench
+
+MOST: dict[Axis, int] = {"batch": 64, "size": 1024}
+"""Where a sweep ends that memory has not ended before."""
+
+
+def run(
+    request: bench.Request,
+    axis: str,
+    most: int | None = None,
+    results: str | None = None,
+    json_path: str | None = None,
+) -> int:
+    """Sweep every backend, phase and tuning that was asked for; 0 unless a cell could not be timed at all."""
+    output = Output(json_path, request.specs)
+    chosen = selections.choose("axis", [axis], AXES)
+    assert chosen
+    along: Axis = "batch" if chosen[0] == "batch" else "size"
+    cells = bench.cells(replace(request, specs=request.specs or ["unet_bn_same"], phases=request.phases or ["forward"]))
+    if most is not None and most < 1:
+        raise TandemError(f"--most: got {most}, expected at least 1")
+    if results is not None:
+        check_folder(Path(results))
+    references, ceilings, sweeps = References(), CeilingsOf(), list[Sweep]()
+    for cell in cells:
+        with progress(f"{cell.backend} {cell.tuning} {cell.phase}") as tell:
+
+            def measure(at: Cell, tell=tell) -> Record:
+                tell(at.shape_label)
+                record = measure_cell(at, 1, references, ceilings=ceilings)
+                if results is not None:
+                    save_record(record, Path(results))
+                return record
+
+            found = sweep(cell, along, measure, most or MOST[along])
+        sweeps.append(found)
+        show(found, output)
+    output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps]})
+    return 0 if all(found.timed for found in sweeps) else 1
+
+
+def show(found: Sweep, output: Output) -> None:
+    """One table a sweep, and what it amounts to in a sentence."""
+    cell = found.cell
+    columns = (found.axis, "ms a step", "images/s", "ns a pixel", "memory", "% of the floor")
+    title = f"{cell.spec_label} {cell.phase} {cell.precision} {cell.device}: {cell.backend} {cell.tuning}"
+    table = plain_table(title, *columns, right=columns)
+    for record in sorted(found.records, key=found.place):
+        place = str(found.place(record))
+        if record.step_s is None:
+            table.add_row(place, record.status.replace("_", " "), "", "", "", "")
+            say_note(record.sentence)
+            continue
+        memory = record.peak_device_memory_bytes or record.peak_memory_bytes
+        share = record.percent_of_floor
+        table.add_row(
+            place,
+            milliseconds(record.step_s),
+            f"{record.images_per_s:.1f}",
+            f"{found.ns_per_pixel(record):.1f}",
+            sized(memory) if memory else "",
+            f"{share:.0f}" if share is not None else "",
+        )
+    output.print(table)
+    output.print(sentence(found))
+
+
+def sentence(found: Sweep) -> str:
+    """What the sweep says: the largest that fits, and why it ended."""
+    if found.largest is None:
+        return "Nothing could be timed."
+    what = "batch" if found.axis == "batch" else "side"
+    if found.ended is None:
+        return f"The largest {what} tried, {found.largest}, fits; --most goes further."
+    if found.ended == "out_of_memory":
+        return f"The largest {what} that fits is {found.largest}; beyond it memory ends."
+    return f"The largest {what} that was timed is {found.largest}; beyond it: {found.ended.replace('_', ' ')}."
+
+
+def _content(found: Sweep) -> dict[str, object]:
+    records: Sequence[Record] = found.records
+    return {
+        "largest": found.largest,
+        "ended": found.ended,
+        "records": [record.to_dict() | {"ns_per_pixel": found.ns_per_pixel(record)} for record in records],
+    }
