@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench tables full lint clean
+.PHONY: help compare test bench results tables full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test      lint, types, import contracts and all default tests"
 	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
 	@echo "make full      the tests at full width and real sizes, minutes each"
+	@echo "make results   write the README's table from the records in benchmarks/results"
 	@echo "make tables    measure the distances in docs/parity.md again"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
@@ -34,6 +35,9 @@ test: lint
 
 bench: $(INSTALLED)
 	pytest --benchmark-only $(ARGS)
+
+results: $(INSTALLED)
+	python -m docs.results
 
 tables: $(INSTALLED)
 	python -m docs.tables

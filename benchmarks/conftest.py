@@ -16,7 +16,7 @@ from .ceilings import CeilingsOf
 from .cell import Cell, default_cells, interleave
 from .gate import References
 from .levers import levers
-from .machine import this_machine
+from .machine import Machine, differences, this_machine
 from .measure import ROUNDS, finished, measure_cell
 from .options import Options
 from .records import Record, check_folder, save_record
@@ -156,6 +156,21 @@ def _leave_untimed(benchmark: Any) -> None:
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
     machine_info["tandem"] = this_machine().model_dump(mode="json")
+
+
+def pytest_benchmark_compare_machine_info(
+    config: pytest.Config, benchmarksession: Any, machine_info: dict[str, Any], compared_benchmark: dict[str, Any]
+) -> None:
+    """Times of different machines say nothing of commits."""
+    theirs = compared_benchmark.get("machine_info", {}).get("tandem")
+    if config.getoption("across_machines"):
+        return
+    if theirs is None:
+        raise pytest.UsageError("--benchmark-compare: the saved run does not say of which machine it is")
+    if apart := differences(this_machine(), Machine.model_validate(theirs)):
+        raise pytest.UsageError(
+            f"--benchmark-compare: the saved run is of another machine ({apart}); give --across-machines to compare"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

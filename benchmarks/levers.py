@@ -18,7 +18,10 @@ BASELINES: tuple[Arm, ...] = (("handwritten_pytorch", "default"), ("pytorch", "d
 
 @dataclass(frozen=True)
 class Lever:
-    """One arm: the times of a step of its processes, and their ratio to the baseline's with its 95% interval."""
+    """One arm: the times of a step of its processes, and their ratio to the baseline's with its 95% interval.
+
+    `another_network` says what a peer is, and is empty for what computes the spec's network.
+    """
 
     backend: str
     tuning: str
@@ -26,6 +29,7 @@ class Lever:
     ratio: float
     low: float
     high: float
+    another_network: str
 
     @property
     def median_s(self) -> float:
@@ -59,7 +63,10 @@ def _levers(records: list[Record]) -> Levers | None:
     baseline = next((arm for arm in (*BASELINES, *defaults) if arm in times), None)
     if baseline is None or len(times) < 2:
         return None
-    arms = [Lever(*arm, tuple(step_s), *relative(step_s, times[baseline])) for arm, step_s in times.items()]
+    others = {record.cell.backend: record.another_network for record in records}
+    arms = [
+        Lever(*arm, tuple(step_s), *relative(step_s, times[baseline]), others[arm[0]]) for arm, step_s in times.items()
+    ]
     cell = records[0].cell
     title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device}"
     return Levers(title, cell.phase, baseline, tuple(sorted(arms, key=lambda arm: arm.median_s)))

@@ -7,10 +7,13 @@ import platform
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
+
+from shared_specs import TandemError
 
 
 class Gpu(BaseModel):
@@ -40,6 +43,21 @@ class Machine(BaseModel):
             index = int(device.partition(":")[2] or 0)
             return _slug(self.gpus[min(index, len(self.gpus) - 1)].name)
         return _slug(f"{self.cpu} {self.usable_cores} cores")
+
+
+def check_one_machine(machines: Sequence[Machine]) -> None:
+    """Refuse to put times of different machines side by side. Raises TandemError, naming what differs."""
+    for other in machines[1:]:
+        if apart := differences(machines[0], other):
+            raise TandemError(
+                f"these times are of different machines ({apart}); take those of one, or give --across-machines"
+            )
+
+
+def differences(one: Machine, other: Machine) -> str:
+    """What two machines differ in, in one line; empty where they are alike."""
+    pairs = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
+    return "; ".join(f"{name}: {value} and {theirs}" for (name, value), theirs in pairs if value != theirs)
 
 
 @cache

@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--replicates", type=int, default=3, help="fresh processes a cell (%(default)s)")
     group.addoption("--time-limit", type=float, default=600.0, help="seconds for one process (%(default)s)")
     group.addoption("--results", type=Path, help="write each record to this folder as soon as it is there")
+    group.addoption("--across-machines", action="store_true", help="allow --benchmark-compare with another machine")
     group.addoption("--resume", action="store_true", help="skip what --results holds from this machine and commit")
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 import backends
-from parity import LIMIT, PROBES, Verdict, check, compare_models
+from backends.contract import UNIT_ROUNDOFF
+from parity import PROBES, Verdict, check, compare_models, limit_of
 from shared_specs import load_spec, spec_names
 from shared_specs.files import write_atomically
 
 PAGE = Path(__file__).parent / "parity.md"
-NARROW, SEED, PRECISIONS = 8, 0, ("float64", "float32")
+NARROW, SEED, PRECISIONS = 8, 0, ("float64", "float32", "bfloat16")
 
 Values = dict[str, Any]
 """A verdict as JSON; a distance that is infinite stands there as null."""
@@ -83,13 +84,18 @@ def summary(verdicts: list[Values]) -> str:
         chosen = [values for values in verdicts if values["execution"]["precision"] == precision]
         found = np.array([d for values in chosen for probe in PROBES[1:] for d in distances(values, probe)])
         middle, far = np.percentile(found, [50, 99.9])
-        lines.append(row(precision, f"{found.size:,}", figure(middle), figure(far), figure(found.max()), f"{LIMIT:g}"))
+        figures = [figure(middle), figure(far), figure(found.max()), f"{limit_in(precision):g}"]
+        lines.append(row(precision, f"{found.size:,}", *figures))
     versions: dict[str, str] = {"Python": platform.python_version()}
     for name in backends.available():
         versions |= backends.get(name).versions()
     made = ", ".join(f"{name} {version}" for name, version in versions.items())
     heads = ["precision", "quantities compared", "median", "99.9th percentile", "largest", "limit"]
     return f"{table(heads, lines, right=5)}\n\nMade with {made}, on a CPU."
+
+
+def limit_in(precision: str) -> float:
+    return limit_of(UNIT_ROUNDOFF[precision])
 
 
 def planted_faults() -> list[tuple[str, dict[str, Values]]]:
@@ -122,7 +128,7 @@ def faults_row(what: str, verdicts: dict[str, Values]) -> str:
 
 
 def beyond(measurement: Values) -> bool:
-    return measurement["distance"] is None or measurement["distance"] > LIMIT
+    return measurement["distance"] is None or measurement["distance"] > measurement["limit"]
 
 
 def faults_table(found: list[tuple[str, dict[str, Values]]]) -> str:

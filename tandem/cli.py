@@ -250,12 +250,13 @@ def compare(
 def report(
     files: options.Files,
     output: options.ReportFile = None,
+    across_machines: options.AcrossMachines = False,
     json: options.Json = None,
 ) -> None:
     """A Markdown report from the files that check, bench and compare wrote."""
     from .commands import report
 
-    raise typer.Exit(report.run(files, output, json))
+    raise typer.Exit(report.run(files, output, json, across_machines))
 
 
 def main() -> None:

@@ -90,6 +90,9 @@ Resume = Annotated[bool, typer.Option("--resume", help="Skip what --results hold
 Folder = Annotated[
     str | None, typer.Option("--output", "-o", metavar="DIR", help="For report and records; by default out/SPEC-DATE.")
 ]
+AcrossMachines = Annotated[
+    bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
+]
 ReportFile = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")]
 
 

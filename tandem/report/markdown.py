@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Sequence
 
+from benchmarks.levers import levers
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison, compare
 
@@ -21,6 +22,7 @@ def to_markdown(findings: Findings) -> str:
         _answer(findings.checks, comparisons, findings.remarks),
         _parity(findings.checks),
         _timing(comparisons),
+        _levers(findings.records),
         _provenance(findings.records),
         f"Written by tandem {version()}.",
     ]
@@ -112,6 +114,56 @@ def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
+DETAIL_COLUMNS = ("phase", "backend", "latency", "90th", "% of the floor", "trace", "compile", "again", "energy")
+
+
+def detail_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """What is no throughput: single steps, nearness to what the machine can do, compilation, joules for an image."""
+    rows = []
+    for backend in comparison.step_s:
+        records = [r for r in comparison.records if r.cell.backend == backend and r.step_s is not None]
+        latencies = [latency for record in records if (latency := record.latency_ms)]
+        rows.append(
+            (
+                comparison.phase,
+                backend,
+                _median([latency["median"] for latency in latencies], "{:.1f} ms"),
+                _median([latency["p90"] for latency in latencies], "{:.1f} ms"),
+                _median([share for r in records if (share := r.percent_of_floor) is not None], "{:.0f}"),
+                _median([r.startup.trace_s for r in records if r.startup and r.compilations], "{:.1f} s"),
+                _median([r.startup.compile_s for r in records if r.startup and r.compilations], "{:.1f} s"),
+                _median([r.recompilations for r in records if r.recompilations is not None], "{:.0f}"),
+                _median([joules for r in records if (joules := r.energy_per_image_j) is not None], "{:.2f} J"),
+            )
+        )
+    return rows
+
+
+def _median(values: Sequence[float], form: str) -> str:
+    return form.format(statistics.median(values)) if values else ""
+
+
+def _levers(records: Sequence[Record]) -> str:
+    """All arms against one baseline, where there is more than one tuning or a peer."""
+    parts = []
+    for found in levers(records):
+        if len({arm.tuning for arm in found.arms}) < 2 and not any(arm.another_network for arm in found.arms):
+            continue
+        head = ("backend", "tuning", "ms a step", f"times {' '.join(found.baseline)}", "95% interval")
+        rows = [
+            (
+                arm.backend + (" (another network)" if arm.another_network else ""),
+                arm.tuning,
+                milliseconds(arm.median_s),
+                f"{arm.ratio:.2f}",
+                f"{arm.low:.2f} to {arm.high:.2f}",
+            )
+            for arm in found.arms
+        ]
+        parts += [f"**{found.title} {found.phase}**", table(head, rows, right=range(2, 5))]
+    return "\n\n".join(["## What tuning brings", *parts]) if parts else ""
+
+
 def _timing(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         return ""
@@ -120,11 +172,16 @@ def _timing(comparisons: Sequence[Comparison]) -> str:
         "Median over fresh processes of the time of a pipelined step, and the range of their medians. The gate is the "
         "distance in noise floors of the very program that was timed from the reference; without a pass there is no "
         "time. The start is the way to the first step, imports and compilation included. "
-        "Memory is the peak of the process, or of the device where it has its own.",
+        "Memory is the peak of the process, or of the device where it has its own. The second table has single "
+        "synchronised steps, the percentage of the floor max(FLOPs / rate, bytes / rate) with both rates measured in "
+        "the same run, the seconds of tracing and compiling, how often was compiled again, and energy where measured.",
     ]
     for title in dict.fromkeys(comparison.title for comparison in comparisons):
         rows = [row for comparison in comparisons if comparison.title == title for row in timing_rows(comparison)]
         parts += [f"**{title}**", table(TIMING_COLUMNS, rows, right=range(2, len(TIMING_COLUMNS)))]
+        details = [row for comparison in comparisons if comparison.title == title for row in detail_rows(comparison)]
+        if details:
+            parts.append(table(DETAIL_COLUMNS, details, right=range(2, len(DETAIL_COLUMNS))))
     return "\n\n".join(parts)
 
 
