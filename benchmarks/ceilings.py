@@ -14,6 +14,7 @@ from backends.contract import Execution, LoadSizes
 
 from . import contestants, protocol
 from .cell import Cell
+from .environment import huge_pages
 from .process import WorkerFailure, WorkerProcess
 from .records import Ceilings
 
@@ -51,7 +52,8 @@ def measure(device: str, precision: str) -> Ceilings | None:
     rates: dict[str, float] = {}
     for backend in contestants.default():
         try:
-            with WorkerProcess(TIME_LIMIT_S, "benchmarks.ceilings") as worker:
+            environment = huge_pages() if device == "cpu" else {}  # the best that any cell is given
+            with WorkerProcess(TIME_LIMIT_S, "benchmarks.ceilings", environment) as worker:
                 found = worker.ask("rates", backend=backend, device=device, precision=precision)["rates"]
         except WorkerFailure:  # a framework that cannot run here is no ceiling; its cells will say why
             continue

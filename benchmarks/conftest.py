@@ -175,9 +175,8 @@ def pytest_benchmark_compare_machine_info(
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     comparisons = compare(config.stash[RECORDS])
-    if not comparisons:
-        return
-    terminalreporter.section("which is faster")
+    if comparisons:
+        terminalreporter.section("which is faster")
     for comparison in comparisons:
         terminalreporter.line(f"{comparison.title}")
         terminalreporter.line(f"  {comparison.sentence}")

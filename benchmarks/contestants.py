@@ -26,7 +26,7 @@ BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "
 
 def known() -> list[str]:
     """Every name that a cell may have as its backend."""
-    return [*backends.names(), *BESIDE]
+    return [name for name in (*backends.names(), *BESIDE) if name not in NO_OP]
 
 
 def missing(name: str) -> str | None:

@@ -22,10 +22,15 @@ def worker_environment(cell: Cell) -> dict[str, str]:
     """
     if cell.tuning != "tuned" or cell.device != "cpu":
         return {}
-    added = {}
-    if HUGE_PAGES.partition("=")[0] not in os.environ.get("GLIBC_TUNABLES", ""):
-        added["GLIBC_TUNABLES"] = ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), HUGE_PAGES]))
+    added = huge_pages()
     if CPU_DEVICES not in os.environ.get("XLA_FLAGS", ""):
         devices = f"{CPU_DEVICES}={this_machine().usable_cores}"
         added["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), devices]))
     return added
+
+
+def huge_pages() -> dict[str, str]:
+    """The environment that asks for them, where the user has not."""
+    if HUGE_PAGES.partition("=")[0] not in os.environ.get("GLIBC_TUNABLES", ""):
+        return {"GLIBC_TUNABLES": ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), HUGE_PAGES]))}
+    return {}

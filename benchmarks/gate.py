@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -12,6 +13,7 @@ import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
 from parity.noise_floor import distance, floor, limit_of, reruns
 from shared_specs import initial_weights
+from shared_specs.layout import feature_shapes
 
 from . import fingerprint
 from .cell import Cell
@@ -57,6 +59,13 @@ def judge(reference: Reference | None, candidate: Mapping[str, Sequence[float]])
     if unexpected:
         worst, farthest = unexpected[0], np.inf
     return Gate(comparable=farthest <= reference.limit, distance=farthest, quantity=worst, limit=reference.limit)
+
+
+def reference_bytes(cell: Cell) -> int:
+    """About what the reference takes of memory: float64, and three maps kept for each layer's output in training."""
+    images = 1 if cell.phase != "forward" else len(fingerprint.ends(cell.batch)) / cell.batch
+    outputs = sum(math.prod(shape) for shape in feature_shapes(cell.network, cell.images_shape).values())
+    return int(8 * outputs * images * (2 if cell.phase == "forward" else 3))
 
 
 def _key(cell: Cell) -> tuple[object, ...]:

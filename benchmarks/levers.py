@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from . import contestants
 from .records import Record
 from .verdict import comparable_key, latest, relative
 
@@ -20,7 +21,7 @@ BASELINES: tuple[Arm, ...] = (("handwritten_pytorch", "default"), ("pytorch", "d
 class Lever:
     """One arm: the times of a step of its processes, and their ratio to the baseline's with its 95% interval.
 
-    `another_network` says what a peer is, and is empty for what computes the spec's network.
+    A peer is another network than the spec's.
     """
 
     backend: str
@@ -29,7 +30,7 @@ class Lever:
     ratio: float
     low: float
     high: float
-    another_network: str
+    another_network: bool
 
     @property
     def median_s(self) -> float:
@@ -59,13 +60,13 @@ def _levers(records: list[Record]) -> Levers | None:
     for record in records:
         if record.step_s is not None:
             times.setdefault((record.cell.backend, record.cell.tuning), []).append(record.step_s)
-    defaults = [arm for arm in times if arm[1] == "default"]
+    defaults = [arm for arm in times if arm[1] == "default" and arm[0] not in contestants.NOT_OURS]
     baseline = next((arm for arm in (*BASELINES, *defaults) if arm in times), None)
     if baseline is None or len(times) < 2:
         return None
-    others = {record.cell.backend: record.another_network for record in records}
     arms = [
-        Lever(*arm, tuple(step_s), *relative(step_s, times[baseline]), others[arm[0]]) for arm, step_s in times.items()
+        Lever(*arm, tuple(step_s), *relative(step_s, times[baseline]), arm[0] in contestants.NOT_OURS)
+        for arm, step_s in times.items()
     ]
     cell = records[0].cell
     title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device}"

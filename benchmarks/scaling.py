@@ -10,13 +10,13 @@ from shared_specs import ShapeError, UNetSpec
 from shared_specs.layout import LARGEST_INPUT, feature_shapes, smallest_input
 
 from .cell import Cell
-from .records import Record
+from .records import Record, Status
 
 Axis = Literal["batch", "size"]
 
 AXES: tuple[Axis, ...] = ("batch", "size")
 
-ENDS = ("out_of_memory", "killed", "timed_out")
+ENDS: tuple[Status, ...] = ("out_of_memory", "killed", "timed_out")
 """A record of one of these says that nothing larger needs to be tried."""
 
 Measure = Callable[[Cell], Record]
@@ -65,12 +65,12 @@ def sweep(cell: Cell, axis: Axis, measure: Measure, most: int) -> Sweep:
         records.append(measure(_at(cell, axis, value)))
         return records[-1].step_s is not None
 
-    values = _doubling(cell.network, axis, most)
+    values = steps(cell.network, axis, most)
     largest, too_large = None, None
     for value in values:
         if fits(value):
             largest = value
-        else:
+        elif largest is not None or records[-1].status in ENDS:  # one alone may be too few to train a batch norm on
             too_large = value
             break
     ended = records[-1].status if too_large is not None else None
@@ -79,8 +79,11 @@ def sweep(cell: Cell, axis: Axis, measure: Measure, most: int) -> Sweep:
             middle = (largest + too_large) // 2
             if fits(middle):
                 largest = middle
-            else:
+            elif records[-1].status in ENDS:
                 too_large = middle
+            else:
+                ended = records[-1].status
+                break
     return Sweep(cell, axis, tuple(records), largest, ended)
 
 
@@ -88,7 +91,7 @@ def _at(cell: Cell, axis: Axis, value: int) -> Cell:
     return cell.model_copy(update={"batch": value} if axis == "batch" else {"size": (value, value)})
 
 
-def _doubling(spec: UNetSpec, axis: Axis, most: int) -> Sequence[int]:
+def steps(spec: UNetSpec, axis: Axis, most: int) -> Sequence[int]:
     """1, 2, 4 ... for batches; the smallest side that fits at or above each doubling for sizes."""
     values, start = [], 1 if axis == "batch" else smallest_input(spec)
     wanted = start

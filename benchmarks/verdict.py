@@ -19,6 +19,7 @@ from typing import Literal
 
 import numpy as np
 
+from . import contestants
 from .records import Record
 
 CONFIDENCE = 0.95
@@ -110,7 +111,9 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
     """One comparison for each (spec, phase, shape, precision, tuning, device), in the order in which they come."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        if record.another_network:  # there is no verdict between different networks; `levers` shows their times
+        if (
+            record.cell.backend in contestants.NOT_OURS
+        ):  # there is no verdict between different networks; `levers` shows their times
             continue
         groups.setdefault(comparable_key(record), []).append(record)
     return [_compare(latest(group)) for group in groups.values()]

@@ -53,9 +53,10 @@ class Worker:
         first_outputs = self.step()
         self._wait([_awaited(first_outputs)])
         first_call_s = clock.lap()
-        self.compiled = model.compile_report()
+        compiled = model.compile_report()
 
         quantities = fingerprint.take(model, self.step, self.cell.phase, first_outputs)
+        self.compilations = model.compile_report().compilations  # a second step may have brought another program
         return {
             "fingerprint": {name: values.tolist() for name, values in quantities.items()},
             "startup": {
@@ -64,11 +65,11 @@ class Worker:
                 "build_s": build_s,
                 "program_s": program_s,
                 "first_call_s": first_call_s,
-                "trace_s": self.compiled.trace_s,
-                "compile_s": self.compiled.compile_s,
+                "trace_s": compiled.trace_s,
+                "compile_s": compiled.compile_s,
             },
-            "compilations": self.compiled.compilations,
-            "graph_breaks": self.compiled.graph_breaks,
+            "compilations": compiled.compilations,
+            "graph_breaks": compiled.graph_breaks,
             "effective_precision": model.effective_precision(),
             "knobs": backend.knobs(self.cell.execution),
             "description": "" if model.has_canonical_weights else getattr(model, "describe", str)(),
@@ -128,12 +129,17 @@ class Worker:
 
     def finish(self) -> protocol.Answer:
         """What is known only after the work: peak memory, threads, and whether the numbers are still finite."""
-        outputs = self.model.fetch(self.step())
+        last = self.step()
+        outputs = self.model.fetch(last)
+        again = {}
+        if self.cell.phase != "train_step":  # whose weights have moved on
+            again = fingerprint.take(self.model, self.step, self.cell.phase, last)
         return {
+            "fingerprint": {name: values.tolist() for name, values in again.items()},
             "peak_memory_bytes": introspection.peak_memory_bytes(),
             "peak_device_memory_bytes": introspection.peak_device_memory_bytes(self.cell.device),
             "threads": introspection.threads(),
-            "recompilations": self.model.compile_report().compilations - self.compiled.compilations,
+            "recompilations": self.model.compile_report().compilations - self.compilations,
             "finite_at_end": all(math.isfinite(float(abs(values).sum())) for values in outputs.values()),
         }
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.levers import Levers, levers
-from benchmarks.records import Record, load_records
+from benchmarks.machine import check_one_machine
+from benchmarks.records import Record, RecordError, load_records
 from shared_specs.files import write_atomically
 
 from .tables import replace, row, table
@@ -24,10 +25,16 @@ def main() -> None:
 def results(folder: Path) -> str:
     """One table for each device that has a folder of records."""
     parts = []
-    for device in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for device in sorted(path for path in folder.glob("*") if path.is_dir()):
         records = load_records(device)
+        if not records:
+            continue
+        check_one_machine([record.machine for record in records])
+        commits = {record.commit for record in records}
+        if len(commits) > 1:
+            raise RecordError(f"{device}: holds records of {len(commits)} commits; measure all of them at one")
         parts += [_provenance(device, records), device_table(records)]
-    return "\n\n".join(parts)
+    return "\n\n".join(parts) or "Nothing has been measured yet."
 
 
 def device_table(records: Sequence[Record]) -> str:
@@ -65,10 +72,11 @@ def _rows(found: Levers, records: Sequence[Record]) -> list[str]:
 
 def _provenance(device: Path, records: Sequence[Record]) -> str:
     machine, dates = records[0].machine, sorted(record.started_at[:10] for record in records)
-    commits = sorted({(record.commit or "not known")[:12] for record in records})
-    where = ", ".join(gpu.name for gpu in machine.gpus) or f"{machine.cpu}, {machine.usable_cores} cores"
+    on_gpu = records[0].cell.device != "cpu"
+    where = machine.gpus[0].name if on_gpu else f"{machine.cpu}, {machine.usable_cores} cores"
+    commit = (records[0].commit or "not known")[:12]
     return (
-        f"**{where}**, {dates[0]}, commit {', '.join(commits)}; {len(records)} processes, whose raw records and "
+        f"**{where}**, {dates[0]}, commit {commit}; {len(records)} processes, whose raw records and "
         f"command are in `benchmarks/results/{device.name}/`:"
     )
 

@@ -137,13 +137,17 @@ class FlaxModel(Model):
                 donated = (0, 1, 2) if self.tuning.donate else ()
                 compute = self.compiler(self._step, *state, inputs, targets, donate_argnums=donated)
 
+        whole = self.whole
+
         def forward_backward() -> dict[str, Any]:
+            self._move(whole)
             with self._precision():
                 (loss, (_, self.statistics)), gradients = compute(self.parameters, inputs, self.statistics, targets)
             self._enqueued = {"loss": loss, "gradients": gradients}
             return self._enqueued
 
         def train_step() -> dict[str, Any]:
+            self._move(whole)
             with self._precision():
                 self.parameters, self.statistics, self.optimizer_arrays, loss = compute(
                     self.parameters, self.statistics, self.optimizer_arrays, inputs, targets
@@ -160,7 +164,11 @@ class FlaxModel(Model):
             network, folded = Network(spec, numerics(self.execution)), self._arrays(spec, weights)
         compute = self.compiler(network.logits, *(folded or (self.parameters, self.statistics)), inputs)
 
+        whole = self.whole
+
         def forward() -> dict[str, Any]:
+            if folded is None:
+                self._move(whole)
             with self._precision():
                 self._enqueued = {"logits": compute(*(folded or (self.parameters, self.statistics)), inputs)}
             return self._enqueued
@@ -244,11 +252,17 @@ class FlaxModel(Model):
         """Choose the devices: as many as share the batch evenly. What the model holds moves there."""
         count = max(n for n in range(1, len(self.devices) + 1) if batch % n == 0)
         mesh = Mesh(np.array(self.devices[:count]), ("batch",))
-        self.whole: Sharding = NamedSharding(mesh, PartitionSpec())
         self.split: Sharding = NamedSharding(mesh, PartitionSpec("batch"))
+        self._move(NamedSharding(mesh, PartitionSpec()))
+
+    def _move(self, whole: Sharding) -> None:
+        """Put what the model holds where a program expects it: other calls may have moved it."""
+        if getattr(self, "whole", None) == whole:
+            return
+        self.whole = whole
         if hasattr(self, "optimizer_arrays"):
             held = (self.parameters, self.statistics, self.optimizer_arrays)
-            self.parameters, self.statistics, self.optimizer_arrays = jax.device_put(held, self.whole)
+            self.parameters, self.statistics, self.optimizer_arrays = jax.device_put(held, whole)
 
     def _on_device(self, values: np.ndarray, dtype: Any, split: bool = False) -> jax.Array:
         # A copy: on a CPU, device_put may keep using the caller's memory, which the caller may change.

@@ -33,7 +33,7 @@ TUNINGS = {
 }
 """Those that are the same on every device."""
 
-# docs/benchmarks.md has the measurement behind each choice.
+# docs/benchmarks.md has the measurement behind each choice for a CPU; those for a GPU follow the frameworks' guides.
 TUNED = {
     "cpu": Tuning(fold_norm=True, shard_batch=True),
     "cuda": Tuning(donate=True, fold_norm=True),

@@ -40,7 +40,7 @@ def compile_report() -> CompileReport:
     backend_s = spent.get("backend_compile", 0.0)
     return CompileReport(
         trace_s=max(0.0, spent.get("entire_frame_compile", 0.0) - backend_s),
-        compile_s=backend_s,
+        compile_s=backend_s + spent.get("entire_backward_compile", 0.0),
         compilations=counters["stats"]["unique_graphs"],
         graph_breaks=sum(counters["graph_break"].values()),
     )

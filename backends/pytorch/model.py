@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model
 from . import precision
 from .compiling import compile_report, compiled, compiled_for_inference
 from .loads import loads
-from .optimizer import build_optimizer, optimizer_state
+from .optimizer import build_optimizer, optimizer_state, prime
 from .precision import DTYPES, arithmetic
 from .tunings import NAMES, TRAINING, tuning_of
 from .unet import UNet
@@ -106,12 +107,8 @@ class PyTorchModel(Model):
         inputs = self._on_device(images).requires_grad_()
         self.module.zero_grad()
 
-        def forward(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits = self.module(inputs)
-            return F.cross_entropy(logits, targets), logits
-
         with self._settings():
-            loss, logits = self._for_training(forward)(inputs, self._labels(labels))
+            loss, logits = self._loss_and_logits(inputs, self._labels(labels))
             loss.backward()
         assert inputs.grad is not None
         return StepResult(loss.item(), _to_numpy(logits), self._gradients(), _to_numpy(inputs.grad))
@@ -129,8 +126,12 @@ class PyTorchModel(Model):
         self.check_step(images, labels)
         assert labels is not None
         inputs, targets = self._on_device(images), self._labels(labels)
-        loss_of = self._for_training(lambda inputs, targets: F.cross_entropy(self.module(inputs), targets))
-        update = self._for_training(lambda: self.optimizer.step(), fullgraph=False)
+        loss_of = self._loss
+        # Dynamo leaves a fused optimizer to Python, https://docs.pytorch.org/docs/stable/compile/programming_model.html
+        update = self.optimizer.step
+        if self.tuning.compile == TRAINING and not self.tuning.fused_optimizer and phase == "train_step":
+            prime(self.optimizer)
+            update = compiled(lambda: self.optimizer.step(), self.tuning, fullgraph=False)
 
         def backward() -> torch.Tensor:
             self._set_training(True)
@@ -175,10 +176,20 @@ class PyTorchModel(Model):
 
         return forward
 
-    def _for_training(self, function: Callable[..., Any], fullgraph: bool = True) -> Callable[..., Any]:
-        if self.tuning.compile != TRAINING:
-            return function
-        return compiled(function, self.tuning, fullgraph=fullgraph)
+    @cached_property
+    def _loss(self) -> Callable[..., torch.Tensor]:
+        return self._for_training(lambda inputs, targets: F.cross_entropy(self.module(inputs), targets))
+
+    @cached_property
+    def _loss_and_logits(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+        def run(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = self.module(inputs)
+            return F.cross_entropy(logits, targets), logits
+
+        return self._for_training(run)
+
+    def _for_training(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return compiled(function, self.tuning) if self.tuning.compile == TRAINING else function
 
     def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         fetched = {name: _to_numpy(value) for name, value in outputs.items() if name != "gradients"}
@@ -191,7 +202,10 @@ class PyTorchModel(Model):
             torch.cuda.synchronize(self.device)
 
     def flags(self) -> dict[str, str]:
-        return precision.flags(self.execution, next(self.module.parameters()).dtype)
+        with self._settings():
+            searched = str(torch.backends.cudnn.benchmark)
+        read = precision.flags(self.execution, next(self.module.parameters()).dtype)
+        return read | {"torch.backends.cudnn.benchmark": searched}
 
     def effective_precision(self) -> str:
         return precision.effective(self.execution, next(self.module.parameters()).dtype)

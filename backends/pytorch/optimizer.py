@@ -38,6 +38,17 @@ def build_optimizer(
     )
 
 
+def prime(optimizer: torch.optim.Optimizer) -> None:
+    """Give SGD its momentum, zero before the first step, where it would make it of that step's gradient.
+
+    A compiled first step would differ from the second, and as CUDA graphs keep an output that the next one overwrites.
+    """
+    if isinstance(optimizer, torch.optim.SGD):
+        for group in optimizer.param_groups:
+            for parameter in group["params"] if group["momentum"] else ():
+                optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+
+
 def optimizer_state(
     optimizer: torch.optim.Optimizer, recipe: Recipe, spec: UNetSpec, module: torch.nn.Module
 ) -> dict[str, np.ndarray]:

@@ -20,7 +20,7 @@ class Tuning:
         fold_norm: inference has batch norm folded into the convolution before it (Jacob et al. 2018,
             arXiv 1712.05877, section 3.2).
         freeze: inference has the weights as constants, which are packed once for the CPU's convolutions.
-        fused_optimizer: one kernel updates all parameters.
+        fused_optimizer: one kernel updates all parameters, and is not compiled.
         autotune_convolutions: cuDNN times its algorithms at the first call (`torch.backends.cudnn.benchmark`).
     """
 
@@ -43,7 +43,7 @@ TUNINGS = {
 }
 """Those that are the same on every device."""
 
-# docs/benchmarks.md has the measurement behind each choice.
+# docs/benchmarks.md has the measurement behind each choice for a CPU; those for a GPU follow the frameworks' guides.
 TUNED = {
     "cpu": Tuning(channels_last=True, compile=INFERENCE, fold_norm=True, freeze=True),
     "cuda": Tuning(

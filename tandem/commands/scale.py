@@ -11,7 +11,7 @@ from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
 from benchmarks.records import Record, check_folder, save_record
-from benchmarks.scaling import AXES, Axis, Sweep, sweep
+from benchmarks.scaling import AXES, Axis, Sweep, steps, sweep
 from shared_specs import TandemError
 
 from .. import selections
@@ -38,6 +38,12 @@ def run(
     cells = bench.cells(replace(request, specs=request.specs or ["unet_bn_same"], phases=request.phases or ["forward"]))
     if most is not None and most < 1:
         raise TandemError(f"--most: got {most}, expected at least 1")
+    if (request.batch if along == "batch" else request.size) is not None:
+        raise TandemError(f"--{along} is what grows; leave it out, and say how far with --most")
+    for cell in cells:
+        bench.check_precision(cell)
+        if not steps(cell.network, along, most or MOST[along]):
+            raise TandemError(f"{cell.spec_label} takes nothing as small as --most {most}; take a larger --most")
     if results is not None:
         check_folder(Path(results))
     references, ceilings, sweeps = References(), CeilingsOf(), list[Sweep]()

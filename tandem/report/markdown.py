@@ -56,14 +56,15 @@ def _parity(checks: Sequence[Check]) -> str:
     parts = [
         "## Parity",
         "The largest distance of each probe in noise floors, the root mean square of what rounding alone does to the "
-        f"quantity; at most {checks[0].limit:g} is equal.",
+        "quantity.",
     ]
     for check in checks:
         narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
         shape = "x".join(map(str, check.batch.shape))
         parts.append(
             f"**{check.spec.name}, {check.execution.precision}, {check.execution.device}: "
-            f"{'equal' if check.equal else 'DIFFERENT'}** ({narrow}; input {shape}, {check.batch.origin})"
+            f"{'equal' if check.equal else 'DIFFERENT'}** (at most {check.limit:g} is equal; {narrow}; input {shape}, "
+            f"{check.batch.origin})"
         )
         head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
         parts.append(table(head, [_parity_row(check, probe) for probe in check.probes], right=range(1, len(head) - 1)))

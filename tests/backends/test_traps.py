@@ -215,7 +215,7 @@ def test_pytorch_float32_is_exact_whatever_the_user_set(variant):
     finally:
         torch.backends.mkldnn.matmul.fp32_precision = before[1]
     assert seen == [["ieee"] * len(ENGINES)] * 3
-    assert set(model.flags().values()) == {"ieee", "torch.float32", "off"}
+    assert set(model.flags().values()) == {"ieee", "torch.float32", "off", "False"}
     assert model.effective_precision() == "float32"
     assert (torch.backends.cudnn.conv.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision) == before
 

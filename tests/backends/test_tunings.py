@@ -105,6 +105,13 @@ def test_flax_shares_the_batch_among_the_devices_of_a_process():
         "for count, devices in ((2, '2'), (3, '1'), (4, '2')):\n"
         "    model.activations(parity.random_batch(spec, count=count).images)\n"
         "    assert model.flags()['devices'] == devices, (count, model.flags())\n"
+        "batch = parity.random_batch(spec, count=2)\n"
+        "step = model.program('train_step', batch.images, batch.labels)\n"
+        "step()\n"
+        "model.load_weights(model.weights())\n"
+        "model.activations(parity.random_batch(spec, count=3).images)\n"
+        "step()\n"
+        "assert model.flags()['devices'] == '2'\n"
     )
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)

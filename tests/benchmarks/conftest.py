@@ -30,6 +30,8 @@ NAMES = {
     "talkative": "Talkative",
     "remembers": "Remembers",
     "says_tf32": "SaysTF32",
+    "wrong_last_image": "WrongLastImage",
+    "wrong_later": "WrongLater",
 }
 
 

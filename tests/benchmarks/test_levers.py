@@ -59,6 +59,17 @@ def test_every_arm_is_told_against_the_hand_written_module(arm: Callable[..., li
     assert "default cpu.** forward" in answer and "tuned cpu.** forward" in answer
 
 
+def test_a_peer_that_failed_is_still_another_network(arm: Callable[..., list[Record]]) -> None:
+    peers = [r.model_copy(update={"another_network": ""}) for r in arm("peer_monai_basic_unet", "default", 0.01)]
+    failed = peers[2].model_copy(update={"status": "failed", "windows": ()})
+    records = [*arm("pytorch", "default", 0.01), *arm("flax_nnx", "default", 0.02), *peers[:2], failed]
+    (found,) = levers(records)
+    assert [lever.another_network for lever in found.arms if lever.backend.startswith("peer")] == [True]
+    assert "peer" not in to_markdown(Findings(records=records)).partition("## ")[0]
+    (alone,) = levers([*peers, *arm("flax_nnx", "default", 0.02)])
+    assert alone.baseline == ("flax_nnx", "default"), "a peer is no baseline"
+
+
 def test_one_arm_alone_tells_nothing(arm: Callable[..., list[Record]]) -> None:
     assert levers(arm("pytorch", "default", 0.01)) == []
     assert levers([*arm("pytorch", "tuned", 0.01), *arm("flax_nnx", "tuned", 0.01)]) == [], "no baseline was timed"

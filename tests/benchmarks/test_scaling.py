@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks import measure
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
@@ -56,6 +57,30 @@ def test_a_failure_that_is_no_lack_of_memory_is_not_closed_in_on(tiny: TinyCell,
     assert [record.cell.batch for record in found.records] == [1, 2, 4, 8]
 
 
+def test_one_image_may_be_too_few(tiny: TinyCell, machine_with, record: MakeRecord) -> None:
+    """Batch norm cannot be trained on one value a channel: that is no end."""
+    measure_fitting = machine_with(10**9)
+
+    def measure(cell: Cell) -> Record:
+        made = measure_fitting(cell)
+        return made if cell.batch > 1 else made.model_copy(update={"status": "failed", "windows": ()})
+
+    found = sweep(tiny(), "batch", measure, most=8)
+    assert (found.largest, found.ended) == (8, None)
+    assert [r.cell.batch for r in found.records] == [1, 2, 4, 8]
+
+
+def test_another_failure_on_the_way_ends_the_search(tiny: TinyCell, machine_with) -> None:
+    measure_fitting = machine_with(16 * 5)
+
+    def measure(cell: Cell) -> Record:
+        made = measure_fitting(cell)
+        return made.model_copy(update={"status": "broken"}) if cell.batch == 6 else made
+
+    found = sweep(tiny(), "batch", measure, most=64)
+    assert (found.largest, found.ended) == (4, "broken")
+
+
 def test_nothing_fits(tiny: TinyCell, machine_with) -> None:
     found = sweep(tiny(), "batch", machine_with(1), most=64)
     assert found.largest is None and not found.timed and len(found.records) == 1
@@ -86,4 +111,17 @@ def test_a_worker_that_takes_too_much_memory_is_ended_and_said_to_be_out_of_memo
 def test_forward_is_gated_by_the_first_and_last_image_of_any_batch(tiny: TinyCell, outside: None) -> None:
     references = References()
     assert measure_cell(tiny(batch=5), 1, references).status == "ok"
-    assert measure_cell(tiny("skipped_layer", batch=5), 1, references).status == "not_comparable"
+    assert measure_cell(tiny("wrong_last_image", batch=5), 1, references).status == "not_comparable"
+
+
+def test_what_is_wrong_only_when_it_is_repeated_gets_no_throughput(tiny: TinyCell, outside: None) -> None:
+    record = measure_cell(tiny("wrong_later"), 1, References())
+    assert (record.status, record.images_per_s) == ("not_comparable", None)
+
+
+def test_a_reference_without_room_is_no_lack_of_memory_of_the_cell(
+    tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "reference_bytes", lambda cell: 2**60)
+    record = measure_cell(tiny(), 1, References())
+    assert record.status == "failed" and "the NumPy reference would take about" in record.message

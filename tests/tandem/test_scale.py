@@ -62,6 +62,9 @@ def test_the_side_grows_to_most(run: Run) -> None:
         (["batch", "--most", "0"], "--most: got 0"),
         (["batch", "unet_papr"], "unet_paper"),
         (["batch", "--tuning", "fastest"], "no tuning of"),
+        (["batch", "--batch", "2"], "--batch is what grows"),
+        (["size", "--size", "96"], "--size is what grows"),
+        (["size", "unet_paper", "--most", "100"], "takes nothing as small as"),
         (["batch", "--precision", "tf32", "--device", "cpu"], "NVIDIA"),
     ],
 )

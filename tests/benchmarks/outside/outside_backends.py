@@ -73,6 +73,36 @@ class Remembers(Outside):
         return lambda: known[0] if known else known.append(step()) or known[0]
 
 
+class WrongLastImage(Outside):
+    """The logits of the last image of a batch are those of the first."""
+
+    name = "wrong_last_image"
+
+    def change_step(self, step: Step, model: NumPyModel) -> Step:
+        def changed() -> dict[str, Any]:
+            outputs = step()
+            outputs["logits"][-1] = outputs["logits"][0]
+            return outputs
+
+        return changed
+
+
+class WrongLater(Outside):
+    """Right at its first call, and wrong in every later one, as a replayed program might be."""
+
+    name = "wrong_later"
+
+    def change_step(self, step: Step, model: NumPyModel) -> Step:
+        calls: list[int] = []
+
+        def changed() -> dict[str, Any]:
+            calls.append(1)
+            outputs = step()
+            return outputs if len(calls) == 1 else {name: 1.01 * values for name, values in outputs.items()}
+
+        return changed
+
+
 class SaysTF32(Outside):
     """Its switches say that products are computed in another precision than was asked for."""
 
