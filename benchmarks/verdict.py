@@ -111,10 +111,8 @@ def compare(records: Iterable[Record]) -> list[Comparison]:
     """One comparison for each (spec, phase, shape, precision, tuning, device), in the order in which they come."""
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        if (
-            record.cell.backend in contestants.NOT_OURS
-        ):  # there is no verdict between different networks; `levers` shows their times
-            continue
+        if record.cell.backend in contestants.NOT_OURS:
+            continue  # no verdict between different networks: `levers` shows their times
         groups.setdefault(comparable_key(record), []).append(record)
     return [_compare(latest(group)) for group in groups.values()]
 
