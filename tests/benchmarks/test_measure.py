@@ -293,7 +293,7 @@ def test_last_change_is_that_of_a_source_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(MemoryError("Unable to allocate"), "out_of_memory"), (TandemError("no such"), "failed")]
+    ("error", "status"), [(MemoryError("Unable to allocate"), "failed"), (TandemError("no such"), "failed")]
 )
 def test_a_reference_that_fails_is_a_record_and_the_run_goes_on(
     error: Exception, status: str, tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
