@@ -26,9 +26,19 @@ class Compiler:
         self.tuning = tuning
         self.report = CompileReport()
         self.precision = ""
+        self._programs: dict[Any, Any] = {}
 
     def __call__(self, function: Callable[..., Any], *arguments: Any, donate_argnums: tuple[int, ...] = ()) -> Any:
         """The function for arguments of these shapes and places; as it is where the tuning does not compile."""
+        leaves, structure = jax.tree.flatten(arguments)
+        key = function, donate_argnums, structure, tuple((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
+        if key not in self._programs:
+            self._programs[key] = self._compile(function, arguments, donate_argnums)
+        return self._programs[key]
+
+    def _compile(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], donate_argnums: tuple[int, ...]
+    ) -> Any:
         before = time.perf_counter()
         traced = jax.jit(function, donate_argnums=donate_argnums).trace(*arguments)
         self.precision = effective(traced.jaxpr.jaxpr)

@@ -99,6 +99,16 @@ def test_what_was_compiled_is_counted():
         assert after.graph_breaks == 0
 
 
+def test_flax_compiles_once_for_each_shape():
+    spec = load_spec("unet_bn_same").narrow(32)
+    model = backends.get("flax_nnx").build(spec, Execution())
+    counts = []
+    for side in (16, 16, 32, 16):
+        model.forward(np.zeros((1, 3, side, side)))
+        counts.append(model.compile_report().compilations)
+    assert counts == [1, 1, 2, 2]
+
+
 def test_flax_shares_the_batch_among_the_devices_of_a_process():
     """In a process with two CPU devices, as a tuned worker has: still equal, and both are used where they can be."""
     code = (
