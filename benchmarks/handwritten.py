@@ -6,8 +6,6 @@ Below it, what the worker needs in order to feed it canonical weights and to pro
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backends.contract import Backend, BackendError, Execution, Model
-from shared_specs import SGD, Recipe, UNetSpec
+from backends.contract import BackendError, Execution
+from shared_specs import Recipe, UNetSpec
 from shared_specs.weights import Weights, check_weights
 
-CUDNN_CONV: Any = attrgetter("cudnn.conv")(torch.backends)
+from .eager_pytorch import EagerBackend, EagerModel
 
 
 class DoubleConv(nn.Sequential):
@@ -84,38 +82,28 @@ class UNet(nn.Module):
         return self.outc(x)
 
 
-class HandwrittenPyTorch(Backend):
+class HandwrittenPyTorch(EagerBackend):
     name = "handwritten_pytorch"
-    precisions = ("float32",)
-    tunings = ("default",)
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> HandwrittenModel:
         self.check_execution(execution)
         return HandwrittenModel(spec, execution, recipe)
 
-    def devices(self) -> list[str]:
-        return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
 
-    def versions(self) -> dict[str, str]:
-        return {"torch": torch.__version__}
-
-
-class HandwrittenModel(Model):
+class HandwrittenModel(EagerModel):
     """What a worker asks for: weights in and out, and a program for each phase. The rest a newcomer has no need of."""
 
     def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
-        self.spec, self.execution, self.recipe = spec, execution, recipe
-        # Convolutions on a GPU take TF32 unless told otherwise; the gate would refuse that as float32.
-        CUDNN_CONV.fp32_precision = "ieee"
-        self.device = torch.device(execution.device)
-        self.module = UNet(
+        module = UNet(
             spec.in_channels,
             spec.out_channels,
             spec.widths,
             spec.conv.padding,
             batch_norm=spec.norm.kind == "batch",
             pad=spec.merge.size_mismatch == "pad_upsampled",
-        ).to(self.device)
+        )
+        only_timed = "the hand-written module is there to be timed; check `pytorch` for parity"
+        super().__init__(module, spec, execution, recipe, "the hand-written module", only_timed)
         # In the order of definition the tensors are the canonical ones, in shape too, or this is another network.
         named = self.module.state_dict(keep_vars=True)
         state = {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}
@@ -128,58 +116,14 @@ class HandwrittenModel(Model):
         with torch.no_grad():
             for name, held in self.tensors.items():
                 held.copy_(torch.from_numpy(np.array(weights[name])))
-        chosen = self.recipe.optimizer
-        if not isinstance(chosen, SGD) or chosen.nesterov or chosen.weight_decay:
-            raise BackendError("the hand-written module trains with SGD and momentum alone; take the default recipe")
-        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=chosen.learning_rate, momentum=chosen.momentum)
-
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        self.reset_optimizer()
 
     def read_tensor(self, name: str) -> np.ndarray:
         return self.tensors[name].detach().cpu().numpy().copy()
 
-    def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
-        model, optimizer, criterion = self.module, self.optimizer, nn.CrossEntropyLoss()
-        x = torch.tensor(images, dtype=torch.float32, device=self.device)
-        y = None if labels is None else torch.tensor(labels, dtype=torch.int64, device=self.device)
-
-        def forward() -> dict[str, Any]:
-            with torch.no_grad():
-                return {"logits": model(x)}
-
-        def forward_backward() -> dict[str, Any]:
-            optimizer.zero_grad()
-            loss = criterion(model(x), y)
-            loss.backward()
-            return {"loss": loss.detach(), "gradients": [parameter.grad for parameter in model.parameters()]}
-
-        def train_step() -> dict[str, Any]:
-            optimizer.zero_grad()
-            loss = criterion(model(x), y)
-            loss.backward()
-            optimizer.step()
-            return {"loss": loss.detach()}
-
-        model.train(phase != "forward")
-        return {"forward": forward, "forward_backward": forward_backward, "train_step": train_step}[phase]
-
     def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-        fetched = {name: value.cpu().numpy() for name, value in outputs.items() if name != "gradients"}
+        fetched = super().fetch(outputs)
         if "gradients" in outputs:
             named = ((name, tensor.grad) for name, tensor in self.tensors.items())
             fetched |= {f"gradient/{name}": grad.cpu().numpy() for name, grad in named if grad is not None}
         return fetched
-
-    def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def effective_precision(self) -> str:
-        exact = CUDNN_CONV.fp32_precision == "ieee" or self.device.type == "cpu"
-        return "float32" if exact else "tf32"
-
-    def _only_timed(self, *arguments: Any, **named: Any) -> Any:
-        raise BackendError("the hand-written module is there to be timed; check `pytorch` for parity")
-
-    optimizer_state = forward = activations = loss_and_gradients = train_step = _only_timed

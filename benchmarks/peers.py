@@ -11,23 +11,22 @@ import importlib
 from abc import abstractmethod
 from collections.abc import Callable
 from importlib.metadata import version
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from backends.contract import Backend, BackendError, Execution, Model, check_phase
-from shared_specs import SGD, Recipe, UNetSpec
+from backends.contract import BackendError, Execution, check_phase
+from shared_specs import Recipe, UNetSpec
 from shared_specs.errors import one_line
 from shared_specs.layout import output_shape
 from shared_specs.weights import Weights
 
-CUDNN_CONV: Any = attrgetter("cudnn.conv")(torch.backends)
+from .eager_pytorch import EagerBackend, EagerModel
 
 
-class Peer(Backend):
+class Peer(EagerBackend):
     """A U-Net of a public package.
 
     Attributes:
@@ -39,8 +38,6 @@ class Peer(Backend):
     distribution: str
     module: str
     title: str
-    precisions = ("float32",)
-    tunings = ("default",)
 
     @abstractmethod
     def network(self, spec: UNetSpec) -> nn.Module:
@@ -54,12 +51,9 @@ class Peer(Backend):
         self.check_execution(execution)
         return PeerModel(self, spec, execution, recipe)
 
-    def devices(self) -> list[str]:
-        return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-
     def versions(self) -> dict[str, str]:
         importlib.import_module(self.module)  # here, so that a worker counts it as import and not as build
-        return {"torch": torch.__version__, self.distribution: version(self.distribution)}
+        return super().versions() | {self.distribution: version(self.distribution)}
 
 
 class MonaiBasicUNet(Peer):
@@ -114,18 +108,16 @@ class PlainConvUNet(Peer):
         )
 
 
-class PeerModel(Model):
+class PeerModel(EagerModel):
     """What a worker asks for: a program for each phase, on weights of the peer's own. The rest only our networks do."""
 
     has_canonical_weights = False
 
     def __init__(self, peer: Peer, spec: UNetSpec, execution: Execution, recipe: Recipe):
-        self.peer, self.spec, self.execution, self.recipe = peer, spec, execution, recipe
-        # As for the hand-written module: convolutions on a GPU take TF32 unless told otherwise.
-        CUDNN_CONV.fp32_precision = "ieee"
-        self.device = torch.device(execution.device)
+        self.peer = peer
         torch.manual_seed(0)
-        self.module = peer.network(spec).to(self.device)
+        only_timed = f"{peer.name} is another network and there to be timed; check `pytorch` for parity"
+        super().__init__(peer.network(spec), spec, execution, recipe, peer.name, only_timed)
 
     def describe(self) -> str:
         """What was timed, in one line that says that it is not the spec's network."""
@@ -135,38 +127,12 @@ class PeerModel(Model):
 
     def load_weights(self, weights: Weights) -> None:
         """Forget the optimizer's state. The canonical weights fit another network, and none is taken."""
-        chosen = self.recipe.optimizer
-        if not isinstance(chosen, SGD) or chosen.nesterov or chosen.weight_decay:
-            raise BackendError(f"{self.peer.name} trains with SGD and momentum alone; take the default recipe")
-        self.optimizer = torch.optim.SGD(self.module.parameters(), lr=chosen.learning_rate, momentum=chosen.momentum)
-
-    def parameter_count(self) -> int:
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        self.reset_optimizer()
 
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
         check_phase(phase)
         self._check_size(images)
-        model, optimizer, criterion = self.module, self.optimizer, nn.CrossEntropyLoss()
-        x = torch.tensor(images, dtype=torch.float32, device=self.device)
-        y = None if labels is None else torch.tensor(labels, dtype=torch.int64, device=self.device)
-
-        def forward() -> dict[str, Any]:
-            with torch.no_grad():
-                return {"logits": model(x)}
-
-        def forward_backward() -> dict[str, Any]:
-            optimizer.zero_grad()
-            loss = criterion(model(x), y)
-            loss.backward()
-            return {"loss": loss.detach()}
-
-        def train_step() -> dict[str, Any]:
-            outputs = forward_backward()
-            optimizer.step()
-            return outputs
-
-        model.train(phase != "forward")
-        return {"forward": forward, "forward_backward": forward_backward, "train_step": train_step}[phase]
+        return super().program(phase, images, labels)
 
     def _check_size(self, images: np.ndarray) -> None:
         """Refuse images for which the peer gives no logits of the spec's size. Computes nothing."""
@@ -185,19 +151,3 @@ class PeerModel(Model):
             raise BackendError(f"{name} cannot take images of {size}: {reason}") from error
         if given != wanted:
             raise BackendError(f"{name} gives logits of shape {given}, and {self.spec.name} {wanted}")
-
-    def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-        return {name: value.cpu().numpy() for name, value in outputs.items()}
-
-    def synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
-    def effective_precision(self) -> str:
-        exact = CUDNN_CONV.fp32_precision == "ieee" or self.device.type == "cpu"
-        return "float32" if exact else "tf32"
-
-    def _only_timed(self, *arguments: Any, **named: Any) -> Any:
-        raise BackendError(f"{self.peer.name} is another network and there to be timed; check `pytorch` for parity")
-
-    read_tensor = optimizer_state = forward = activations = loss_and_gradients = train_step = _only_timed
