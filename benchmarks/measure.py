@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -104,9 +103,8 @@ def measure_cell(
     seen: dict[str, Any] = {}
     is_ours = cell.backend not in contestants.NOT_OURS
     try:
-        reference = (
-            _reference(references, cell) if is_ours else None
-        )  # before the worker starts, so that the two never share the cores
+        # Before the worker starts, so that the two never share the cores.
+        reference = _reference(references, cell) if is_ours else None
         seen["ceilings"] = ceilings.get(cell) if ceilings else None
         seen["other_work_percent"] = other_work_percent()
         with WorkerProcess(
@@ -123,15 +121,7 @@ def measure_cell(
     flops, bytes_moved = total_cost(cell.network, cell.images_shape, BYTES_PER_ELEMENT[cell.precision]).of_phase(
         cell.phase
     )
-    if status == "ok" and seen["ceilings"] is not None and is_ours:
-        step_s = statistics.median(window.seconds / window.steps for window in seen["windows"])
-        if is_impossible(step_s, flops, seen["ceilings"]):
-            status = "broken"
-            message = (
-                f"a step of {1e3 * step_s:.3g} ms would be {flops / step_s:.3g} FLOP/s where this machine reached "
-                f"{seen['ceilings'].flops_per_s:.3g}: it did not do its work, or the clock is wrong"
-            )
-    return Record(
+    record = Record(
         cell=cell,
         replicate=replicate,
         status=status,
@@ -146,6 +136,21 @@ def measure_cell(
         started_at=started_at.isoformat(timespec="seconds"),
         **seen,
     )
+    return _refuse_the_impossible(record)
+
+
+def _refuse_the_impossible(record: Record) -> Record:
+    """The record, as "broken" where its step is faster than this machine can be."""
+    rate, ceilings = record.flops_per_s, record.ceilings
+    if rate is None or record.step_s is None or ceilings is None:
+        return record
+    if not is_impossible(record.step_s, record.flops, ceilings):
+        return record
+    message = (
+        f"a step of {1e3 * record.step_s:.3g} ms would be {rate:.3g} FLOP/s where this machine reached "
+        f"{ceilings.flops_per_s:.3g}: it did not do its work, or the clock is wrong"
+    )
+    return record.model_copy(update={"status": "broken", "message": message})
 
 
 def _reference(references: References, cell: Cell) -> Reference:

@@ -74,7 +74,7 @@ class Worker:
             "knobs": backend.knobs(self.cell.execution),
             "description": "" if model.has_canonical_weights else getattr(model, "describe", str)(),
             "versions": versions,
-            "flags": introspection.flags() | getattr(model, "flags", dict)(),
+            "flags": introspection.flags() | model.flags(),
             "environment": introspection.environment(),
             "memory_after_import_bytes": memory_after_import_bytes,
         }

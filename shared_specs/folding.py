@@ -13,6 +13,17 @@ def can_fold(spec: UNetSpec) -> bool:
     return spec.norm.kind == "batch" and ("conv", "norm") in zip(spec.block.order, spec.block.order[1:], strict=False)
 
 
+def without_norm(spec: UNetSpec) -> UNetSpec:
+    """The network that folding makes of this one; itself where it cannot be folded."""
+    if not can_fold(spec):
+        return spec
+    values = spec.model_dump()
+    values["norm"] = {"kind": "none"}
+    values["conv"]["bias"] = True
+    values["block"]["order"] = [step for step in spec.block.order if step != "norm"]
+    return UNetSpec.model_validate(values)
+
+
 def fold_norm(spec: UNetSpec, weights: Weights) -> tuple[UNetSpec, dict[str, np.ndarray]]:
     """The network without norm, and its weights (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
 
@@ -22,11 +33,7 @@ def fold_norm(spec: UNetSpec, weights: Weights) -> tuple[UNetSpec, dict[str, np.
     if not can_fold(spec):
         return spec, dict(weights)
     assert spec.norm.kind == "batch"
-    values = spec.model_dump()
-    values["norm"] = {"kind": "none"}
-    values["conv"]["bias"] = True
-    values["block"]["order"] = [step for step in spec.block.order if step != "norm"]
-    folded = UNetSpec.model_validate(values)
+    folded = without_norm(spec)
     chosen: dict[str, np.ndarray] = {}
     for tensor in folded.tensors:
         unit, _, leaf = tensor.name.rpartition(".conv.")

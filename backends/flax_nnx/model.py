@@ -15,7 +15,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from shared_specs import Recipe, UNetSpec, initial_weights
-from shared_specs.folding import fold_norm
+from shared_specs.folding import fold_norm, without_norm
 from shared_specs.layout import smallest_input
 from shared_specs.weights import Weights, check_weights
 
@@ -160,10 +160,8 @@ class FlaxModel(Model):
     def _inference(self, inputs: jax.Array) -> Callable[[], dict[str, Any]]:
         network, folded = self.network, None
         if self.tuning.fold_norm:
-            spec, weights = fold_norm(self.spec, self.weights())
-            network, folded = Network(spec, numerics(self.execution)), self._arrays(spec, weights)
+            network, folded = self._folded_network, self._arrays(*fold_norm(self.spec, self.weights()))
         compute = self.compiler(network.logits, *(folded or (self.parameters, self.statistics)), inputs)
-
         whole = self.whole
 
         def forward() -> dict[str, Any]:
@@ -204,6 +202,11 @@ class FlaxModel(Model):
 
     def compile_report(self) -> CompileReport:
         return self.compiler.report
+
+    @cached_property
+    def _folded_network(self) -> Network:
+        # One for the life of the model, by which the compiler knows its program again.
+        return Network(without_norm(self.spec), numerics(self.execution))
 
     @cached_property
     def _captured(self) -> Callable[..., Arrays]:

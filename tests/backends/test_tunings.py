@@ -17,18 +17,17 @@ from shared_specs import load_spec
 
 ROOT = Path(__file__).parents[2]
 
-QUICK = {
-    "pytorch": ("channels_last", "tuned"),
-    "flax_nnx": ("op_by_op", "donate", "tuned"),
-}
+QUICK = {"pytorch": ("channels_last", "tuned"), "flax_nnx": ("op_by_op", "donate", "tuned")}
+
+SLOW = {"pytorch": ("compile", "compile_max_autotune")}
 """Those that compile a step with Inductor take minutes; `make full` has them."""
 
 pytestmark = pytest.mark.needs_backends("pytorch", "flax_nnx")
 
-ARMS = [pytest.param(name, tuning, id=f"{name}-{tuning}") for name, known in QUICK.items() for tuning in known]
-SLOW = [
-    pytest.param(name, tuning, id=f"{name}-{tuning}")
-    for name, known in (("pytorch", ("compile", "compile_max_autotune")),)
+ARMS = [
+    pytest.param(name, tuning, id=f"{name}-{tuning}", marks=marks)
+    for arms, marks in ((QUICK, ()), (SLOW, (pytest.mark.full,)))
+    for name, known in arms.items()
     for tuning in known
 ]
 
@@ -49,14 +48,6 @@ def test_equal(name, tuning, precision):
 def test_equal_where_skips_are_cropped(name):
     """In PyTorch the crop is a padding by less than nothing, so that channels-last maps stay so."""
     verdict = check(name, "tuned", "float32", "unet_bn_crop")
-    assert verdict.equal, str(verdict.first_difference)
-
-
-@pytest.mark.full
-@pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize(("name", "tuning"), SLOW)
-def test_equal_where_the_step_is_compiled(name, tuning, precision):
-    verdict = check(name, tuning, precision)
     assert verdict.equal, str(verdict.first_difference)
 
 
@@ -99,9 +90,10 @@ def test_what_was_compiled_is_counted():
         assert after.graph_breaks == 0
 
 
-def test_flax_compiles_once_for_each_shape():
+@pytest.mark.parametrize("tuning", ["default", "tuned"])
+def test_flax_compiles_once_for_each_shape(tuning):
     spec = load_spec("unet_bn_same").narrow(32)
-    model = backends.get("flax_nnx").build(spec, Execution())
+    model = backends.get("flax_nnx").build(spec, Execution(tuning=tuning))
     counts = []
     for side in (16, 16, 32, 16):
         model.forward(np.zeros((1, 3, side, side)))
