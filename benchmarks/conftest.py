@@ -17,8 +17,9 @@ from .cell import Cell, default_cells, interleave
 from .gate import References
 from .levers import levers
 from .machine import Machine, differences, this_machine
-from .measure import ROUNDS, finished, measure_cell
+from .measure import ROUNDS, measure_cell
 from .options import Options
+from .provenance import finished
 from .records import Record, check_folder, save_record
 from .verdict import compare
 

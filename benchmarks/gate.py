@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
+import psutil
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
 from parity.noise_floor import distance, floor, limit_of, reruns
-from shared_specs import initial_weights
+from shared_specs import TandemError, initial_weights
 from shared_specs.layout import feature_shapes
 
 from . import fingerprint
 from .cell import Cell
+from .machine import FREE_MEMORY_SHARE
 from .records import Gate
 
 
@@ -39,9 +41,14 @@ class References:
         return _key(cell) in self._known
 
     def get(self, cell: Cell) -> Reference:
-        """The reference of this cell: a few runs of NumPy at its exact shape, seconds for a small network."""
+        """The reference of this cell: a few runs of NumPy at its exact shape, seconds for a small network.
+
+        Raises:
+            TandemError: where it would not fit into the memory that is free.
+        """
         key = _key(cell)
         if key not in self._known:
+            _check_room(cell)
             self._known[key] = _compute(cell)
         return self._known[key]
 
@@ -59,6 +66,16 @@ def judge(reference: Reference | None, candidate: Mapping[str, Sequence[float]])
     if unexpected:
         worst, farthest = unexpected[0], np.inf
     return Gate(comparable=farthest <= reference.limit, distance=farthest, quantity=worst, limit=reference.limit)
+
+
+def _check_room(cell: Cell) -> None:
+    """Fail before the kernel ends this process, and with it the run."""
+    needed, free = reference_bytes(cell), psutil.virtual_memory().available
+    if needed > FREE_MEMORY_SHARE * free:
+        raise TandemError(
+            f"the NumPy reference would take about {needed / 2**30:.0f} GiB and {free / 2**30:.0f} are free; "
+            "there is no time without parity, so take a smaller batch or size"
+        )
 
 
 def reference_bytes(cell: Cell) -> int:

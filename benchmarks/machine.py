@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict
 
 from shared_specs import TandemError
 
+FREE_MEMORY_SHARE = 0.9
+"""Of the memory that is free: what would take more is told before it is begun, and is a record, no casualty."""
+
 
 class Gpu(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

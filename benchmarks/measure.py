@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
-from importlib.metadata import PackageNotFoundError, version
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,14 +17,14 @@ from shared_specs import TandemError
 from shared_specs.cost import total_cost
 from shared_specs.errors import one_line
 
-from . import contestants
+from . import contestants, provenance
 from .ceilings import CeilingsOf, is_impossible
 from .cell import Cell, interleave
 from .environment import worker_environment
-from .gate import Reference, References, judge, reference_bytes
-from .machine import this_machine
-from .process import ROOT, WorkerFailure, WorkerProcess
-from .records import FINAL, Gate, Record, Startup, Status, WarmUp, Window, check_folder, load_records, save_record
+from .gate import Reference, References, judge
+from .machine import FREE_MEMORY_SHARE, this_machine
+from .process import WorkerFailure, WorkerProcess
+from .records import Gate, Record, Startup, Status, WarmUp, Window, check_folder, save_record
 
 ROUNDS, WINDOW_S = 5, 0.2
 """A round is one window of pipelined steps of about this many seconds, or of one step where that takes longer."""
@@ -40,15 +36,6 @@ WARM_UP_LIMIT_S = 3.0
 
 TIME_LIMIT_S = 600.0
 """For one worker, from start to end; where it is reached, the worker is killed and the record says so."""
-
-FREE_MEMORY_SHARE = 0.9
-"""Of the memory that is free before a worker starts: beyond this it is out of memory, a record and not a casualty."""
-
-CHANGES = "+changes"
-"""Follows a commit from which the tracked files differ."""
-
-PACKAGES = ("backends", "benchmarks", "parity", "shared_specs")
-"""What decides on a time or on its verdict."""
 
 BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "tf32": 4, "bfloat16": 2}
 
@@ -99,7 +86,7 @@ def measure_cell(
     Raises:
         SpecError, ShapeError: where the cell itself cannot be; `Cell.check` says so beforehand.
     """
-    started_at, at_start = datetime.now(UTC), commit()
+    started_at, at_start = datetime.now(UTC), provenance.commit()
     seen: dict[str, Any] = {}
     is_ours = cell.backend not in contestants.NOT_OURS
     try:
@@ -131,8 +118,8 @@ def measure_cell(
         flops=flops,
         bytes_moved=bytes_moved,
         machine=this_machine(),
-        commit=at_start if commit() == at_start else f"{(at_start or '').removesuffix(CHANGES)}{CHANGES}",
-        command=command_line(),
+        commit=provenance.of_run(at_start),
+        command=provenance.command_line(),
         started_at=started_at.isoformat(timespec="seconds"),
         **seen,
     )
@@ -155,13 +142,6 @@ def _refuse_the_impossible(record: Record) -> Record:
 
 def _reference(references: References, cell: Cell) -> Reference:
     """Raises WorkerFailure: without a reference there is no parity, so that no worker is started at all."""
-    needed, free = reference_bytes(cell), psutil.virtual_memory().available
-    if not references.has(cell) and needed > FREE_MEMORY_SHARE * free:
-        raise WorkerFailure(
-            "failed",
-            f"the NumPy reference would take about {needed / 2**30:.0f} GiB and {free / 2**30:.0f} are free; "
-            "there is no time without parity, so take a smaller batch or size",
-        )
     try:
         return references.get(cell)
     except MemoryError as error:
@@ -250,7 +230,7 @@ def run_cells(
         cell.check()
     if results is not None:
         check_folder(results)
-    known = finished(results) if resume and results is not None else {}
+    known = provenance.finished(results) if resume and results is not None else {}
     references, ceilings, records = References(), CeilingsOf(), list[Record]()
     plan = interleave(cells, replicates)
     for done, (cell, replicate) in enumerate(plan):
@@ -278,63 +258,3 @@ def run_cells(
             tell("resumed", record)
         records.append(record)
     return records
-
-
-def finished(results: Path) -> dict[tuple[Cell, int], Record]:
-    """What a folder already holds of this machine and commit, and need not be measured again. Raises RecordError."""
-    found = load_records(results) if results.is_dir() else []
-    return {
-        (record.cell, record.replicate): record
-        for record in found
-        if record.status in FINAL and record.machine == this_machine() and _is_current(record)
-    }
-
-
-def _is_current(record: Record) -> bool:
-    """Whether the same network, code and frameworks would be timed; a commit with changes does not name the code."""
-    try:
-        if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != commit():
-            return False
-        public = {name: number.partition("+")[0] for name, number in record.versions.items()}
-        if any((installed(name) or number).partition("+")[0] != number for name, number in public.items()):
-            return False
-    except TandemError:  # its spec is a file that is gone
-        return False
-    if record.commit is not None and not record.commit.endswith(CHANGES):
-        return True
-    return bool(record.started_at) and datetime.fromisoformat(record.started_at) > last_change()
-
-
-@cache
-def installed(distribution: str) -> str | None:
-    """The version that is installed now, asked without loading it; None for what is no distribution, such as CUDA."""
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
-
-
-def last_change() -> datetime:
-    """When a source file of this project was last written."""
-    files = [file for name in PACKAGES for kind in ("py", "toml") for file in (ROOT / name).rglob(f"*.{kind}")]
-    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
-
-
-def commit() -> str | None:
-    """The commit of this checkout, with "+changes" where tracked files differ from it; None where git says none."""
-    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        status = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head + (CHANGES if status.strip() else "")
-
-
-def command_line() -> str:
-    """The command that was typed, without the folder in which this machine keeps its programs."""
-    program = Path(sys.argv[0])
-    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name
-    return " ".join([name, *map(shlex.quote, sys.argv[1:])])

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from benchmarks import gate, measure
+from benchmarks import gate, measure, provenance
 from benchmarks.cell import Cell
 from benchmarks.gate import References, judge
 from benchmarks.machine import this_machine
@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_no_worker(
 def test_a_run_goes_on_after_a_failure_and_resumes(
     tiny: TinyCell, outside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measure, "commit", lambda: "one")
+    monkeypatch.setattr(provenance, "commit", lambda: "one")
     cells, results = [tiny(), tiny("exits")], tmp_path / "results"
     stages: list[tuple[str, str]] = []
 
@@ -261,8 +261,8 @@ def test_a_run_goes_on_after_a_failure_and_resumes(
     assert [record for record in second if record.status == "ok"] == [first[0], first[3]]
     assert stages.count(("resumed", "numpy_reference")) == 2 and stages.count(("done", "exits")) == 2
 
-    monkeypatch.setattr(measure, "commit", lambda: "another")
-    assert measure.finished(results) == {}
+    monkeypatch.setattr(provenance, "commit", lambda: "another")
+    assert provenance.finished(results) == {}
 
 
 @pytest.mark.parametrize("commit", ["one", "one+changes", None])
@@ -270,13 +270,13 @@ def test_only_what_would_be_timed_again_is_resumed(
     commit: str | None, record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    monkeypatch.setattr(measure, "commit", lambda: commit)
-    monkeypatch.setattr(measure, "last_change", lambda: now)
+    monkeypatch.setattr(provenance, "commit", lambda: commit)
+    monkeypatch.setattr(provenance, "last_change", lambda: now)
 
     def resumed(**values: object) -> bool:
         kept = record(**{"machine": this_machine(), "commit": commit, "started_at": now.isoformat()} | values)
         save_record(kept, tmp_path)
-        return bool(measure.finished(tmp_path))
+        return bool(provenance.finished(tmp_path))
 
     assert resumed(started_at=(now + timedelta(seconds=1)).isoformat())
     assert resumed() == (commit == "one")  # other code may have run
@@ -288,8 +288,8 @@ def test_only_what_would_be_timed_again_is_resumed(
 
 
 def test_last_change_is_that_of_a_source_file() -> None:
-    written = Path(measure.__file__).stat().st_mtime
-    assert written <= measure.last_change().timestamp() <= time.time()
+    written = Path(provenance.__file__).stat().st_mtime
+    assert written <= provenance.last_change().timestamp() <= time.time()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""Where a record comes from: commit and command; and which records a run of the same code need not repeat."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from shared_specs import TandemError
+
+from .cell import Cell
+from .machine import this_machine
+from .process import ROOT
+from .records import FINAL, Record, load_records
+
+CHANGES = "+changes"
+"""Follows a commit from which the tracked files differ."""
+
+PACKAGES = ("backends", "benchmarks", "parity", "shared_specs")
+"""What decides on a time or on its verdict."""
+
+
+def finished(results: Path) -> dict[tuple[Cell, int], Record]:
+    """What a folder already holds of this machine and commit, and need not be measured again. Raises RecordError."""
+    found = load_records(results) if results.is_dir() else []
+    code, changed = commit(), last_change()
+    return {
+        (record.cell, record.replicate): record
+        for record in found
+        if record.status in FINAL and record.machine == this_machine() and _is_current(record, code, changed)
+    }
+
+
+def _is_current(record: Record, code: str | None, changed: datetime) -> bool:
+    """Whether the same network, code and frameworks would be timed; a commit with changes does not name the code."""
+    try:
+        if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != code:
+            return False
+        public = {name: number.partition("+")[0] for name, number in record.versions.items()}
+        if any((installed(name) or number).partition("+")[0] != number for name, number in public.items()):
+            return False
+    except TandemError:  # its spec is a file that is gone
+        return False
+    if record.commit is not None and not record.commit.endswith(CHANGES):
+        return True
+    return bool(record.started_at) and datetime.fromisoformat(record.started_at) > changed
+
+
+@cache
+def installed(distribution: str) -> str | None:
+    """The version that is installed now, asked without loading it; None for what is no distribution, such as CUDA."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def last_change() -> datetime:
+    """When a source file of this project was last written."""
+    files = [file for name in PACKAGES for kind in ("py", "toml") for file in (ROOT / name).rglob(f"*.{kind}")]
+    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
+
+
+def commit() -> str | None:
+    """The commit of this checkout, with "+changes" where tracked files differ from it; None where git says none."""
+    git = ["git", "--no-optional-locks", "-C", str(ROOT)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + (CHANGES if status.strip() else "")
+
+
+def of_run(at_start: str | None) -> str | None:
+    """The commit of a run that began at this one: with "+changes" where the checkout has changed meanwhile."""
+    return at_start if commit() == at_start else f"{(at_start or '').removesuffix(CHANGES)}{CHANGES}"
+
+
+def command_line() -> str:
+    """The command that was typed, without the folder in which this machine keeps its programs."""
+    program = Path(sys.argv[0])
+    name = f"python -m {program.parent.name}" if program.name == "__main__.py" else program.name
+    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
