@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
-from shared_specs.layout import feature_shapes
+from shared_specs.shapes import axis_names, feature_shapes
 from shared_specs.weights import Weights
+
+from .workload import CompileReport, Load, LoadSizes
 
 PHASES = ("forward", "forward_backward", "train_step")
 """What `Model.program` runs: inference; loss and gradients; loss, gradients, optimizer and normalisation state."""
@@ -43,57 +46,6 @@ class Execution:
     @property
     def unit_roundoff(self) -> float:
         return UNIT_ROUNDOFF[self.precision]
-
-
-@dataclass(frozen=True)
-class CompileReport:
-    """What compilers did for a model so far: seconds and counts.
-
-    Attributes:
-        trace_s: from Python to the compiler's own form.
-        compile_s: from there to machine code.
-        compilations: how many programs were compiled; what is added while steps are timed is recompilation.
-        graph_breaks: where the compiler had to leave a step to Python.
-    """
-
-    trace_s: float = 0.0
-    compile_s: float = 0.0
-    compilations: int = 0
-    graph_breaks: int = 0
-
-
-@dataclass(frozen=True)
-class LoadSizes:
-    """How large the work is that shows what a device can reach.
-
-    Attributes:
-        matrix: n of the product of two matrices (n, n).
-        maps: (N, C, H) of a 3x3 convolution from (N, C, H, H) to the same shape.
-        copied_bytes: of the array that is copied.
-    """
-
-    matrix: int
-    maps: tuple[int, int, int]
-    copied_bytes: int
-
-    @property
-    def matrix_flops(self) -> int:
-        return 2 * self.matrix**3
-
-    @property
-    def convolution_flops(self) -> int:
-        batch, channels, side = self.maps
-        return 2 * batch * side**2 * 9 * channels**2
-
-
-@dataclass(frozen=True)
-class Load:
-    """Such work: `run` does it once and waits for it."""
-
-    name: str
-    run: Callable[[], None]
-    flops: int = 0
-    bytes_moved: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,7 +101,7 @@ class Model(ABC):
 
     @abstractmethod
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        """Loss and gradients in training mode: normalisation state moves, weights stay.
+        """Loss and gradients in training mode: normalisation state moves, weights stay. Dropout is left out.
 
         Args:
             images: (N, C, H, W).
@@ -210,18 +162,20 @@ class Model(ABC):
         """
         self.check_images(images)
         name, shapes = self.spec.name, feature_shapes(self.spec, images.shape)
-        count, classes, height, width = shapes["head"]
-        if labels is None or labels.shape != (count, height, width):
+        count, classes, *size = shapes[self.spec.logits]
+        if labels is None or labels.shape != (count, *size):
             got = None if labels is None else labels.shape
-            raise ShapeError(f"{name}: got labels of shape {got}, expected (N, H, W) = {(count, height, width)}")
+            axes = axis_names(self.spec).replace("C, ", "")
+            raise ShapeError(f"{name}: got labels of shape {got}, expected {axes} = {(count, *size)}")
         if labels.dtype.kind not in "iu":
             raise ShapeError(f"{name}: got labels of dtype {labels.dtype}, expected integers")
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             raise ShapeError(f"{name}: labels run from {low} to {high}, expected 0 to {classes - 1}, one a class")
         for layer in self.spec.layers:
-            n, _, h, w = shapes[layer.name]
-            if layer.kind == "batch_norm" and n * h * w == 1:
+            n, _, *sides = shapes[layer.name]
+            values = math.prod(sides)
+            if (layer.kind == "batch_norm" and n * values == 1) or (layer.kind == "instance_norm" and values == 1):
                 raise ShapeError(
                     f"{name}: {layer.name} sees one value a channel, which has no variance; "
                     "take a larger batch or larger images"

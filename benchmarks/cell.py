@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backends.contract import PHASES, PRECISIONS, Execution
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, spec_names
-from shared_specs.layout import Shape, feature_shapes, smallest_input
+from shared_specs.shapes import Shape, feature_shapes, smallest_input
 
 from . import contestants, machine
 

@@ -14,7 +14,7 @@ import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
 from parity.noise_floor import distance, floor, limit_of, reruns
 from shared_specs import TandemError, initial_weights
-from shared_specs.layout import feature_shapes
+from shared_specs.shapes import feature_shapes
 
 from . import fingerprint
 from .cell import Cell

@@ -20,7 +20,7 @@ from torch import nn
 from backends.contract import BackendError, Execution, check_phase
 from shared_specs import Recipe, UNetSpec
 from shared_specs.errors import one_line
-from shared_specs.layout import output_shape
+from shared_specs.shapes import output_shape
 from shared_specs.weights import Weights
 
 from .eager_pytorch import EagerBackend, EagerModel

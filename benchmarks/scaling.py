@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared_specs import ShapeError, UNetSpec
-from shared_specs.layout import LARGEST_INPUT, feature_shapes, smallest_input
+from shared_specs.shapes import LARGEST_INPUT, feature_shapes, smallest_input
 
 from .cell import Cell
 from .records import Record, Status

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared_specs import ShapeError, UNetSpec
-from shared_specs.layout import feature_shapes, output_shape, smallest_input
+from shared_specs.shapes import feature_shapes, output_shape, smallest_input
 
 LARGEST_CROP = 256
 """Pixels a side that are kept of a user's images unless a size is asked for: a check needs no more."""

@@ -2,8 +2,8 @@
 
 FLOPs are those of the convolutions, plain and transposed, a multiply-add counting 2; biases, norms, activations,
 pooling and interpolation are left out (well under 1% of any network of the zoo at full width). A backward pass
-costs as much again for the gradient of the weights and as much again for that of the input, which the first
-convolution does not need.
+costs as much again for the gradient of the weights and as much again for that of the input, which a convolution
+of the images does not need. Heads of deep supervision are counted: they run in training.
 
 Bytes are the fewest that a perfectly fused program moves: each convolution reads its input and its weights once
 and writes its output once; everything between two convolutions is fused with them and moves nothing of its own.
@@ -16,7 +16,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from . import layout
+from . import layout, shapes
 
 if TYPE_CHECKING:
     from .schema import UNetSpec
@@ -46,34 +46,27 @@ class Cost:
         return self.forward_flops + self.backward_flops, self.forward_bytes + self.backward_bytes
 
 
-def layer_costs(spec: UNetSpec, images: layout.Shape, bytes_per_element: int = 4) -> dict[str, Cost]:
+def layer_costs(spec: UNetSpec, images: shapes.Shape, bytes_per_element: int = 4) -> dict[str, Cost]:
     """The cost of every layer, by canonical name, for images (N, C, H, W).
 
     Raises:
         ShapeError: where the network cannot take the images.
     """
-    shapes = layout.feature_shapes(spec, images)
-    costs: dict[str, Cost] = {}
-    before = images
-    # The images need no gradient, and so the first layer does not compute one, if it is a convolution.
-    first = spec.layers[0].name
-    for layer in spec.layers:
-        after = shapes[layer.name]
-        is_convolution = layer.kind in ("conv", "transposed_conv")
-        costs[layer.name] = _convolution(layer, before, after, bytes_per_element, first) if is_convolution else Cost()
-        before = after
-    return costs
+    maps = {layout.IMAGES: images} | shapes.feature_shapes(spec, images)
+    return {
+        layer.name: _convolution(layer, maps[layer.inputs[0]], maps[layer.name], bytes_per_element)
+        if layer.kind in ("conv", "transposed_conv")
+        else Cost()
+        for layer in spec.layers
+    }
 
 
-def _convolution(
-    layer: layout.Layer, before: layout.Shape, after: layout.Shape, bytes_per_element: int, first: str
-) -> Cost:
+def _convolution(layer: layout.Layer, before: shapes.Shape, after: shapes.Shape, bytes_per_element: int) -> Cost:
     weight = layer.tensors[0]
     # Every weight meets every output pixel of a convolution, and every input pixel of a transposed one.
-    pixels = before if layer.kind == "transposed_conv" else after
-    flops = 2 * weight.size * pixels[0] * pixels[2] * pixels[3]
+    flops = 2 * weight.size * shapes.pixels(before if layer.kind == "transposed_conv" else after)
     inputs, outputs = math.prod(before), math.prod(after)
-    takes_images = layer.name == first
+    takes_images = layer.inputs == (layout.IMAGES,)  # which need no gradient
     return Cost(
         forward_flops=flops,
         backward_flops=flops if takes_images else 2 * flops,
@@ -82,6 +75,6 @@ def _convolution(
     )
 
 
-def total_cost(spec: UNetSpec, images: layout.Shape, bytes_per_element: int = 4) -> Cost:
+def total_cost(spec: UNetSpec, images: shapes.Shape, bytes_per_element: int = 4) -> Cost:
     """The sum of `layer_costs`. Raises ShapeError as it does."""
     return sum(layer_costs(spec, images, bytes_per_element).values(), Cost())

@@ -9,8 +9,14 @@ from .weights import Weights
 
 
 def can_fold(spec: UNetSpec) -> bool:
-    """Whether every norm is a batch norm that directly follows a convolution."""
-    return spec.norm.kind == "batch" and ("conv", "norm") in zip(spec.block.order, spec.block.order[1:], strict=False)
+    """Whether every norm is a batch norm that directly follows a convolution of a block.
+
+    Blocks with overrides or shortcuts, gated skips and units around the up-sampling are left as they are.
+    """
+    plain = not (spec.override or spec.residual or spec.attention or spec.up.before or spec.up.after)
+    plain = plain and (spec.head is None or spec.head.norm is None)
+    pairs = zip(spec.block.order, spec.block.order[1:], strict=False)
+    return plain and spec.norm.kind == "batch" and ("conv", "norm") in pairs
 
 
 def without_norm(spec: UNetSpec) -> UNetSpec:
@@ -44,7 +50,8 @@ def fold_norm(spec: UNetSpec, weights: Weights) -> tuple[UNetSpec, dict[str, np.
         scale = norm["weight"] / np.sqrt(norm["running_var"] + spec.norm.epsilon)
         if leaf == "weight":
             weight = np.asarray(weights[tensor.name])
-            chosen[tensor.name] = (weight * scale[:, None, None, None]).astype(weight.dtype)
+            by_output = scale.reshape(-1, *[1] * (weight.ndim - 1))
+            chosen[tensor.name] = (weight * by_output).astype(weight.dtype)
         else:
             bias = np.asarray(weights[tensor.name]) if spec.conv.bias else np.zeros(tensor.shape)
             dtype = np.asarray(weights[f"{unit}.conv.weight"]).dtype

@@ -1,26 +1,25 @@
-"""What a spec means: its layers in order, their tensors, and every feature shape. No framework is needed."""
+"""What a spec means: the whole network, layer by layer, as it runs. No framework is needed.
+
+Every layer names the maps that it reads, so that a backend needs one thing only: for each kind of layer, a module.
+"""
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .errors import ShapeError
+from . import tables
 
 if TYPE_CHECKING:
-    from .schema import UNetSpec
+    from .schema import Level, UNetSpec
 
-Shape = tuple[int, int, int, int]
-"""A batch of images or feature maps as (N, C, H, W)."""
+IMAGES = "images"
+"""The name of the input, beside those of the layers."""
 
-LARGEST_INPUT = 2**20
-"""The largest height or width, in pixels, that is tried when looking for one that fits."""
-
-MOST_TRIES = 4096
-"""How many sizes `smallest_input` tries before it says that none fits."""
+Axes = tuple[int, ...]
+"""One number for each spatial axis: (height, width), or (depth, height, width)."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,8 @@ class Tensor:
     Attributes:
         name: dotted canonical name, for instance `encoder.0.block.1.conv.weight`.
         leaf: what the tensor is, for instance `conv.weight`, `norm.running_var` or `up.bias`.
-        shape: (out, in, kH, kW) for a convolution, (in, out, kH, kW) for a transposed one, else (channels,).
+        shape: (out, in, kH, kW) for a convolution, (in, out, kH, kW) for a transposed one, else (channels,); in 3-D
+            kernels are (kD, kH, kW).
         trainable: False for normalisation state.
     """
 
@@ -45,15 +45,54 @@ class Tensor:
 
 
 @dataclass(frozen=True)
+class Convolution:
+    """A convolution, or a transposed one, with its numbers by axis."""
+
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+    padding_mode: str
+    dilation: Axes
+    output_padding: Axes
+    bias: bool
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A pooling window, by axis."""
+
+    kernel: Axes
+    stride: Axes
+    padding: Axes
+
+
+@dataclass(frozen=True)
+class Resize:
+    """Interpolation by a factor for each axis, or to the size of a second input where `scale` is None."""
+
+    scale: Axes | None
+    align_corners: bool = False
+
+
+@dataclass(frozen=True)
 class Layer:
-    """One named layer. Level 0 is full resolution; `stage` is "encoder", "decoder" or "head"."""
+    """One named layer. Level 0 is full resolution.
+
+    Attributes:
+        kind: what it computes; docs/specs.md lists the kinds.
+        stage: "encoder", "decoder", "head" or "deep_head".
+        inputs: the layers whose outputs it reads, in order; IMAGES is the network's input.
+        settings: Convolution, Pool, Resize, or the spec's own table.
+    """
 
     name: str
     kind: str
     stage: str
     level: int
+    inputs: tuple[str, ...]
     in_channels: int
     out_channels: int
+    settings: Any = None
     tensors: tuple[Tensor, ...] = ()
 
     @property
@@ -61,189 +100,297 @@ class Layer:
         """The number of trainable parameters."""
         return sum(tensor.size for tensor in self.tensors if tensor.trainable)
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it serves deep supervision alone, and so training alone."""
+        return self.stage == "deep_head"
 
-def layers(spec: UNetSpec) -> Iterator[Layer]:
-    """Every layer of the network in the order of execution."""
-    channels = spec.in_channels
-    for level, width in enumerate(spec.widths):
+
+def schedule(layers: Sequence[Layer], outputs: Iterable[str]) -> list[tuple[Layer, tuple[str, ...]]]:
+    """Each layer with the maps that nothing needs after it, so that their memory can be used again."""
+    last_use: dict[str, int] = {}
+    for number, layer in enumerate(layers):
+        last_use |= dict.fromkeys((layer.name, *layer.inputs), number)
+    for name in outputs:
+        last_use.pop(name, None)
+    return [
+        (layer, tuple(name for name, last in last_use.items() if last == number))
+        for number, layer in enumerate(layers)
+    ]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map on its way through the network: the layer that made it, and its channels."""
+
+    name: str
+    channels: int
+
+
+def layers(spec: UNetSpec) -> list[Layer]:
+    """Every layer of the network in the order of execution.
+
+    Raises:
+        ValueError: where channels do not fit, naming the key.
+    """
+    network = _Network(spec)
+    x = Map(IMAGES, spec.in_channels)
+    maps: list[list[Map]] = []  # by level: the encoder's, and in a nested network those of the nodes
+    for level in range(spec.levels):
+        x = network.encoder(level, x)
+        maps.append([x])
+    if spec.nested:
+        for column in range(1, spec.levels):
+            for level in range(spec.levels - column):
+                is_last = column == spec.levels - 1 - level
+                name = f"decoder.{level}" if is_last else f"nested.{level}.{column - 1}"
+                maps[level].append(network.decoder(name, level, maps[level], maps[level + 1][column - 1], is_last))
+        x = maps[0][-1]
+    else:
+        for level in reversed(range(spec.levels - 1)):
+            x = network.decoder(f"decoder.{level}", level, maps[level], x, is_last=True)
+            maps[level].append(x)
+    network.head(x)
+    if spec.deep_supervision is not None:
+        for number, level in enumerate(spec.deep_supervision.levels):
+            network.deep_head(f"deep_head.{number}", level, maps[level][-1])
+    return network.layers
+
+
+class _Network:
+    """Collects the layers; each method adds what it is named after and returns the map that comes out of it."""
+
+    def __init__(self, spec: UNetSpec):
+        self.spec = spec
+        self.layers: list[Layer] = []
+
+    def encoder(self, level: int, x: Map) -> Map:
+        self.stage, self.level = "encoder", level
+        at, width = self.spec.at("encoder", level), self.spec.width("encoder", level)
         if level:
-            yield Layer(f"encoder.{level}.down", spec.down.kind, "encoder", level, channels, channels)
-        yield from _block(spec, "encoder", level, channels, width)
-        channels = width
-    for level in reversed(range(spec.levels - 1)):
-        upsampled = channels // 2 if spec.up.kind == "transposed_conv" else channels
-        yield _up(spec, level, channels, upsampled)
-        merged = spec.widths[level] + upsampled
-        yield Layer(f"decoder.{level}.merge", "merge", "decoder", level, upsampled, merged)
-        yield from _block(spec, "decoder", level, merged, spec.widths[level])
-        channels = spec.widths[level]
-    head = _weights("head", "head", (spec.out_channels, channels, spec.head.kernel, spec.head.kernel), spec.head.bias)
-    yield Layer("head", "conv", "head", 0, channels, spec.out_channels, head)
+            x = self.down(f"encoder.{level}.down", at.down, x, width)
+        return self.block(f"encoder.{level}.block", at, x, self.spec.middle_width("encoder", level), width)
 
+    def decoder(self, name: str, level: int, skips: Sequence[Map], x: Map, is_last: bool) -> Map:
+        self.stage, self.level = "decoder", level
+        at = self.spec.at("decoder", level)
+        part = "decoder" if is_last else "encoder"  # the inner nodes of a nested network are as wide as the encoder
+        middle, width = self.spec.middle_width(part, level), self.spec.width(part, level)
+        if at.merge.before_up:
+            x = self.up(name, at.up, self.merge(name, at, skips, x), skips[-1], width)
+        else:
+            x = self.up(name, at.up, x, skips[-1], width)
+            if at.attention is not None:
+                skips = [*skips[:-1], self.attention(f"{name}.attention", at.attention, skips[-1], x)]
+            x = self.merge(name, at, skips, x)
+        return self.block(f"{name}.block", at, x, middle, width)
 
-def _block(spec: UNetSpec, stage: str, level: int, channels: int, width: int) -> Iterator[Layer]:
-    for unit in range(spec.block.convolutions):
-        for step in spec.block.order:
-            name = f"{stage}.{level}.block.{unit}.{step}"
+    def head(self, x: Map) -> None:
+        self.stage, self.level, head = "head", 0, self.spec.head
+        if head is None:
+            if x.channels != self.spec.out_channels:
+                raise ValueError(
+                    f"out_channels: got {self.spec.out_channels}, expected the {x.channels} of {x.name} "
+                    "as there is no head"
+                )
+            return
+        x = self.head_convolution("head", head, x)
+        if head.norm is not None:
+            x = self.norm("head_norm", head.norm, x)
+        if head.activation is not None:
+            self.activation("head_activation", head.activation, x)
+
+    def deep_head(self, name: str, level: int, x: Map) -> None:
+        self.stage, self.level = "deep_head", level
+        assert self.spec.head is not None
+        self.head_convolution(name, self.spec.head, x)
+
+    def head_convolution(self, name: str, head: tables.Head, x: Map) -> Map:
+        return self.convolution(name, x, self.spec.out_channels, head.kernel, head.padding, head.bias, leaf="head")
+
+    def block(self, name: str, at: Level, x: Map, middle: int, width: int) -> Map:
+        count, residual, start = at.block.convolutions, at.residual, x
+        if not count and x.channels != width:
+            raise ValueError(f"widths: got {width} for {name}, expected {x.channels} as it has no convolution")
+        for number in range(count):
+            unit = f"{name}.{number}"
+            ends = residual is not None and (number + 1) % residual.span == 0
+            late = ends and residual is not None and residual.last_activation == "after_sum"
+            stride = at.conv.stride if number == 0 else 1
+            steps = [step for step in at.block.order if not (late and step == "activation")]
+            x = self.unit(unit, steps, at, x, width if number == count - 1 else middle, stride)
+            if ends and residual is not None:
+                bridged = at.conv.stride if number + 1 == residual.span else 1
+                shortcut = self.shortcut(f"{unit}.shortcut", residual, at.norm, start, x, bridged)
+                x = start = self.add(f"{unit}.sum", "sum", (x, shortcut), x.channels)
+                if late:
+                    x = start = self.activation(f"{unit}.activation", at.activation, x)
+        return x
+
+    def unit(
+        self, name: str, steps: Sequence[str], at: Level | tables.UpUnit, x: Map, width: int, stride: tables.Size
+    ) -> Map:
+        for step in steps:
             if step == "conv":
-                shape = (width, channels, spec.conv.kernel, spec.conv.kernel)
-                tensors = _weights(name, "conv", shape, spec.conv.bias)
-                yield Layer(name, "conv", stage, level, channels, width, tensors)
-                channels = width
+                conv = at if isinstance(at, tables.UpUnit) else at.conv
+                dilation = 1 if isinstance(conv, tables.UpUnit) else conv.dilation
+                x = self.convolution(
+                    f"{name}.conv", x, width, conv.kernel, conv.padding, conv.bias, stride, dilation, conv.padding_mode
+                )
             elif step == "norm":
-                kind = f"{spec.norm.kind}_norm"
-                yield Layer(name, kind, stage, level, channels, channels, _norm(name, kind, channels))
-            else:
-                yield Layer(name, spec.activation.kind, stage, level, channels, channels)
+                x = self.norm(f"{name}.norm", at.norm, x)
+            elif step == "activation":
+                x = self.activation(f"{name}.activation", at.activation, x)
+            elif not isinstance(at, tables.UpUnit):
+                x = self.add(f"{name}.dropout", "dropout", (x,), x.channels, at.dropout)
+        return x
 
-
-def _up(spec: UNetSpec, level: int, channels: int, upsampled: int) -> Layer:
-    name = f"decoder.{level}.up"
-    tensors: tuple[Tensor, ...] = ()
-    if spec.up.kind == "transposed_conv":
-        shape = (channels, upsampled, spec.up.kernel, spec.up.kernel)
-        tensors = _weights(name, "up", shape, spec.up.bias, out_channels=upsampled)
-    return Layer(name, spec.up.kind, "decoder", level, channels, upsampled, tensors)
-
-
-def _weights(
-    name: str, leaf: str, shape: tuple[int, ...], bias: bool, out_channels: int | None = None
-) -> tuple[Tensor, ...]:
-    weight = Tensor(f"{name}.weight", f"{leaf}.weight", shape)
-    if not bias:
-        return (weight,)
-    return (weight, Tensor(f"{name}.bias", f"{leaf}.bias", (out_channels or shape[0],)))
-
-
-def _norm(name: str, kind: str, channels: int) -> tuple[Tensor, ...]:
-    leaves = {"weight": True, "bias": True}
-    if kind == "batch_norm":
-        leaves |= {"running_mean": False, "running_var": False}
-    return tuple(Tensor(f"{name}.{leaf}", f"norm.{leaf}", (channels,), train) for leaf, train in leaves.items())
-
-
-def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
-    """The shape (N, C, H, W) of every layer's output for a batch of images (N, C, H, W), in order.
-
-    Raises:
-        ShapeError: where the channels are not the spec's, the image is too small, or a skip and a decoder map
-            do not fit; the message names the level and both sizes.
-    """
-    if len(images) != 4 or min(images) < 1:
-        raise ShapeError(f"{spec.name}: got images of shape {tuple(images)}, expected (N, C, H, W), all positive")
-    if images[1] != spec.in_channels:
-        raise ShapeError(
-            f"{spec.name}: got images with {images[1]} channels, expected {spec.in_channels}; "
-            f"images are (N, C, H, W) and these are {tuple(images)}"
-        )
-    shapes: dict[str, Shape] = {}
-    skips: dict[int, tuple[int, int]] = {}
-    height, width = images[2:]
-    for layer in spec.layers:
-        if layer.kind == "merge":
-            height, width = _merged(spec, layer.level, skips[layer.level], (height, width))
-        else:
-            height, width = _size(spec, layer, height), _size(spec, layer, width)
-        if min(height, width) < 1:
-            raise ShapeError(
-                f"{spec.name}: images of {images[2]}x{images[3]} are too small: nothing is left after {layer.name} "
-                f"(level {layer.level}, {height}x{width}); {_smallest_hint(spec)}"
+    def shortcut(
+        self, name: str, residual: tables.Residual, norm: tables.Norm, start: Map, end: Map, stride: tables.Size
+    ) -> Map:
+        x = start
+        if self.axes(stride) != self.axes(1) and residual.stride_by == "average_pool":
+            pool = Pool(self.axes(stride), self.axes(stride), self.axes(0))
+            x, stride = self.add(f"{name}.pool", "average_pool", (x,), x.channels, pool), 1
+        if self.axes(stride) != self.axes(1) or x.channels != end.channels:
+            x = self.convolution(
+                f"{name}.conv", x, end.channels, residual.kernel, residual.padding, residual.bias, stride
             )
-        shapes[layer.name] = (images[0], layer.out_channels, height, width)
-        if layer.stage == "encoder":
-            skips[layer.level] = (height, width)
-    return shapes
+            if residual.norm:
+                x = self.norm(f"{name}.norm", norm, x)
+        return x
+
+    def down(self, name: str, down: tables.Down, x: Map, width: int) -> Map:
+        if isinstance(down, tables.NoDown):
+            return x
+        if isinstance(down, tables.DownConvolution):
+            out = width if down.width == "next" else x.channels
+            return self.convolution(name, x, out, down.kernel, down.padding, down.bias, down.stride)
+        pool = Pool(self.axes(down.kernel), self.axes(down.stride), self.axes(down.padding))
+        return self.add(name, down.kind, (x,), x.channels, pool)
+
+    def up(self, node: str, up: tables.Up, x: Map, skip: Map, width: int) -> Map:
+        name = f"{node}.up"
+
+        def channels(wanted: str) -> int:
+            if wanted == "half" and x.channels % 2:
+                raise ValueError(
+                    f"widths.{self.level + 1}: got {x.channels}, expected an even width as up.width is 'half'"
+                )
+            return {"half": x.channels // 2, "same": x.channels, "skip": skip.channels, "decoder": width}[wanted]
+
+        if up.before is not None:
+            x = self.unit(f"{node}.before_up", up.before.order, up.before, x, channels(up.before.width), 1)
+        match up:
+            case tables.TransposedConvolution():
+                x = self.transposed_convolution(name, up, x, channels(up.width))
+            case tables.Nearest() | tables.Linear():
+                corners = isinstance(up, tables.Linear) and up.align_corners
+                if up.scale == "skip":
+                    x = self.add(name, up.kind, (x, skip), x.channels, Resize(None, corners))
+                else:
+                    x = self.add(name, up.kind, (x,), x.channels, Resize(self.axes(up.scale), corners))
+            case tables.PixelShuffle():
+                parts = up.scale**self.spec.dimensions
+                if x.channels % parts:
+                    raise ValueError(
+                        f"up.scale: got {up.scale}, expected {parts} to divide the {x.channels} channels before {name}"
+                    )
+                x = self.add(name, up.kind, (x,), x.channels // parts, up)
+            case tables.NoUp():
+                pass
+        if up.after is not None:
+            x = self.unit(f"{node}.after_up", up.after.order, up.after, x, channels(up.after.width), 1)
+        return x
+
+    def merge(self, node: str, at: Level, skips: Sequence[Map], x: Map) -> Map:
+        if at.merge.kind == "none":
+            return x
+        channels = [skip.channels for skip in skips] + [x.channels]
+        if at.merge.kind == "sum" and len(set(channels)) > 1:
+            raise ValueError(
+                f"merge.kind: got 'sum' at level {self.level}, where the maps have "
+                f"{' and '.join(map(str, channels))} channels; expected equal ones"
+            )
+        merged = channels[0] if at.merge.kind == "sum" else sum(channels)
+        return self.add(f"{node}.merge", "merge", (*skips, x), merged, at.merge)
+
+    def attention(self, name: str, attention: tables.Attention, skip: Map, gate: Map) -> Map:
+        if skip.channels % 2:
+            raise ValueError(
+                f"widths.{self.level}: got {skip.channels}, expected an even width as attention.width is 'half'"
+            )
+
+        def branch(part: str, x: Map, width: int) -> Map:
+            x = self.convolution(f"{name}.{part}.conv", x, width, 1, 0, attention.bias)
+            return x if attention.norm.kind == "none" else self.norm(f"{name}.{part}.norm", attention.norm, x)
+
+        inner = skip.channels // 2
+        x = self.add(f"{name}.sum", "sum", (branch("gate", gate, inner), branch("skip", skip, inner)), inner)
+        x = self.activation(f"{name}.activation", tables.ReLU(kind="relu"), x)
+        x = self.activation(f"{name}.psi.activation", tables.Sigmoid(kind="sigmoid"), branch("psi", x, 1))
+        return self.add(f"{name}.multiply", "multiply", (skip, x), skip.channels)
+
+    def convolution(
+        self,
+        name: str,
+        x: Map,
+        width: int,
+        kernel: tables.Size,
+        padding: tables.Margin,
+        bias: bool,
+        stride: tables.Size = 1,
+        dilation: tables.Size = 1,
+        padding_mode: str = "zeros",
+        leaf: str = "conv",
+    ) -> Map:
+        axes = [self.axes(value) for value in (kernel, stride, padding)]
+        settings = Convolution(*axes, padding_mode, self.axes(dilation), self.axes(0), bias)
+        tensors = _weights(name, leaf, (width, x.channels, *settings.kernel), width, bias)
+        return self.add(name, "conv", (x,), width, settings, tensors)
+
+    def transposed_convolution(self, name: str, up: tables.TransposedConvolution, x: Map, width: int) -> Map:
+        axes = [self.axes(value) for value in (up.kernel, up.stride, up.padding)]
+        settings = Convolution(*axes, "zeros", self.axes(1), self.axes(up.output_padding), up.bias)
+        tensors = _weights(name, "up", (x.channels, width, *settings.kernel), width, up.bias)
+        return self.add(name, up.kind, (x,), width, settings, tensors)
+
+    def norm(self, name: str, norm: tables.Norm, x: Map) -> Map:
+        if isinstance(norm, tables.GroupNorm) and x.channels % norm.groups:
+            raise ValueError(
+                f"norm.groups: got {norm.groups}, expected a divisor of the {x.channels} channels of {name}"
+            )
+        leaves = {} if isinstance(norm, tables.InstanceNorm) and not norm.affine else {"weight": True, "bias": True}
+        if isinstance(norm, tables.BatchNorm):
+            leaves |= {"running_mean": False, "running_var": False}
+        tensors = [Tensor(f"{name}.{leaf}", f"norm.{leaf}", (x.channels,), train) for leaf, train in leaves.items()]
+        return self.add(name, f"{norm.kind}_norm", (x,), x.channels, norm, tuple(tensors))
+
+    def activation(self, name: str, activation: tables.Activation, x: Map) -> Map:
+        tensors: tuple[Tensor, ...] = ()
+        if isinstance(activation, tables.PReLU):
+            slopes = 1 if activation.slopes == "one" else x.channels
+            tensors = (Tensor(f"{name}.weight", "activation.weight", (slopes,)),)
+        return self.add(name, activation.kind, (x,), x.channels, activation, tensors)
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        inputs: tuple[Map, ...],
+        channels: int,
+        settings: Any = None,
+        tensors: tuple[Tensor, ...] = (),
+    ) -> Map:
+        names = tuple(x.name for x in inputs)
+        into = inputs[-1].channels if kind == "merge" else inputs[0].channels
+        self.layers.append(Layer(name, kind, self.stage, self.level, names, into, channels, settings, tensors))
+        return Map(name, channels)
+
+    def axes(self, value: tables.Size | tables.Margin) -> Axes:
+        return (value,) * self.spec.dimensions if isinstance(value, int) else value
 
 
-def output_shape(spec: UNetSpec, images: Shape) -> Shape:
-    """The shape (N, classes, H, W) of the logits. Raises ShapeError as `feature_shapes` does."""
-    return feature_shapes(spec, images)["head"]
-
-
-def _size(spec: UNetSpec, layer: Layer, size: int) -> int:
-    """One spatial size after a layer; the formulas are those of torch.nn.Conv2d, MaxPool2d, ConvTranspose2d."""
-    if layer.name == "head":
-        return size + 2 * spec.head.padding - spec.head.kernel + 1
-    match layer.kind:
-        case "conv":
-            return size + 2 * spec.conv.padding - spec.conv.kernel + 1
-        case "max_pool":
-            return (size - spec.down.kernel) // spec.down.stride + 1
-        case "transposed_conv":
-            assert spec.up.kind == "transposed_conv"
-            return (size - 1) * spec.up.stride - 2 * spec.up.padding + spec.up.kernel
-        case "bilinear":
-            assert spec.up.kind == "bilinear"
-            return size * spec.up.scale
-        case _:
-            return size
-
-
-def _merged(spec: UNetSpec, level: int, skip: tuple[int, int], upsampled: tuple[int, int]) -> tuple[int, int]:
-    sizes = f"the skip is {skip[0]}x{skip[1]} and the upsampled map {upsampled[0]}x{upsampled[1]}"
-    if spec.merge.size_mismatch == "error":
-        if skip != upsampled:
-            raise ShapeError(f"{spec.name}: sizes differ at level {level}: {sizes}; take {_divisible_hint(spec)}")
-        return skip
-    if upsampled[0] > skip[0] or upsampled[1] > skip[1]:
-        verb = "cropped" if spec.merge.size_mismatch == "crop_skip" else "padded"
-        raise ShapeError(
-            f"{spec.name}: sizes do not fit at level {level}: {sizes}, so it cannot be {verb} to fit; "
-            "take another image size"
-        )
-    return upsampled if spec.merge.size_mismatch == "crop_skip" else skip
-
-
-def _fits(spec: UNetSpec, size: int) -> bool:
-    """Whether a square input of this size leaves something at every layer (merges that need equal sizes aside)."""
-    sizes: dict[int, int] = {}
-    for layer in spec.layers:
-        if layer.kind == "merge":
-            size = sizes[layer.level] if spec.merge.size_mismatch == "pad_upsampled" else size
-        else:
-            size = _size(spec, layer, size)
-        if size < 1:
-            return False
-        if layer.stage == "encoder":
-            sizes[layer.level] = size
-    return True
-
-
-def _smallest(spec: UNetSpec) -> int:
-    """The smallest size that `_fits`, found by bisection: a larger input never leaves less."""
-    return 1 + bisect.bisect_left(range(1, LARGEST_INPUT), True, key=lambda size: _fits(spec, size))
-
-
-def _smallest_hint(spec: UNetSpec) -> str:
-    smallest = _smallest(spec)
-    if smallest == LARGEST_INPUT:
-        return f"no input below {LARGEST_INPUT}x{LARGEST_INPUT} is large enough"
-    return f"the smallest square input is {smallest}"
-
-
-def _divisible_hint(spec: UNetSpec) -> str:
-    """What sizes to take where skip and upsampled map must agree: divisible ones, if only down and up change sizes."""
-    same = 2 * spec.conv.padding == spec.conv.kernel - 1 and spec.down.kernel == spec.down.stride
-    if same and all(_size(spec, layer, 1) == spec.down.stride for layer in spec.layers if layer.name.endswith(".up")):
-        return f"images whose height and width are divisible by {spec.down.stride ** (spec.levels - 1)}"
-    return "another image size"
-
-
-def smallest_input(spec: UNetSpec) -> int:
-    """The smallest square input size that the network can take.
-
-    Raises:
-        ShapeError: where none up to a generous bound is accepted.
-    """
-    start = _smallest(spec)
-    stop = start + MOST_TRIES
-    for size in range(start, stop):
-        try:
-            feature_shapes(spec, (1, spec.in_channels, size, size))
-        except ShapeError:
-            continue
-        return size
-    raise ShapeError(
-        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; "
-        "take fewer levels or more padding"
-    )
+def _weights(name: str, leaf: str, shape: tuple[int, ...], width: int, bias: bool) -> tuple[Tensor, ...]:
+    weight = Tensor(f"{name}.weight", f"{leaf}.weight", shape)
+    return (weight, Tensor(f"{name}.bias", f"{leaf}.bias", (width,))) if bias else (weight,)

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from .errors import SpecError
 from .problems import describe
-from .schema import Real, Table
+from .tables import Real, Table
 
 Rate = Annotated[Real, Field(ge=0)]
 Decay = Annotated[Real, Field(ge=0, lt=1)]

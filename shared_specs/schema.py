@@ -1,4 +1,4 @@
-"""The schema of a U-Net: every choice on which two frameworks could differ is a field without a default."""
+"""The schema of a U-Net: one TOML file, checked as a whole, and what it says of each level."""
 
 from __future__ import annotations
 
@@ -9,155 +9,95 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from . import layout
+from . import consistency, layout
 from .errors import SpecError, one_line
 from .problems import describe, shorten
-
-Positive = Annotated[int, Field(gt=0, le=65_536)]
-NonNegative = Annotated[int, Field(ge=0, le=65_536)]
-Real = Annotated[float, Field(allow_inf_nan=False)]
+from .tables import (
+    Activation,
+    Attention,
+    Block,
+    Convolution,
+    DeepSupervision,
+    Down,
+    Dropout,
+    Head,
+    Merge,
+    Norm,
+    Positive,
+    Residual,
+    Table,
+    Up,
+)
 
 LARGEST_PARAMETER_COUNT = 10**10
 """A spec that describes more is a slip of the pen, caught before anything of that size is allocated."""
 
-LARGEST_FILE_BYTES = 2**14
+LARGEST_FILE_BYTES = 2**15
 """A spec takes about 1 KiB. The time that tomllib takes for a dotted key grows with the square of its length."""
 
-
-class Table(BaseModel):
-    """A TOML table: frozen, strictly typed, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+Widths = Annotated[tuple[Positive, ...], Field(strict=False, max_length=16)]
+Part = Literal["encoder", "decoder"]
 
 
-class Convolution(Table):
-    """The convolutions of a block."""
+class Level(Table):
+    """What holds at one level, on the way down or up: the spec's tables with the overrides for it."""
 
-    kernel: Positive
-    stride: Literal[1]
-    padding: NonNegative
-    padding_mode: Literal["zeros"]
-    bias: bool
-
-
-class Block(Table):
-    """The units of one level: each unit runs its layers in `order`."""
-
-    convolutions: Annotated[int, Field(gt=0, le=64)]
-    order: Annotated[tuple[Literal["conv", "norm", "activation"], ...], Field(strict=False)]
+    block: Block
+    conv: Convolution
+    norm: Norm
+    activation: Activation
+    down: Down
+    up: Up
+    merge: Merge
+    dropout: Dropout | None = None
+    residual: Residual | None = None
+    attention: Attention | None = None
 
 
-class NoNorm(Table):
-    kind: Literal["none"]
+class Override(Table):
+    """Keys that differ on some levels of the encoder or the decoder; without `levels`, on all of that part.
 
-
-class BatchNorm(Table):
-    """Batch normalisation (Ioffe & Szegedy 2015, arXiv 1502.03167), with the biased variance of the batch.
-
-    `momentum` is the weight of the new batch in the running statistics (PyTorch's convention; Flax's is
-    1 - momentum). `running_variance` says which estimator is kept for evaluation: PyTorch keeps the unbiased
-    one, Flax the biased one.
+    A table replaces the spec's where its `kind` is another, and else only the keys that it names.
     """
 
-    kind: Literal["batch"]
-    epsilon: Annotated[Real, Field(gt=0)]
-    momentum: Annotated[Real, Field(gt=0, le=1)]
-    running_variance: Literal["unbiased", "biased"]
+    part: Part
+    levels: Annotated[tuple[Annotated[int, Field(ge=0, lt=16)], ...], Field(strict=False)] | None = None
+    block: dict[str, Any] = {}
+    conv: dict[str, Any] = {}
+    norm: dict[str, Any] = {}
+    activation: dict[str, Any] = {}
+    down: dict[str, Any] = {}
+    up: dict[str, Any] = {}
+    merge: dict[str, Any] = {}
+    dropout: dict[str, Any] = {}
+    residual: dict[str, Any] = {}
+    attention: dict[str, Any] = {}
+
+    def applied(self, at: Level, key: str) -> Level:
+        """The level with these keys changed. Raises ValueError that begins with `key`."""
+        values = at.model_dump()
+        for name in Level.model_fields:
+            change, before = getattr(self, name), values[name]
+            if change:
+                is_another = before is None or change.get("kind", before.get("kind")) != before.get("kind")
+                values[name] = change if is_another else before | change
+        try:
+            return Level.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(f"{key}.{describe(error, values)}") from error
 
 
-class GroupNorm(Table):
-    """Group normalisation (Wu & He 2018, arXiv 1803.08494) with a scale and a shift per channel."""
-
-    kind: Literal["group"]
-    groups: Positive
-    epsilon: Annotated[Real, Field(gt=0)]
-
-
-class ReLU(Table):
-    kind: Literal["relu"]
-
-
-class LeakyReLU(Table):
-    kind: Literal["leaky_relu"]
-    slope: Annotated[Real, Field(ge=0, le=1)]
-
-
-class Identity(Table):
-    kind: Literal["identity"]
-
-
-class MaxPool(Table):
-    """Down-sampling by the maximum; windows that do not fit are left out (`rounding = "floor"`)."""
-
-    kind: Literal["max_pool"]
-    kernel: Positive
-    stride: Positive
-    padding: Literal[0]
-    rounding: Literal["floor"]
-
-
-class TransposedConvolution(Table):
-    """Up-sampling by a transposed convolution that halves the width."""
-
-    kind: Literal["transposed_conv"]
-    kernel: Positive
-    stride: Positive
-    padding: NonNegative
-    bias: bool
-    width: Literal["half"]
-
-
-class Bilinear(Table):
-    """Up-sampling by bilinear interpolation; the width stays."""
-
-    kind: Literal["bilinear"]
-    scale: Annotated[int, Field(gt=0, le=64)]
-    align_corners: bool
-
-
-class Merge(Table):
-    """How a decoder level joins its skip with the upsampled map.
-
-    `odd_difference` is how half of an odd difference in size is rounded for the margin at the top and left:
-    "half_to_even" is `int(round(d / 2.0))` with Python's rounding, as torchvision's CenterCrop; "floor" is
-    `d // 2`. It is not given where a difference is an error.
-    """
-
-    kind: Literal["concatenate"]
-    order: Annotated[tuple[Literal["skip", "upsampled"], ...], Field(strict=False)]
-    size_mismatch: Literal["error", "crop_skip", "pad_upsampled"]
-    odd_difference: Literal["half_to_even", "floor"] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if sorted(self.order) != ["skip", "upsampled"]:
-            raise ValueError(f'order: got {list(self.order)}, expected "skip" and "upsampled", once each')
-        if self.size_mismatch == "error" and self.odd_difference is not None:
-            raise ValueError(f'odd_difference: got {self.odd_difference!r}, expected none as size_mismatch is "error"')
-        if self.size_mismatch != "error" and self.odd_difference is None:
-            raise ValueError(
-                "odd_difference: got none, expected 'half_to_even' or 'floor' "
-                f"as size_mismatch is {self.size_mismatch!r}"
-            )
-        return self
-
-    def margin(self, difference: int) -> int:
-        """Rows (or columns) cropped or padded before the map, of `difference` in all."""
-        return int(round(difference / 2.0)) if self.odd_difference == "half_to_even" else difference // 2
-
-
-class Head(Table):
-    """The last convolution, from the features to the logits."""
-
-    kernel: Positive
-    padding: NonNegative
-    bias: bool
-
-
-class UNetSpec(Table):
+class UNetSpec(Level):
     """One U-Net, as written in one TOML file. Level 0 is full resolution.
+
+    Attributes:
+        widths: output channels of each encoder level.
+        middle_widths: channels after every convolution of an encoder block but the last; as `widths` where absent.
+        decoder_widths, decoder_middle_widths: the same of the decoder, from level 0 down; as the encoder's where absent.
+        nested: decoder nodes at every level that reach all former maps of it (U-Net++, Zhou et al. 2018,
+            arXiv 1807.10165).
 
     Raises:
         SpecError: from the constructors `from_toml` and `narrow`, where the values describe no network.
@@ -166,42 +106,23 @@ class UNetSpec(Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
     title: str
     source: str
+    citation: str = ""
+    licence: str = ""
+    dimensions: Literal[2, 3]
     in_channels: Positive
     out_channels: Positive
-    widths: Annotated[tuple[Positive, ...], Field(strict=False, min_length=1, max_length=16)]
-    block: Block
-    conv: Convolution
-    norm: Annotated[NoNorm | BatchNorm | GroupNorm, Field(discriminator="kind")]
-    activation: Annotated[ReLU | LeakyReLU | Identity, Field(discriminator="kind")]
-    down: Annotated[MaxPool, Field()]
-    up: Annotated[TransposedConvolution | Bilinear, Field(discriminator="kind")]
-    merge: Merge
-    head: Head
+    widths: Annotated[Widths, Field(min_length=1)]
+    middle_widths: Widths | None = None
+    decoder_widths: Widths | None = None
+    decoder_middle_widths: Widths | None = None
+    nested: bool = False
+    head: Head | None = None
+    deep_supervision: DeepSupervision | None = None
+    override: Annotated[tuple[Override, ...], Field(strict=False, max_length=64)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        expected = {"conv", "activation"} | ({"norm"} if self.norm.kind != "none" else set())
-        if sorted(self.block.order) != sorted(expected):
-            raise ValueError(
-                f"block.order: got {shorten(list(self.block.order))}, "
-                f"expected each of {', '.join(sorted(expected))} once as norm.kind is {self.norm.kind!r}"
-            )
-        if isinstance(self.up, TransposedConvolution):
-            for level, width in enumerate(self.widths[1:], start=1):
-                if width % 2:
-                    raise ValueError(f"widths.{level}: got {width}, expected an even width as up.width is 'half'")
-            if 2 * self.up.padding >= self.up.kernel + self.up.stride:
-                raise ValueError(
-                    f"up.padding: got {self.up.padding}, expected less than half of kernel + stride "
-                    f"= {self.up.kernel + self.up.stride}, or nothing is left of two pixels"
-                )
-        if isinstance(self.norm, GroupNorm):
-            for tensor in self.tensors:
-                if tensor.leaf == "norm.weight" and tensor.shape[0] % self.norm.groups:
-                    raise ValueError(
-                        f"norm.groups: got {self.norm.groups}, expected a divisor of the {tensor.shape[0]} channels "
-                        f"of {tensor.name.removesuffix('.weight')}"
-                    )
+        consistency.check(self)
         if self.parameter_count > LARGEST_PARAMETER_COUNT:
             raise ValueError(
                 f"widths: got a network of {self.parameter_count:,} parameters, "
@@ -213,6 +134,35 @@ class UNetSpec(Table):
     def levels(self) -> int:
         """How many resolutions there are, the full one included."""
         return len(self.widths)
+
+    def at(self, part: Part, level: int) -> Level:
+        """What holds at one level of the encoder or the decoder."""
+        return self._resolved[part, level]
+
+    @cached_property
+    def _resolved(self) -> dict[tuple[str, int], Level]:
+        """Raises ValueError, naming the override, where one makes no sense."""
+        base = {name: getattr(self, name) for name in Level.model_fields}
+        found: dict[tuple[str, int], Level] = {}
+        for part, levels in (("encoder", self.levels), ("decoder", self.levels - 1)):
+            for level in range(levels):
+                at = Level.model_construct(**base)
+                for number, override in enumerate(self.override):
+                    if override.part == part and (override.levels is None or level in override.levels):
+                        at = override.applied(at, f"override.{number}")
+                found[part, level] = at
+        return found
+
+    def width(self, part: Part, level: int) -> int:
+        """Channels at the end of a level's block."""
+        if part == "encoder" or self.decoder_widths is None:
+            return self.widths[level]
+        return self.decoder_widths[level]
+
+    def middle_width(self, part: Part, level: int) -> int:
+        """Channels after every convolution of a level's block but the last."""
+        middle = self.middle_widths if part == "encoder" else self.decoder_middle_widths
+        return self.width(part, level) if middle is None else middle[level]
 
     @cached_property
     def layers(self) -> tuple[layout.Layer, ...]:
@@ -233,6 +183,21 @@ class UNetSpec(Table):
         return {tensor.name: tensor for tensor in self.tensors}
 
     @property
+    def logits(self) -> str:
+        """The name of the layer whose output are the logits."""
+        return [layer for layer in self.layers if not layer.is_deep][-1].name
+
+    @property
+    def deep_logits(self) -> tuple[str, ...]:
+        """The names of the heads of deep supervision, in the order of its levels."""
+        return tuple(layer.name for layer in self.layers if layer.is_deep)
+
+    @property
+    def loss_weights(self) -> tuple[float, ...]:
+        """Of each head's cross-entropy in the loss, the final head's first, then those of `deep_logits`."""
+        return (1.0,) if self.deep_supervision is None else self.deep_supervision.weights
+
+    @property
     def parameter_count(self) -> int:
         """The number of trainable parameters."""
         return sum(tensor.size for tensor in self.tensors if tensor.trainable)
@@ -240,17 +205,23 @@ class UNetSpec(Table):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the function; titles and sources do not count."""
-        text = self.model_dump_json(exclude={"name", "title", "source"})
+        text = self.model_dump_json(exclude={"name", "title", "source", "citation", "licence"})
         return hashlib.sha256(text.encode()).hexdigest()
 
     def narrow(self, divisor: int) -> UNetSpec:
         """The same network with every width divided by `divisor`, for quick checks.
 
+        A level without convolutions keeps its width, which is that of its input.
+
         Raises:
             SpecError: where a width cannot be divided.
         """
-        if divisor < 1 or any(width % divisor for width in self.widths):
-            most = math.gcd(*self.widths)
+        keys = [key for key in WIDTHS if getattr(self, key) is not None]
+        divided = {key: [self._is_divided(key, level) for level in range(len(getattr(self, key)))] for key in keys}
+        most = math.gcd(
+            *(width for key in keys for width, yes in zip(getattr(self, key), divided[key], strict=True) if yes)
+        )
+        if divisor < 1 or most % divisor:
             raise SpecError(
                 f"{self.name}: widths {list(self.widths)} cannot all be divided by {divisor}; "
                 f"take one of {', '.join(str(d) for d in range(1, most + 1) if most % d == 0)}"
@@ -258,8 +229,16 @@ class UNetSpec(Table):
         if divisor == 1:
             return self
         values = self.model_dump()
-        values["widths"] = [width // divisor for width in self.widths]
+        for key in keys:
+            widths = zip(values[key], divided[key], strict=True)
+            values[key] = [width // divisor if yes else width for width, yes in widths]
         return _validated(values, origin=f"{self.name} narrow by {divisor}")
+
+    def _is_divided(self, key: str, level: int) -> bool:
+        part: Part = "decoder" if key.startswith("decoder") else "encoder"
+        if self.head is None and part == "decoder" and level == 0:
+            return False  # its width is the number of classes
+        return self.at(part, level).block.convolutions > 0 or part == "decoder"
 
     @classmethod
     def from_toml(cls, path: str | Path) -> UNetSpec:
@@ -280,6 +259,9 @@ class UNetSpec(Table):
         except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, an integer of thousands of digits
             raise SpecError(f"{path}: is not TOML ({one_line(str(error))}); mend the file there") from error
         return _validated(values, origin=str(path))
+
+
+WIDTHS = ("widths", "middle_widths", "decoder_widths", "decoder_middle_widths")
 
 
 def _validated(values: dict[str, Any], origin: str) -> UNetSpec:

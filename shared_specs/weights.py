@@ -37,7 +37,9 @@ def _draw(leaf: str, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
     if leaf in ("norm.weight", "norm.running_var"):
         return random.uniform(0.5, 1.5, shape)
-    if leaf in ("norm.bias", "norm.running_mean") or leaf.endswith(".bias"):
+    if leaf == "activation.weight":
+        return random.uniform(0.1, 0.4, shape)
+    if leaf == "norm.running_mean" or leaf.endswith(".bias"):
         return random.normal(0.0, 0.1, shape)
     fan_in = shape[0] if leaf == "up.weight" else int(np.prod(shape[1:]))
     gain = 1.0 if leaf in ("up.weight", "head.weight") else 2.0

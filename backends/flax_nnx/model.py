@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from shared_specs import Recipe, UNetSpec, initial_weights
 from shared_specs.folding import fold_norm, without_norm
-from shared_specs.layout import smallest_input
+from shared_specs.shapes import smallest_input
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase

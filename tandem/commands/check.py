@@ -14,7 +14,7 @@ from backends import Execution
 from backends.contract import PRECISIONS
 from parity.compare import REFERENCE
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, load_weights, spec_names
-from shared_specs.layout import output_shape
+from shared_specs.shapes import output_shape
 
 from .. import selections
 from ..console import Output, progress, say_note

@@ -6,7 +6,7 @@ import math
 
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import layer_costs, total_cost
-from shared_specs.layout import Shape, feature_shapes, smallest_input
+from shared_specs.shapes import Shape, feature_shapes, smallest_input
 
 from .. import selections
 from ..console import Output, plain_table

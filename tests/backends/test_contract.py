@@ -139,7 +139,7 @@ def test_programs_can_be_interleaved(model, batch):
 
 def test_layers_are_named_and_shaped_as_the_layout_says(model, batch):
     activations = model.activations(batch.images)
-    from shared_specs.layout import feature_shapes
+    from shared_specs.shapes import feature_shapes
 
     shapes = feature_shapes(model.spec, batch.images.shape)
     assert list(activations) == list(shapes)

@@ -14,7 +14,7 @@ from benchmarks.process import WorkerFailure, WorkerProcess
 from benchmarks.records import Record
 from benchmarks.scaling import sweep
 from shared_specs import load_spec
-from shared_specs.layout import feature_shapes
+from shared_specs.shapes import feature_shapes
 
 TinyCell = Callable[..., Cell]
 MakeRecord = Callable[..., Record]

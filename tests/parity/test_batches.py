@@ -7,7 +7,7 @@ import pytest
 
 from parity import image_batch, random_batch
 from shared_specs import ShapeError, load_spec
-from shared_specs.layout import feature_shapes
+from shared_specs.shapes import feature_shapes
 
 
 def test_random_batches_hide_no_swap(spec):

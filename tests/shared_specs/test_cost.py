@@ -8,7 +8,7 @@ import pytest
 
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import Cost, layer_costs, total_cost
-from shared_specs.layout import smallest_input
+from shared_specs.shapes import smallest_input
 
 IMAGES = (1, 1, 4, 4)
 

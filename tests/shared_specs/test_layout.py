@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared_specs import ShapeError, UNetSpec, load_spec
-from shared_specs.layout import feature_shapes, output_shape, smallest_input
+from shared_specs.shapes import feature_shapes, output_shape, smallest_input
 
 BILINEAR = {"kind": "bilinear", "scale": 2, "align_corners": False}
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared_specs import ShapeError, load_spec, spec_names
 from shared_specs.catalog import ZOO
-from shared_specs.layout import output_shape, smallest_input
+from shared_specs.shapes import output_shape, smallest_input
 
 COUNTS = {
     "unet_bn_crop": 31_044_106,

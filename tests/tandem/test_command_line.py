@@ -14,7 +14,7 @@ from rich.console import Console
 
 import shared_specs
 from shared_specs import load_spec, spec_names
-from shared_specs.layout import feature_shapes
+from shared_specs.shapes import feature_shapes
 from tandem import console
 from tandem.commands import check
 

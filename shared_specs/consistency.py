@@ -1,0 +1,136 @@
+"""Whether the keys of a spec agree with each other. Every message begins with the key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import tables
+from .problems import shorten
+
+if TYPE_CHECKING:
+    from .schema import Level, UNetSpec
+
+
+def check(spec: UNetSpec) -> None:
+    """Raises ValueError for the first thing that does not agree. Channels are checked by `layout`."""
+    _axes(spec, "", spec.dimensions)
+    expected = {"conv", "activation"} | ({"norm"} if spec.norm.kind != "none" else set())
+    expected |= {"dropout"} if spec.dropout is not None else set()
+    if sorted(spec.block.order) != sorted(expected):
+        raise ValueError(
+            f"block.order: got {shorten(list(spec.block.order))}, "
+            f"expected each of {', '.join(sorted(expected))} once as norm.kind is {spec.norm.kind!r}"
+            f"{'' if spec.dropout is None else ' and there is a dropout'}"
+        )
+    for key, count in (("middle_widths", 0), ("decoder_widths", 1), ("decoder_middle_widths", 1)):
+        widths = getattr(spec, key)
+        if widths is not None and len(widths) != spec.levels - count:
+            part = "decoder" if count else "encoder"
+            raise ValueError(f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one a {part} level")
+    for override in spec.override:
+        levels = spec.levels - (override.part == "decoder")
+        if override.levels is not None and max(override.levels, default=0) >= levels:
+            raise ValueError(
+                f"override.levels: got {list(override.levels)}, expected {override.part} levels below {levels}"
+            )
+    for part in ("encoder", "decoder"):
+        for level in range(spec.levels - (part == "decoder")):
+            _level(spec, part, level)
+    _deep_supervision(spec)
+
+
+def _level(spec: UNetSpec, part: str, level: int) -> None:
+    at = spec.at("encoder" if part == "encoder" else "decoder", level)
+    where = f"at {part} level {level}"
+    _axes(at, "", spec.dimensions)
+    _order("block.order", at.block.order, at.norm, needs_conv=True)
+    if ("dropout" in at.block.order) and at.dropout is None:
+        raise ValueError(f"block.order: got {shorten(list(at.block.order))}, expected no dropout as none is given")
+    if part == "decoder":
+        _decoder(spec, at, where)
+    residual = at.residual
+    if residual is None:
+        return
+    if at.block.convolutions % residual.span:
+        raise ValueError(
+            f"residual.span: got {residual.span}, expected a divisor of the {at.block.convolutions} convolutions {where}"
+        )
+    if residual.last_activation == "after_sum" and at.block.order[-1] != "activation":
+        raise ValueError(
+            f"residual.last_activation: got 'after_sum', expected 'before_sum' as block.order does not end "
+            f"with the activation {where}"
+        )
+
+
+def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
+    strides = at.conv.stride if isinstance(at.conv.stride, tuple) else (at.conv.stride,)
+    if set(strides) != {1}:
+        raise ValueError(f"conv.stride: got {at.conv.stride}, expected 1 {where}; take an override for the encoder")
+    up = at.up
+    if isinstance(up, tables.TransposedConvolution):
+        by_axis = [_by_axis(value, spec.dimensions) for value in (up.kernel, up.stride, up.padding, up.output_padding)]
+        for kernel, stride, padding, output_padding in zip(*by_axis, strict=True):
+            if 2 * padding >= kernel + stride:
+                raise ValueError(
+                    f"up.padding: got {up.padding}, expected less than half of kernel + stride "
+                    f"= {kernel + stride}, or nothing is left of two pixels"
+                )
+            if output_padding and output_padding >= stride:
+                raise ValueError(
+                    f"up.output_padding: got {up.output_padding}, expected less than the stride {up.stride}"
+                )
+    for name, unit in (("up.before", up.before), ("up.after", up.after)):
+        if unit is not None:
+            _order(f"{name}.order", unit.order, unit.norm, needs_conv=False)
+    if at.merge.before_up and getattr(up, "scale", None) == "skip":
+        raise ValueError("up.scale: got 'skip', expected a number as merge.before_up joins the skip first")
+    if at.attention is not None and (at.merge.size_mismatch != "error" or at.merge.before_up):
+        raise ValueError(f"attention: expected merge.size_mismatch 'error' and no merge.before_up {where}")
+    if spec.nested and (at.merge.before_up or at.merge.kind == "none"):
+        raise ValueError(f"nested: got true, expected a merge after up-sampling {where}")
+
+
+def _order(key: str, order: tuple[str, ...], norm: tables.Norm, needs_conv: bool) -> None:
+    got = shorten(list(order))
+    if len(set(order)) != len(order) or (needs_conv and "conv" not in order):
+        raise ValueError(f"{key}: got {got}, expected each step at most once{', and a conv' if needs_conv else ''}")
+    if "norm" in order and norm.kind == "none":
+        raise ValueError(f"{key}: got {got}, expected no norm as norm.kind is 'none'")
+    if not needs_conv and "dropout" in order:
+        raise ValueError(f"{key}: got {got}, expected no dropout here")
+
+
+def _deep_supervision(spec: UNetSpec) -> None:
+    deep = spec.deep_supervision
+    if deep is None:
+        return
+    if spec.head is None:
+        raise ValueError("deep_supervision: expected a head, whose form the deeper heads have")
+    if list(deep.levels) != sorted(set(deep.levels)) or deep.levels[-1] > spec.levels - 2:
+        raise ValueError(
+            f"deep_supervision.levels: got {list(deep.levels)}, "
+            f"expected decoder levels from 1 to {spec.levels - 2}, ascending"
+        )
+    if len(deep.weights) != len(deep.levels) + 1:
+        raise ValueError(
+            f"deep_supervision.weights: got {len(deep.weights)}, expected {len(deep.levels) + 1}, the final head's first"
+        )
+
+
+def _axes(table: tables.Table, prefix: str, dimensions: int) -> None:
+    """Refuse a size with another number of axes than the spec has."""
+    for key in type(table).model_fields:
+        value = getattr(table, key)
+        if isinstance(value, tables.Table):
+            _axes(value, f"{prefix}{key}.", dimensions)
+        elif key in BY_AXIS and isinstance(value, tuple) and len(value) != dimensions:
+            raise ValueError(
+                f"{prefix}{key}: got {list(value)}, expected one number or {dimensions} as dimensions is {dimensions}"
+            )
+
+
+BY_AXIS = ("kernel", "stride", "padding", "dilation", "output_padding", "scale")
+
+
+def _by_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    return (value,) * dimensions if isinstance(value, int) else value
