@@ -114,8 +114,7 @@ def schedule(layers: Sequence[Layer], outputs: Iterable[str]) -> list[tuple[Laye
     for name in outputs:
         last_use.pop(name, None)
     return [
-        (layer, tuple(name for name, last in last_use.items() if last == number))
-        for number, layer in enumerate(layers)
+        (layer, tuple(name for name, last in last_use.items() if last == number)) for number, layer in enumerate(layers)
     ]
 
 

@@ -47,9 +47,7 @@ def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
             do not fit; the message names the level and both sizes.
     """
     if len(images) != 2 + spec.dimensions or min(images) < 1:
-        raise ShapeError(
-            f"{spec.name}: got images of shape {tuple(images)}, expected {axis_names(spec)}, all positive"
-        )
+        raise ShapeError(f"{spec.name}: got images of shape {tuple(images)}, expected {axis_names(spec)}, all positive")
     if images[1] != spec.in_channels:
         raise ShapeError(
             f"{spec.name}: got images with {images[1]} channels, expected {spec.in_channels}; "

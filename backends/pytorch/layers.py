@@ -1,31 +1,45 @@
-"""The layers of a block in PyTorch, one function or class per choice in the spec."""
+"""The layers of a block in PyTorch, one builder for each kind of the spec."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from shared_specs import UNetSpec
-from shared_specs.schema import Identity, LeakyReLU, ReLU
-
-
-def conv(spec: UNetSpec, in_channels: int, out_channels: int) -> nn.Module:
-    return nn.Conv2d(in_channels, out_channels, spec.conv.kernel, padding=spec.conv.padding, bias=spec.conv.bias)
+from shared_specs.layout import Layer
 
 
-def head(spec: UNetSpec, in_channels: int) -> nn.Module:
-    return nn.Conv2d(in_channels, spec.out_channels, spec.head.kernel, padding=spec.head.padding, bias=spec.head.bias)
+def conv(layer: Layer) -> nn.Module:
+    s = layer.settings
+    kind = nn.Conv2d if len(s.kernel) == 2 else nn.Conv3d
+    return kind(
+        layer.in_channels,
+        layer.out_channels,
+        s.kernel,
+        s.stride,
+        s.padding,
+        s.dilation,
+        bias=s.bias,
+        padding_mode=s.padding_mode,
+    )
 
 
-def norm(spec: UNetSpec, channels: int) -> nn.Module:
-    if spec.norm.kind == "group":
-        return nn.GroupNorm(spec.norm.groups, channels, eps=spec.norm.epsilon)
-    assert spec.norm.kind == "batch"
-    kind = nn.BatchNorm2d if spec.norm.running_variance == "unbiased" else BiasedBatchNorm
-    return kind(channels, eps=spec.norm.epsilon, momentum=spec.norm.momentum)
+def batch_norm(layer: Layer) -> nn.Module:
+    s = layer.settings
+    kind = BatchNorm if s.running_variance == "unbiased" else BiasedBatchNorm
+    return kind(layer.out_channels, eps=s.epsilon, momentum=s.momentum)
 
 
-class BiasedBatchNorm(nn.BatchNorm2d):
+class BatchNorm(_BatchNorm):
+    """nn.BatchNorm2d and nn.BatchNorm3d in one: they differ only in what they refuse."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Every number of spatial dimensions will do."""
+
+
+class BiasedBatchNorm(BatchNorm):
     """Batch norm that keeps the biased variance of the batch, as Flax does; PyTorch has only the unbiased one."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -41,13 +55,52 @@ class BiasedBatchNorm(nn.BatchNorm2d):
         return output
 
 
-def activation(spec: UNetSpec) -> nn.Module:
-    # In place saves a copy of the map, but must not overwrite the input of the unit, which may be a skip.
-    inplace = spec.block.order[0] != "activation"
-    match spec.activation:
-        case LeakyReLU(slope=slope):
-            return nn.LeakyReLU(slope, inplace)
-        case ReLU():
-            return nn.ReLU(inplace)
-        case Identity():
-            return nn.Identity()
+def instance_norm(layer: Layer) -> nn.Module:
+    # As a group norm with a group for each channel: nn.InstanceNorm is another class for each number of dimensions.
+    return nn.GroupNorm(layer.out_channels, layer.out_channels, layer.settings.epsilon, layer.settings.affine)
+
+
+def group_norm(layer: Layer) -> nn.Module:
+    return nn.GroupNorm(layer.settings.groups, layer.out_channels, layer.settings.epsilon)
+
+
+def layer_norm(layer: Layer) -> nn.Module:
+    return ChannelNorm(layer.out_channels, layer.settings.epsilon)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of each pixel; nn.LayerNorm takes them last."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+
+
+class Sum(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class Multiply(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x * y
+
+
+KINDS: dict[str, Callable[[Layer], nn.Module]] = {
+    "conv": conv,
+    "batch_norm": batch_norm,
+    "instance_norm": instance_norm,
+    "group_norm": group_norm,
+    "layer_norm": layer_norm,
+    "relu": lambda layer: nn.ReLU(),
+    "leaky_relu": lambda layer: nn.LeakyReLU(layer.settings.slope),
+    "prelu": lambda layer: nn.PReLU(*layer.tensors[0].shape),
+    "elu": lambda layer: nn.ELU(layer.settings.alpha),
+    "gelu": lambda layer: nn.GELU(layer.settings.approximation),
+    "silu": lambda layer: nn.SiLU(),
+    "tanh": lambda layer: nn.Tanh(),
+    "sigmoid": lambda layer: nn.Sigmoid(),
+    "identity": lambda layer: nn.Identity(),
+    "dropout": lambda layer: nn.Dropout(layer.settings.rate),
+    "sum": lambda layer: Sum(),
+    "multiply": lambda layer: Multiply(),
+}

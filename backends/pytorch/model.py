@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from shared_specs import Recipe, UNetSpec, initial_weights
 from shared_specs.folding import fold_norm
+from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights
 
 from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
@@ -57,12 +58,17 @@ class PyTorchModel(Model):
         self.spec, self.execution, self.recipe = spec, execution, recipe
         self.device, self.dtype = torch.device(execution.device), DTYPES[execution.precision]
         self.tuning = tuning_of(execution)
-        self.layout = torch.channels_last if self.tuning.channels_last else torch.contiguous_format
+        by_dimensions = {2: torch.channels_last, 3: torch.channels_last_3d}
+        self.layout = by_dimensions[spec.dimensions] if self.tuning.channels_last else torch.contiguous_format
         self.module = self._build(spec)
         self.load_weights(initial_weights(spec))
 
     def _build(self, spec: UNetSpec) -> UNet:
-        return UNet(spec).to(self.device, self.dtype).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
+        module = UNet(spec)
+        for layer in module.modules():
+            if isinstance(layer, torch.nn.Dropout):
+                layer.p = 0.0  # what is random cannot be compared
+        return module.to(self.device, self.dtype).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
 
     def load_weights(self, weights: Weights) -> None:
         load_weights(self.module, self.spec, weights)
@@ -95,7 +101,7 @@ class PyTorchModel(Model):
         self._set_training(False)
         try:
             with self._settings(), torch.inference_mode():
-                self.module(self._on_device(images))
+                self.module.heads(self._on_device(images))
         finally:
             for handle in handles:
                 handle.remove()
@@ -108,7 +114,7 @@ class PyTorchModel(Model):
         self.module.zero_grad()
 
         with self._settings():
-            loss, logits = self._loss_and_logits(inputs, self._labels(labels))
+            loss, logits = self._loss_and_logits(inputs, self._labels(images, labels))
             loss.backward()
         assert inputs.grad is not None
         return StepResult(loss.item(), _to_numpy(logits), self._gradients(), _to_numpy(inputs.grad))
@@ -125,7 +131,7 @@ class PyTorchModel(Model):
             return self._inference(self._on_device(images))
         self.check_step(images, labels)
         assert labels is not None
-        inputs, targets = self._on_device(images), self._labels(labels)
+        inputs, targets = self._on_device(images), self._labels(images, labels)
         loss_of = self._loss
         # Dynamo leaves a fused optimizer to Python, https://docs.pytorch.org/docs/stable/compile/programming_model.html
         update = self.optimizer.step
@@ -178,15 +184,22 @@ class PyTorchModel(Model):
 
     @cached_property
     def _loss(self) -> Callable[..., torch.Tensor]:
-        return self._for_training(lambda inputs, targets: F.cross_entropy(self.module(inputs), targets))
+        return self._for_training(lambda inputs, targets: self._total(self.module.heads(inputs), targets))
 
     @cached_property
     def _loss_and_logits(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-        def run(inputs: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            logits = self.module(inputs)
-            return F.cross_entropy(logits, targets), logits
+        def run(inputs: torch.Tensor, targets: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            heads = self.module.heads(inputs)
+            return self._total(heads, targets), heads[0]
 
         return self._for_training(run)
+
+    def _total(self, heads: tuple[torch.Tensor, ...], targets: list[torch.Tensor]) -> torch.Tensor:
+        """The loss: the cross-entropy of every head times its weight."""
+        losses = [F.cross_entropy(logits, labels) for logits, labels in zip(heads, targets, strict=True)]
+        if len(losses) == 1 and self.spec.loss_weights == (1.0,):
+            return losses[0]
+        return sum(weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True))  # pyright: ignore[reportReturnType]
 
     def _for_training(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return compiled(function, self.tuning) if self.tuning.compile == TRAINING else function
@@ -240,8 +253,10 @@ class PyTorchModel(Model):
     def _on_device(self, images: np.ndarray) -> torch.Tensor:
         return torch.tensor(images, dtype=self.dtype, device=self.device).contiguous(memory_format=self.layout)
 
-    def _labels(self, labels: np.ndarray) -> torch.Tensor:
-        return torch.tensor(labels, dtype=torch.int64, device=self.device)
+    def _labels(self, images: np.ndarray, labels: np.ndarray) -> list[torch.Tensor]:
+        """For every head."""
+        of_heads = labels_of_heads(self.spec, images.shape, labels)
+        return [torch.tensor(each, dtype=torch.int64, device=self.device) for each in of_heads]
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:

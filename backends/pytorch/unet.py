@@ -2,87 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from shared_specs import UNetSpec
+from shared_specs.layout import IMAGES, Layer, schedule
 
 from . import layers, resampling
 
+KINDS = layers.KINDS | resampling.KINDS
 
-class Unit(nn.Module):
-    """One convolution with its norm and activation, in the order of the spec."""
-
-    def __init__(self, spec: UNetSpec, in_channels: int, out_channels: int):
-        super().__init__()
-        self.order = spec.block.order
-        for step in self.order:
-            if step == "conv":
-                self.conv = layers.conv(spec, in_channels, out_channels)
-                in_channels = out_channels
-            elif step == "norm":
-                self.norm = layers.norm(spec, in_channels)
-            else:
-                self.activation = layers.activation(spec)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for step in self.order:
-            x = getattr(self, step)(x)
-        return x
-
-
-def block(spec: UNetSpec, in_channels: int, out_channels: int) -> nn.Sequential:
-    widths = [in_channels] + [out_channels] * spec.block.convolutions
-    return nn.Sequential(*(Unit(spec, before, after) for before, after in zip(widths, widths[1:], strict=False)))
-
-
-class Encoder(nn.Module):
-    """One level on the way down; level 0 does not down-sample."""
-
-    def __init__(self, spec: UNetSpec, level: int):
-        super().__init__()
-        self.down = resampling.down(spec) if level else None
-        in_channels = spec.widths[level - 1] if level else spec.in_channels
-        self.block = block(spec, in_channels, spec.widths[level])
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.down is not None:
-            x = self.down(x)
-        return self.block(x)
-
-
-class Decoder(nn.Module):
-    """One level on the way up; merges with the encoder of the same level."""
-
-    def __init__(self, spec: UNetSpec, level: int):
-        super().__init__()
-        below, width = spec.widths[level + 1], spec.widths[level]
-        upsampled = below // 2 if spec.up.kind == "transposed_conv" else below
-        self.up = resampling.up(spec, below)
-        self.merge = resampling.Merge(spec.merge)
-        self.block = block(spec, width + upsampled, width)
-
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        return self.block(self.merge(skip, self.up(x)))
+Step = tuple[nn.Module, str, tuple[str, ...], str, tuple[str, ...]]
+"""A layer in the loop: where it hangs (a module that is replaced there is the one that runs), the maps that it reads,
+the one that it makes, and those that nothing needs afterwards."""
 
 
 class UNet(nn.Module):
     """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) built from a spec.
 
-    Maps images (N, C, H, W) to logits (N, classes, H', W'). Parameters have the canonical names of the spec, so
-    `state_dict()` is the canonical weights plus batch norm's `num_batches_tracked`.
+    Maps images (N, C, H, W) or (N, C, D, H, W) to logits (N, classes, H', W'). Modules and parameters have the
+    canonical names of the spec, so `encoder[0].block[1].conv` is a convolution, and `state_dict()` is the canonical
+    weights plus batch norm's `num_batches_tracked`.
     """
 
     def __init__(self, spec: UNetSpec):
         super().__init__()
-        self.encoder = nn.ModuleList(Encoder(spec, level) for level in range(spec.levels))
-        self.decoder = nn.ModuleList(Decoder(spec, level) for level in range(spec.levels - 1))
-        self.head = layers.head(spec, spec.widths[0])
+        self.spec = spec
+        for layer in spec.layers:
+            hang(self, layer.name.split("."), KINDS[layer.kind](layer))
+        for layer in spec.layers:
+            if may_overwrite(layer, spec):
+                self.get_submodule(layer.name).inplace = True  # saves a copy of the map
+        self._inference = self._steps([layer for layer in spec.layers if not layer.is_deep])
+        self._training = self._steps(spec.layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        x, skips = images, []
-        for encoder in self.encoder:
-            x = encoder(x)
-            skips.append(x)
-        for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](x, skips[level])
-        return self.head(x)
+        """The logits."""
+        return self._run(images, self._inference)[self.spec.logits]
+
+    def heads(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The logits and those of the heads of deep supervision, in the order of `spec.loss_weights`."""
+        maps = self._run(images, self._training)
+        return tuple(maps[name] for name in (self.spec.logits, *self.spec.deep_logits))
+
+    def _steps(self, layers: Sequence[Layer]) -> list[Step]:
+        outputs = (self.spec.logits, *self.spec.deep_logits)
+        steps = []
+        for layer, done_with in schedule(layers, outputs):
+            parent, _, key = layer.name.rpartition(".")
+            steps.append((self.get_submodule(parent), key, layer.inputs, layer.name, done_with))
+        return steps
+
+    def _run(self, images: Tensor, steps: list[Step]) -> dict[str, Tensor]:
+        maps = {IMAGES: images}
+        for parent, key, inputs, name, done_with in steps:
+            maps[name] = getattr(parent, key)(*[maps[source] for source in inputs])
+            for finished in done_with:
+                del maps[finished]
+        return maps
+
+
+def hang(tree: nn.Module, path: list[str], layer: nn.Module) -> None:
+    """Put a layer into the tree at its path; numbers are places in a list."""
+    for key, below in zip(path, path[1:], strict=False):
+        if not hasattr(tree, key):
+            tree.add_module(key, nn.ModuleList() if below.isdigit() else nn.Module())
+        tree = tree.get_submodule(key)
+    tree.add_module(path[-1], layer)
+
+
+def may_overwrite(layer: Layer, spec: UNetSpec) -> bool:
+    """Whether an activation may write over its input: nothing else reads it, nor needs it for a gradient."""
+    if layer.kind not in ("relu", "leaky_relu", "elu"):
+        return False
+    (source,) = layer.inputs
+    readers = [other for other in spec.layers if source in other.inputs]
+    makers = [other.kind for other in spec.layers if other.name == source]
+    return readers == [layer] and bool(makers) and makers[0] in OVERWRITABLE
+
+
+OVERWRITABLE = ("conv", "transposed_conv", "batch_norm", "instance_norm", "group_norm", "sum")
+"""What needs its own output for no gradient of its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import nn
 
 from shared_specs import UNetSpec
@@ -11,18 +12,19 @@ from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
 LEAVES = {
-    "conv.weight": ("weight", (0, 1, 2, 3)),
-    "conv.bias": ("bias", (0,)),
-    "norm.weight": ("weight", (0,)),
-    "norm.bias": ("bias", (0,)),
-    "norm.running_mean": ("running_mean", (0,)),
-    "norm.running_var": ("running_var", (0,)),
-    "up.weight": ("weight", (0, 1, 2, 3)),
-    "up.bias": ("bias", (0,)),
-    "head.weight": ("weight", (0, 1, 2, 3)),
-    "head.bias": ("bias", (0,)),
+    "conv.weight": ("weight", "o i ... -> o i ..."),
+    "conv.bias": ("bias", "c -> c"),
+    "norm.weight": ("weight", "c -> c"),
+    "norm.bias": ("bias", "c -> c"),
+    "norm.running_mean": ("running_mean", "c -> c"),
+    "norm.running_var": ("running_var", "c -> c"),
+    "activation.weight": ("weight", "c -> c"),
+    "up.weight": ("weight", "i o ... -> i o ..."),
+    "up.bias": ("bias", "c -> c"),
+    "head.weight": ("weight", "o i ... -> o i ..."),
+    "head.bias": ("bias", "c -> c"),
 }
-"""Native axis i is canonical axis permutation[i]. PyTorch's layouts are the canonical ones."""
+"""Leaf to (native name, canonical axes -> native axes). PyTorch's layouts are the canonical ones."""
 
 
 def native(module: nn.Module, tensor: Tensor) -> torch.Tensor:
@@ -32,11 +34,12 @@ def native(module: nn.Module, tensor: Tensor) -> torch.Tensor:
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(LEAVES[tensor.leaf][1])
+    return rearrange(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(np.argsort(LEAVES[tensor.leaf][1]))
+    canonical, native_axes = LEAVES[tensor.leaf][1].split(" -> ")
+    return rearrange(values, f"{native_axes} -> {canonical}")
 
 
 def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
