@@ -7,6 +7,7 @@ the merges crop, pad or resize. They are cheap: a few channels, 6 to 24 pixels a
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from hypothesis import reject
@@ -41,8 +42,8 @@ def image_sizes(draw: st.DrawFn, spec: UNetSpec) -> tuple[int, ...]:
         reject()
     size = [start] * spec.dimensions
     for axis, stride in enumerate(total_stride(spec)):
-        options = [side for side in sides if fits(spec, (*size[:axis], side, *size[axis + 1 :]))]
-        options.sort(key=lambda side, stride=stride: (side % stride == 0, side))
+        found = (side for side in sides if side >= start and fits(spec, (*size[:axis], side, *size[axis + 1 :])))
+        options = sorted(islice(found, 4), key=lambda side, stride=stride: (side % stride == 0, side))
         size[axis] = draw(st.sampled_from(options[:3]))
     return tuple(size)
 

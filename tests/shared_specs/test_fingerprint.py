@@ -12,7 +12,7 @@ from shared_specs.schema import Table
 
 GROUP_NORM = {"kind": "group", "groups": 2, "epsilon": 1e-5}
 LEAKY_RELU = {"kind": "leaky_relu", "slope": 0.1}
-BILINEAR = {"kind": "bilinear", "scale": 2, "align_corners": True}
+LINEAR = {"kind": "linear", "scale": 2, "align_corners": True}
 
 CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [  # what differs, on top of what both have
     ({"in_channels": 4}, {}),
@@ -33,13 +33,13 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [  # what differs, on top
     ({"activation.slope": 0.01}, {"activation": LEAKY_RELU}),
     ({"down.kernel": 3}, {}),
     ({"down.stride": 3}, {}),
-    ({"up": BILINEAR}, {}),
+    ({"up": LINEAR}, {}),
     ({"up.kernel": 3}, {}),
     ({"up.stride": 3}, {}),
     ({"up.padding": 1}, {}),
     ({"up.bias": False}, {}),
-    ({"up.scale": 3}, {"up": BILINEAR}),
-    ({"up.align_corners": False}, {"up": BILINEAR}),
+    ({"up.scale": 3}, {"up": LINEAR}),
+    ({"up.align_corners": False}, {"up": LINEAR}),
     ({"merge.order": ["upsampled", "skip"]}, {}),
     ({"merge.size_mismatch": "pad_upsampled"}, {}),
     ({"merge.odd_difference": "floor"}, {}),
