@@ -26,7 +26,9 @@ def check(spec: UNetSpec) -> None:
         widths = getattr(spec, key)
         if widths is not None and len(widths) != spec.levels - count:
             part = "decoder" if count else "encoder"
-            raise ValueError(f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one for each level of the {part}")
+            raise ValueError(
+                f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one for each level of the {part}"
+            )
     for number, override in enumerate(spec.override):
         _override(spec, override, f"override.{number}")
     for level in range(spec.levels):

@@ -13,8 +13,8 @@ from typing import Any
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from shared_specs import ShapeError, UNetSpec
-from shared_specs.shapes import Shape, feature_shapes, total_stride
+from shared_specs import UNetSpec
+from shared_specs.shapes import Shape, sizes_if_it_fits, total_stride
 
 from . import unit_strategies as units
 
@@ -49,11 +49,8 @@ def image_sizes(draw: st.DrawFn, spec: UNetSpec) -> tuple[int, ...]:
 
 
 def fits(spec: UNetSpec, size: tuple[int, ...]) -> bool:
-    try:
-        shapes = feature_shapes(spec, (2, spec.in_channels, *size))
-    except ShapeError:
-        return False
-    return min(min(shape[2:]) for shape in shapes.values()) >= 2
+    sizes = sizes_if_it_fits(spec, size)
+    return sizes is not None and min(map(min, sizes.values())) >= 2
 
 
 @st.composite

@@ -27,7 +27,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
     "no head, one key": ({"widths": [10, 16], "head": None}, {"widths": (10, 4)}),
     "no head, one level": ({"widths": [10], "head": None}, {"widths": (10,)}),
     "images are the skip": (
-        {"widths": [3, 16, 32], "decoder_widths": [8, 16], "override": [{"part": "encoder", "levels": [0], **NO_UNITS}]},
+        {
+            "widths": [3, 16, 32],
+            "decoder_widths": [8, 16],
+            "override": [{"part": "encoder", "levels": [0], **NO_UNITS}],
+        },
         {"widths": (3, 4, 8), "decoder_widths": (2, 4)},
     ),
     "a level that keeps its input's width": (

@@ -115,7 +115,9 @@ def test_nested_and_deeply_supervised(changed_spec: Changed) -> None:
     deep = {"levels": [1], "weights": [1.0, 0.5]}
     change = {"widths": [2, 4, 6], "decoder_widths": [3, 5], "nested": True, "up": up, "deep_supervision": deep}
     spec = changed_spec(SMALL | change)
-    assert [line.replace(".block.0.", ".").replace(".activation", "") for line in listed(spec) if "relu" not in line] == [
+    assert [
+        line.replace(".block.0.", ".").replace(".activation", "") for line in listed(spec) if "relu" not in line
+    ] == [
         "encoder.0.conv = conv(images) 2",
         "encoder.1.down = max_pool(encoder.0) 2",
         "encoder.1.conv = conv(encoder.1.down) 4",
@@ -134,7 +136,10 @@ def test_nested_and_deeply_supervised(changed_spec: Changed) -> None:
         "deep_head.0 = conv(decoder.1) 2",
     ]
     assert (spec.logits, spec.deep_logits, spec.loss_weights) == ("head", ("deep_head.0",), (1.0, 0.5))
-    assert spec.layers[-1].is_deep and [tensor.leaf for tensor in spec.layers[-1].tensors] == ["head.weight", "head.bias"]
+    assert spec.layers[-1].is_deep and [tensor.leaf for tensor in spec.layers[-1].tensors] == [
+        "head.weight",
+        "head.bias",
+    ]
 
 
 def test_joined_before_upsampling_with_units_around_it(changed_spec: Changed) -> None:
@@ -151,7 +156,9 @@ def test_joined_before_upsampling_with_units_around_it(changed_spec: Changed) ->
     up = {"kind": "pixel_shuffle", "scale": 2, "before": unit | {"width": "same"}, "after": unit | {"width": "decoder"}}
     widths = {"widths": [4, 4], "decoder_widths": [5]}
     spec = changed_spec(SMALL | widths | {"up": up, "merge.before_up": True, "down": {"kind": "none"}})
-    assert [line for line in listed(spec) if line.startswith("decoder.0") and ".block" not in line.partition(" ")[0]] == [
+    assert [
+        line for line in listed(spec) if line.startswith("decoder.0") and ".block" not in line.partition(" ")[0]
+    ] == [
         "decoder.0.merge = merge(encoder.0.block.0.activation, encoder.1.block.0.activation) 8",
         "decoder.0.before_up.conv = conv(decoder.0.merge) 8",
         "decoder.0.before_up.norm = layer_norm(decoder.0.before_up.conv) 8",

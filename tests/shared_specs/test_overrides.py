@@ -64,7 +64,9 @@ def test_a_later_override_is_laid_over_an_earlier_one(changed_spec: Changed) -> 
 def test_adds_what_the_network_does_not_have(changed_spec: Changed) -> None:
     dropout = {"dropout": {"rate": 0.5}, "block": {"order": ["conv", "norm", "activation", "dropout"]}}
     gate = {"attention": {"width": "half", "bias": False, "norm": {"kind": "none"}}}
-    spec = overridden(changed_spec, {"part": "encoder", "levels": [2]} | dropout, {"part": "decoder", "levels": [0]} | gate)
+    spec = overridden(
+        changed_spec, {"part": "encoder", "levels": [2]} | dropout, {"part": "decoder", "levels": [0]} | gate
+    )
     assert [layer.name for layer in spec.layers if layer.kind == "dropout"] == [
         "encoder.2.block.0.dropout",
         "encoder.2.block.1.dropout",
@@ -86,8 +88,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (ENCODER | {"conv": {"tiles": 1}}, "unknown key override.1.conv.tiles; remove it"),
     (ENCODER | {"norm": {"kind": "group"}}, "key override.1.norm.groups is missing; add it; "
      "key override.1.norm.epsilon is missing; add it"),
-    (ENCODER | {"norm": {"kind": "weight"}}, "override.1.norm.kind: got 'weight', expected 'none', 'batch', 'instance', "
-     "'group', 'layer'"),
+    (ENCODER | {"norm": {"kind": "weight"}}, "override.1.norm.kind: got 'weight', expected 'none', 'batch', "
+     "'instance', 'group', 'layer'"),
     (ENCODER | {"dropout": {}}, "key override.1.dropout.rate is missing; add it"),
     (ENCODER | {"conv": 3}, "override.1.conv: got 3, expected a table"),
     (ENCODER | {"widths": [3]}, "unknown key override.1.widths; remove it"),
@@ -100,22 +102,24 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (ENCODER | {"merge": {"before_up": True}}, "override.1.merge: got a table, expected none as the encoder has no merge"),
     ({"part": "decoder", "down": {"kind": "none"}}, "override.1.down: got a table, expected none as the decoder has no "
      "down"),
-    ({"part": "decoder", "merge": {"size_mismatch": "crop_skip"}}, "override.1.merge.odd_difference: got none, expected "
-     "'half_to_even', 'floor' or 'all_after' as size_mismatch is 'crop_skip'"),
+    ({"part": "decoder", "merge": {"size_mismatch": "crop_skip"}}, "override.1.merge.odd_difference: got none, "
+     "expected 'half_to_even', 'floor' or 'all_after' as size_mismatch is 'crop_skip'"),
     # What only the whole tells is told of the level.
-    (ENCODER | {"levels": [1], "conv": {"kernel": [3, 3, 3]}}, "conv.kernel: got [3, 3, 3], expected one number or 2 as "
-     "dimensions is 2 at encoder level 1"),
-    ({"part": "decoder", "levels": [1], "conv": {"stride": 2}}, "conv.stride: got 2, expected 1 at decoder level 1; take "
-     "an override for the encoder"),
+    (ENCODER | {"levels": [1], "conv": {"kernel": [3, 3, 3]}}, "conv.kernel: got [3, 3, 3], expected one number or 2 "
+     "as dimensions is 2 at encoder level 1"),
+    ({"part": "decoder", "levels": [1], "conv": {"stride": 2}}, "conv.stride: got 2, expected 1 at decoder level 1; "
+     "take an override for the encoder"),
     (ENCODER | {"block": {"order": ["norm"]}}, "block.order: got ['norm'], expected each step at most once, and a conv"),
-    (ENCODER | {"block": {"order": ["conv", "dropout"]}}, "block.order: got ['conv', 'dropout'], expected no dropout as "
-     "none is given"),
+    (ENCODER | {"block": {"order": ["conv", "dropout"]}}, "block.order: got ['conv', 'dropout'], expected no dropout "
+     "as none is given"),
     (ENCODER | {"norm": {"kind": "none"}}, "block.order: got ['conv', 'norm', 'activation'], expected no norm as "
      "norm.kind is 'none'"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("override", "message"), WRONG, ids=[f"{next(iter(o), '')}-{n}" for n, (o, _) in enumerate(WRONG)])
+@pytest.mark.parametrize(
+    ("override", "message"), WRONG, ids=[f"{next(iter(o), '')}-{n}" for n, (o, _) in enumerate(WRONG)]
+)
 def test_a_wrong_one_is_named(override: dict[str, Any], message: str, changed_spec: Changed) -> None:
     with pytest.raises(SpecError) as error:
         overridden(changed_spec, {"part": "encoder", "conv": {"bias": False}}, override)
