@@ -44,8 +44,10 @@ RULES: list[tuple[dict[str, Any], str]] = [
      "'dropout'], expected each of activation, conv, norm once as norm.kind is 'batch'"),
     ({"middle_widths": [4]}, "middle_widths: got 1 widths, expected 3, one for each level of the encoder"),
     ({"decoder_widths": [4, 8, 8]}, "decoder_widths: got 3 widths, expected 2, one for each level of the decoder"),
-    ({"decoder_middle_widths": []}, "decoder_middle_widths: got 0 widths, expected 2, one for each level of the decoder"),
-    ({"conv.stride": [1, 2]}, "conv.stride: got [1, 2], expected 1 at decoder level 0; take an override for the encoder"),
+    ({"decoder_middle_widths": []}, "decoder_middle_widths: got 0 widths, expected 2, one for each level of the "
+     "decoder"),
+    ({"conv.stride": [1, 2]}, "conv.stride: got [1, 2], expected 1 at decoder level 0; take an override for the "
+     "encoder"),
     ({"down.padding": 2}, "down.padding: got 2, expected at most half of the kernel 2, or a window lies in the padding "
      "alone"),
     ({"up.padding": [0, 2]}, "up.padding: got [0, 2], expected less than half of kernel + stride = 4, or nothing is "

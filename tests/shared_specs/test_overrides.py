@@ -99,7 +99,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (ENCODER | {"levels": [-1]}, "override.1.levels.0: got -1, expected greater than or equal to 0"),
     ({"part": "middle"}, "override.1.part: got 'middle', expected 'encoder' or 'decoder'"),
     ({}, "key override.1.part is missing; add it"),
-    (ENCODER | {"merge": {"before_up": True}}, "override.1.merge: got a table, expected none as the encoder has no merge"),
+    (ENCODER | {"merge": {"before_up": True}}, "override.1.merge: got a table, expected none as the encoder has "
+     "no merge"),
     ({"part": "decoder", "down": {"kind": "none"}}, "override.1.down: got a table, expected none as the decoder has no "
      "down"),
     ({"part": "decoder", "merge": {"size_mismatch": "crop_skip"}}, "override.1.merge.odd_difference: got none, "
@@ -109,7 +110,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
      "as dimensions is 2 at encoder level 1"),
     ({"part": "decoder", "levels": [1], "conv": {"stride": 2}}, "conv.stride: got 2, expected 1 at decoder level 1; "
      "take an override for the encoder"),
-    (ENCODER | {"block": {"order": ["norm"]}}, "block.order: got ['norm'], expected each step at most once, and a conv"),
+    (ENCODER | {"block": {"order": ["norm"]}}, "block.order: got ['norm'], expected each step at most once, and a "
+     "conv"),
     (ENCODER | {"block": {"order": ["conv", "dropout"]}}, "block.order: got ['conv', 'dropout'], expected no dropout "
      "as none is given"),
     (ENCODER | {"norm": {"kind": "none"}}, "block.order: got ['conv', 'norm', 'activation'], expected no norm as "
