@@ -7,7 +7,13 @@ from shared_specs import UNetSpec, load_spec, spec_names
 
 from ..console import Output, plain_table
 
-UNEQUAL = {"error": "refused", "crop_skip": "cropped", "pad_upsampled": "padded"}
+UNEQUAL = {
+    "error": "refused",
+    "crop_skip": "cropped",
+    "pad_upsampled": "padded",
+    "resize_upsampled": "resized",
+    None: "no skips",
+}
 """What becomes of a skip and a decoder map of different sizes."""
 
 
