@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check(spec: UNetSpec) -> None:
-    """Raises ValueError for the first thing that does not agree. Channels are checked by `layout`."""
+    """Raises ValueError for the first thing that does not agree. Channels are checked by `network`."""
     _axes(spec, "", spec.dimensions)
     expected = {"conv", "activation"} | ({"norm"} if spec.norm.kind != "none" else set())
     expected |= {"dropout"} if spec.dropout is not None else set()

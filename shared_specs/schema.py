@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from . import consistency, layout
+from . import consistency, layout, network
 from .errors import SpecError, one_line
 from .keymap import Checkpoint
-from .problems import describe, shorten
+from .problems import describe
 from .tables import (
     Activation,
     Attention,
@@ -170,7 +170,7 @@ class UNetSpec(Level):
     @cached_property
     def layers(self) -> tuple[layout.Layer, ...]:
         """Every layer in the order of execution, with its canonical name."""
-        return tuple(layout.layers(self))
+        return tuple(network.layers(self))
 
     @cached_property
     def tensors(self) -> tuple[layout.Tensor, ...]:
