@@ -64,6 +64,8 @@ class Builder:
         return self.add(name, up.kind, (x,), width, settings, tensors)
 
     def norm(self, name: str, norm: tables.Norm, x: Map) -> Map:
+        if isinstance(norm, tables.NoNorm):
+            return x
         if isinstance(norm, tables.GroupNorm) and x.channels % norm.groups:
             raise ValueError(
                 f"norm.groups: got {norm.groups}, expected a divisor of the {x.channels} channels of {name}"

@@ -108,6 +108,7 @@ def schedule(layers: Sequence[Layer], outputs: Iterable[str]) -> list[tuple[Laye
         last_use |= dict.fromkeys((layer.name, *layer.inputs), number)
     for name in outputs:
         last_use.pop(name, None)
-    return [
-        (layer, tuple(name for name, last in last_use.items() if last == number)) for number, layer in enumerate(layers)
-    ]
+    done_with: list[list[str]] = [[] for _ in layers]
+    for name, number in last_use.items():
+        done_with[number].append(name)
+    return [(layer, tuple(names)) for layer, names in zip(layers, done_with, strict=True)]

@@ -97,7 +97,10 @@ class Network(Builder):
     def block(self, name: str, at: Level, x: Map, middle: int, width: int) -> Map:
         count, residual, start = at.block.convolutions, at.residual, x
         if not count and x.channels != width:
-            raise ValueError(f"widths: got {width} for {name}, expected {x.channels} as it has no convolution")
+            key = "widths" if self.stage == "encoder" or self.spec.decoder_widths is None else "decoder_widths"
+            raise ValueError(
+                f"{key}.{self.level}: got {width}, expected {x.channels} as {name} has no convolution to change them"
+            )
         for number in range(count):
             unit = f"{name}.{number}"
             ends = residual is not None and (number + 1) % residual.span == 0
@@ -160,9 +163,7 @@ class Network(Builder):
 
         def channels(wanted: str) -> int:
             if wanted == "half" and x.channels % 2:
-                raise ValueError(
-                    f"widths.{self.level + 1}: got {x.channels}, expected an even width as up.width is 'half'"
-                )
+                raise ValueError(f"up.width: got 'half', expected another one as {x.name} has {x.channels} channels")
             return {"half": x.channels // 2, "same": x.channels, "skip": skip.channels, "decoder": width}[wanted]
 
         if up.before is not None:
@@ -204,12 +205,12 @@ class Network(Builder):
     def attention(self, name: str, attention: tables.Attention, skip: Map, gate: Map) -> Map:
         if skip.channels % 2:
             raise ValueError(
-                f"widths.{self.level}: got {skip.channels}, expected an even width as attention.width is 'half'"
+                f"attention.width: got 'half', expected no attention as {skip.name} has {skip.channels} channels"
             )
 
         def branch(part: str, x: Map, width: int) -> Map:
             x = self.convolution(f"{name}.{part}.conv", x, width, 1, 0, attention.bias)
-            return x if attention.norm.kind == "none" else self.norm(f"{name}.{part}.norm", attention.norm, x)
+            return self.norm(f"{name}.{part}.norm", attention.norm, x)
 
         inner = skip.channels // 2
         x = self.add(f"{name}.sum", "sum", (branch("gate", gate, inner), branch("skip", skip, inner)), inner)

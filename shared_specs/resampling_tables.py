@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .unit_tables import Activation, Margin, Norm, Order, PaddingMode, Size, Table
+from .unit_tables import Activation, Margin, Norm, Order, PaddingMode, Size, SizeOrSkip, Table
 
 UpWidth = Literal["half", "same", "skip", "decoder"]
 """Channels after up-sampling: half of those before, as many, those of the skip, or the width of the decoder level."""
@@ -91,7 +91,7 @@ class Nearest(Table):
     """Up-sampling by repetition, by a factor or to the size of the skip. Output i takes input floor(i in / out)."""
 
     kind: Literal["nearest"]
-    scale: Size | Literal["skip"]
+    scale: SizeOrSkip
     before: UpUnit | None = None
     after: UpUnit | None = None
 
@@ -100,7 +100,7 @@ class Linear(Table):
     """Up-sampling by linear interpolation along each axis, by a factor or to the size of the skip."""
 
     kind: Literal["linear"]
-    scale: Size | Literal["skip"]
+    scale: SizeOrSkip
     align_corners: bool
     before: UpUnit | None = None
     after: UpUnit | None = None

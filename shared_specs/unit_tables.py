@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 Positive = Annotated[int, Field(gt=0, le=65_536)]
 NonNegative = Annotated[int, Field(ge=0, le=65_536)]
 Real = Annotated[float, Field(allow_inf_nan=False)]
-Size = Positive | Annotated[tuple[Positive, ...], Field(strict=False, min_length=2, max_length=3)]
+
+
+def _form(value: Any) -> str:
+    """Which member of the union a value is meant to be, so that an error speaks of that one alone."""
+    return "axes" if isinstance(value, list | tuple) else "number"
+
+
+# How many numbers there must be, as many as the spec has dimensions, is checked by `consistency`.
+Size = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[tuple[Positive, ...], Field(strict=False), Tag("axes")],
+    Discriminator(_form),
+]
 """One number for every axis, or one for each: (height, width), or (depth, height, width)."""
-Margin = NonNegative | Annotated[tuple[NonNegative, ...], Field(strict=False, min_length=2, max_length=3)]
+Margin = Annotated[
+    Annotated[NonNegative, Tag("number")] | Annotated[tuple[NonNegative, ...], Field(strict=False), Tag("axes")],
+    Discriminator(_form),
+]
+SizeOrSkip = Annotated[
+    Annotated[Size, Tag("size")] | Annotated[Literal["skip"], Tag("skip")],
+    Discriminator(lambda value: "skip" if isinstance(value, str) else "size"),
+]
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Step = Literal["conv", "norm", "activation", "dropout"]
