@@ -135,7 +135,9 @@ def pattern(text: str) -> Pattern:
         elif piece.startswith("{") and piece.endswith("}"):
             number = NUMBER.fullmatch(piece[1:-1])
             if number is None:
-                raise ValueError(f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}}, {{2i}} or {{4-i}}")
+                raise ValueError(
+                    f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}}, {{2i}} or {{4-i}}"
+                )
             if number["name"]:
                 parts.append((int(number["factor"] or 1), number["name"], int(number["offset"] or 0)))
             else:

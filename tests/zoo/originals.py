@@ -59,7 +59,7 @@ def monai_attention_unet(nets: Any, spec: UNetSpec) -> Any:
     return nets.AttentionUnet(spec.dimensions, spec.in_channels, spec.out_channels, spec.widths, (2, 2, 2, 2))
 
 
-def nnunet(nets: Any, spec: UNetSpec) -> dict[str, Any]:
+def nnunet(spec: UNetSpec) -> dict[str, Any]:
     """What nnU-Net plans, in the arguments that both of its networks have."""
     from torch import nn
 
@@ -81,12 +81,12 @@ def nnunet(nets: Any, spec: UNetSpec) -> dict[str, Any]:
 
 
 def nnunet_plain(nets: Any, spec: UNetSpec) -> Any:
-    return nets.PlainConvUNet(n_conv_per_stage=2, n_conv_per_stage_decoder=2, **nnunet(nets, spec))
+    return nets.PlainConvUNet(n_conv_per_stage=2, n_conv_per_stage_decoder=2, **nnunet(spec))
 
 
 def nnunet_residual_encoder(nets: Any, spec: UNetSpec) -> Any:
     blocks = (1, 3, 4, 6, 6, 6, 6)[: spec.levels]
-    return nets.ResidualEncoderUNet(n_blocks_per_stage=blocks, n_conv_per_stage_decoder=1, **nnunet(nets, spec))
+    return nets.ResidualEncoderUNet(n_blocks_per_stage=blocks, n_conv_per_stage_decoder=1, **nnunet(spec))
 
 
 def smp_unet_resnet34(smp: Any, spec: UNetSpec) -> Any:
@@ -95,17 +95,17 @@ def smp_unet_resnet34(smp: Any, spec: UNetSpec) -> Any:
 
 MONAI, NNUNET = "monai.networks.nets", "dynamic_network_architectures.architectures.unet"
 
-# Sides that differ from axis to axis, and odd ones where the network takes them. An instance norm of two values a channel
-# would blow up rounding: their variance may be next to nothing.
+# Sides that differ from axis to axis, and odd ones where the network takes them. An instance norm of two values a
+# channel would blow up rounding: their variance may be next to nothing.
 ORIGINALS = {
     "monai_attention_unet": Original(MONAI, monai_attention_unet, (2, 1, 48, 32), 2),
     "monai_basic_unet": Original(MONAI, monai_basic_unet, (2, 1, 39, 32, 33), 8),
     "monai_basic_unet_plus_plus": Original(MONAI, monai_basic_unet_plus_plus, (2, 1, 39, 50), 8),
     "monai_unet": Original(MONAI, monai_unet, (2, 1, 16, 32, 48), 4),
     "nnunet_plain_2d": Original(NNUNET, nnunet_plain, (2, 1, 128, 192), 8),
-    "nnunet_plain_3d": Original(NNUNET, nnunet_plain, (1, 1, 64, 96, 64), 16),
+    "nnunet_plain_3d": Original(NNUNET, nnunet_plain, (1, 1, 32, 64, 96), 16),
     "nnunet_residual_encoder_2d": Original(NNUNET, nnunet_residual_encoder, (2, 1, 128, 192), 8),
-    "nnunet_residual_encoder_3d": Original(NNUNET, nnunet_residual_encoder, (1, 1, 64, 96, 64), 16),
+    "nnunet_residual_encoder_3d": Original(NNUNET, nnunet_residual_encoder, (1, 1, 32, 64, 96), 16),
     "smp_unet_resnet34": Original("segmentation_models_pytorch", smp_unet_resnet34, (2, 3, 64, 32), 1),
 }
 
