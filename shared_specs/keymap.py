@@ -5,9 +5,9 @@ A spec file's `[checkpoint]` table holds the patterns. A pattern's two sides say
     "down_{i}.convs.conv_{j}.conv.*" = "encoder.{i}.block.{j}.conv.*"
     "upcat_{i}.upsample.deconv.*" = "decoder.{i-1}.up.*"
 
-`{i}` stands for a number; `{i+2}`, `{i-1}`, `{2i+1}` and `{5-i}` are computed from it. A final `*` is the rest of the name. The
-patterns are read from right to left: each canonical tensor of the spec gets its key by the first pattern whose right
-side fits. So what a tensor is comes from the spec alone, and a key that belongs to no tensor is refused.
+`{i}` stands for a number; `{i+2}`, `{i-1}`, `{2i+1}` and `{5-i}` are computed from it. A final `*` is the rest of the
+name. The patterns are read from right to left: each canonical tensor of the spec gets its key by the first pattern whose
+right side fits. So what a tensor is comes from the spec alone, and a key that belongs to no tensor is refused.
 """
 
 from __future__ import annotations

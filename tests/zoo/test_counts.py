@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shared_specs import load_spec, spec_names
@@ -80,3 +82,13 @@ def test_each_spec_cites_its_source(spec_name: str) -> None:
     assert len(spec.title) > 5 and len(spec.source) > 10
     assert spec.name.startswith("unet_") or "arXiv" in spec.citation or "doi" in spec.citation
     assert not spec.checkpoint or spec.licence, "the licence of the code whose names these are"
+
+
+def test_the_page_lists_every_network(spec_name: str) -> None:
+    spec = load_spec(spec_name)
+    page = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{spec_name}` |")]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    channels = f"{spec.in_channels} → {spec.out_channels}"
+    assert cells[1:4] == [str(spec.dimensions), channels, f"{spec.parameter_count:,}"]
+    assert cells[5] == spec.licence
