@@ -10,7 +10,7 @@ import pytest
 import backends
 from backends.contract import Execution
 from shared_specs import UNetSpec, initial_weights, load_spec
-from shared_specs.keymap import from_canonical, to_canonical
+from shared_specs.keymap import from_canonical, is_ignored, to_canonical
 from shared_specs.shapes import output_shape
 
 from .originals import ORIGINALS, activations, arrays, load, step
@@ -32,7 +32,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[str, UNetSpec, Any, Any]:
     spec = load_spec(request.param).narrow(original.divisor)
     module = original.network(spec)
     weights = initial_weights(spec, seed=3)
-    load(module, from_canonical(spec, weights))
+    load(module, spec, from_canonical(spec, weights))
     read = to_canonical(spec, arrays(module.state_dict()))
     for name, values in weights.items():
         np.testing.assert_array_equal(read[name], values, err_msg=name)
@@ -55,9 +55,7 @@ def assert_equal(ours: np.ndarray, theirs: np.ndarray, what: str, least: float =
 
 def test_parameter_count(pair: tuple[str, UNetSpec, Any, Any]) -> None:
     _, spec, module, _ = pair
-    ignored = spec.checkpoint.ignore if spec.checkpoint else ()
-    unused = [key for key, _ in module.named_parameters() if any(key.startswith(text.rstrip("*")) for text in ignored)]
-    theirs = {key: parameter.numel() for key, parameter in module.named_parameters() if key not in unused}
+    theirs = {key: parameter.numel() for key, parameter in module.named_parameters() if not is_ignored(spec, key)}
     assert spec.parameter_count == sum(theirs.values())
 
 
