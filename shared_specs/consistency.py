@@ -75,10 +75,15 @@ def _level(spec: UNetSpec, part: Part, level: int) -> None:
     residual = at.residual
     if residual is None:
         return
-    if at.block.convolutions % residual.span:
+    if residual.stem >= max(at.block.convolutions, 1):
+        raise ValueError(
+            f"residual.stem: got {residual.stem}, expected fewer than the {at.block.convolutions} convolutions {where}"
+        )
+    if (at.block.convolutions - residual.stem) % residual.span:
+        after = f" after the {residual.stem} of the stem" if residual.stem else ""
         raise ValueError(
             f"residual.span: got {residual.span}, "
-            f"expected a divisor of the {at.block.convolutions} convolutions {where}"
+            f"expected a divisor of the {at.block.convolutions - residual.stem} convolutions {where}{after}"
         )
     if residual.norm and at.norm.kind == "none":
         raise ValueError(f"residual.norm: got True, expected false as norm.kind is 'none' {where}")

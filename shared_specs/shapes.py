@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ShapeError
@@ -72,12 +73,28 @@ def output_shape(spec: UNetSpec, images: Shape) -> Shape:
     return feature_shapes(spec, images)[spec.logits]
 
 
+def size_of(spec: UNetSpec, given: Sequence[int]) -> Axes:
+    """A size with one number for each axis: one number alone stands for all of them.
+
+    Raises:
+        ShapeError: where there are more or fewer numbers than axes.
+    """
+    if len(given) == 1:
+        return (given[0],) * spec.dimensions
+    if len(given) != spec.dimensions:
+        raise ShapeError(
+            f"{spec.name}: got the size {size_label(given)}, expected one number or {spec.dimensions}, "
+            f"as in {'199x207' if spec.dimensions == 2 else '32x96x96'}"
+        )
+    return tuple(given)
+
+
 def axis_names(spec: UNetSpec) -> str:
     """How a batch of images lies in memory, in words."""
     return "(N, C, H, W)" if spec.dimensions == 2 else "(N, C, D, H, W)"
 
 
-def size_label(size: Axes) -> str:
+def size_label(size: Sequence[int]) -> str:
     """For instance 199x207."""
     return "x".join(map(str, size))
 
