@@ -73,9 +73,9 @@ def _level(spec: UNetSpec, part: Part, level: int) -> None:
                 f"{_shown(at.down.kernel)}, or a window lies in the padding alone"
             )
     residual = at.residual
-    if residual is None:
+    if residual is None or not at.block.convolutions:
         return
-    if residual.stem >= max(at.block.convolutions, 1):
+    if residual.stem >= at.block.convolutions:
         raise ValueError(
             f"residual.stem: got {residual.stem}, expected fewer than the {at.block.convolutions} convolutions {where}"
         )

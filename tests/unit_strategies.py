@@ -90,8 +90,10 @@ def orders(draw: st.DrawFn, norm: dict[str, Any], has_dropout: bool, ends_with_a
 @st.composite
 def residuals(draw: st.DrawFn, count: int, norm: dict[str, Any]) -> dict[str, Any]:
     kernel, padding = draw(st.sampled_from([(1, 0), (3, 1)]))
+    stem = draw(st.integers(0, count - 1))
     return {
-        "span": draw(st.sampled_from([1, count])),
+        "span": draw(st.sampled_from([1, count - stem])),
+        "stem": stem,
         "last_activation": draw(st.sampled_from(["before_sum", "after_sum"])),
         "stride_by": draw(st.sampled_from(["average_pool", "conv"])),
         "kernel": kernel,

@@ -83,6 +83,10 @@ RULES: list[tuple[dict[str, Any], str]] = [
      "is 'none'"),
     ({"residual": RESIDUAL | {"span": 3}}, "residual.span: got 3, expected a divisor of the 2 convolutions at encoder "
      "level 0"),
+    ({"residual": RESIDUAL | {"stem": 1}}, "residual.span: got 2, expected a divisor of the 1 convolutions at encoder "
+     "level 0 after the 1 of the stem"),
+    ({"residual": RESIDUAL | {"stem": 2}}, "residual.stem: got 2, expected fewer than the 2 convolutions at encoder "
+     "level 0"),
     ({"residual": RESIDUAL, "block.order": ["activation", "norm", "conv"]}, "residual.last_activation: got "
      "'after_sum', expected 'before_sum' as block.order does not end with the activation at encoder level 0"),
     ({"residual": RESIDUAL, "norm": {"kind": "none"}, "block.order": ["conv", "activation"]}, "residual.norm: got "
@@ -119,6 +123,11 @@ LEGAL: dict[str, dict[str, Any]] = {
         "residual": RESIDUAL | {"norm": False},
         "norm": {"kind": "none"},
         "block.order": ["conv", "activation"],
+    },
+    "a stem where there is no convolution": {
+        "residual": RESIDUAL | {"stem": 1, "span": 1},
+        "widths": [4, 8, 8],
+        "override": [{"part": "encoder", "levels": [2], "block": {"convolutions": 0}}],
     },
     "gates": {"attention": ATTENTION},
     "head norm of no kind": {"head.norm": {"kind": "none"}},

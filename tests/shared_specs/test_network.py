@@ -89,6 +89,26 @@ def test_a_shortcut_has_a_convolution_where_there_is_something_to_do(
     assert total.inputs == ("encoder.0.block.0.activation", shortcuts[-1].name if shortcuts else IMAGES)
 
 
+def test_the_stem_of_a_block_comes_before_the_first_shortcut(changed_spec: Changed) -> None:
+    residual = {
+        "span": 1,
+        "stem": 1,
+        "last_activation": "after_sum",
+        "stride_by": "conv",
+        "kernel": 1,
+        "padding": 0,
+        "bias": True,
+        "norm": False,
+    }
+    stride = {"part": "encoder", "levels": [0], "conv": {"stride": 2}}
+    change = {"widths": [2], "block.convolutions": 3, "residual": residual, "override": [stride]}
+    sums = {layer.name: layer.inputs for layer in changed_spec(SMALL | change).layers if layer.kind == "sum"}
+    assert sums == {  # the stem alone has the stride and changes the width: both shortcuts are identities
+        "encoder.0.block.1.sum": ("encoder.0.block.1.conv", "encoder.0.block.0.activation"),
+        "encoder.0.block.2.sum": ("encoder.0.block.2.conv", "encoder.0.block.1.activation"),
+    }
+
+
 def test_attention_gates_the_skip(changed_spec: Changed) -> None:
     attention = {"width": "half", "bias": True, "norm": {"kind": "instance", "epsilon": 1e-5, "affine": False}}
     names = [line for line in listed(changed_spec(SMALL | {"attention": attention})) if line.startswith("decoder.0")]

@@ -136,6 +136,7 @@ def test_no_form_of_network_is_missed(drawn: list[tuple[UNetSpec, Shape]]) -> No
         "one level": lambda spec: spec.levels == 1,
         "three levels": lambda spec: spec.levels == 3,
         "nested": lambda spec: spec.nested,
+        "stem": lambda spec: spec.residual is not None and spec.residual.stem > 0,
         "really nested": lambda spec: any(layer.name.startswith("nested.") for layer in spec.layers),
         "deep supervision": lambda spec: bool(spec.deep_logits),
         "no head": lambda spec: spec.head is None,
