@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shared_specs import SpecError, load_spec
+from shared_specs import SpecError, load_spec, spec_names
 from shared_specs.catalog import ZOO
 
 
@@ -30,8 +30,9 @@ def test_what_looks_like_a_path_is_one(name: str | Path) -> None:
         ("unet_papr", "unet_paper, "),
         ("unet_bn_sam", "unet_bn_same, "),
         ("bn_crop", "unet_bn_crop"),
-        ("", "unet_bn_crop, unet_bn_pad, unet_bn_same, unet_paper, unet_same"),
-        ("resnet50 ", "unet_bn_crop, unet_bn_pad, unet_bn_same, unet_paper, unet_same"),
+        ("resnet50 ", "smp_unet_resnet34; "),
+        ("", ", ".join(spec_names())),
+        ("zzz", ", ".join(spec_names())),
     ],
 )
 def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:

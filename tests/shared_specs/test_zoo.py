@@ -1,11 +1,11 @@
-"""The five networks give the shapes and parameter counts that they are known by."""
+"""The five core networks give the shapes and parameter counts that they are known by."""
 
 from __future__ import annotations
 
 import pytest
 
 from shared_specs import ShapeError, load_spec, spec_names
-from shared_specs.catalog import ZOO
+from shared_specs.catalog import CORE, ZOO
 from shared_specs.shapes import output_shape, smallest_input
 
 COUNTS = {
@@ -30,8 +30,9 @@ OUTPUTS = [
 
 
 def test_the_zoo_is_listed_by_file_name() -> None:
-    assert spec_names() == sorted(COUNTS)
-    assert [load_spec(name).name for name in spec_names()] == sorted(COUNTS)
+    assert spec_names() == sorted(path.stem for path in ZOO.glob("*.toml"))
+    assert sorted(CORE) == sorted(COUNTS)
+    assert [load_spec(name).name for name in spec_names()] == spec_names()
 
 
 def test_parameter_count(spec_name: str) -> None:
