@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as safetensors_bytes
+from safetensors.numpy import save_file
 
 from .errors import WeightsError, one_line
-from .files import write_atomically
+from .files import written_whole
 
 if TYPE_CHECKING:
     from .schema import UNetSpec
@@ -82,7 +82,8 @@ def save_weights(path: str | Path, weights: Weights, spec: UNetSpec) -> None:
     # write C-contiguous arrays only.
     arrays = {name: np.ascontiguousarray(weights[name]) for name in (tensor.name for tensor in spec.tensors)}
     metadata = {"format": "tandem", "spec": spec.model_dump_json(), "spec_fingerprint": spec.fingerprint}
-    write_atomically(path, safetensors_bytes(arrays, metadata=metadata))
+    with written_whole(path) as file:
+        save_file(arrays, file.name, metadata=metadata)  # without a second copy of the weights in memory
 
 
 def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
