@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from . import consistency, layout
 from .errors import SpecError, one_line
+from .keymap import Checkpoint
 from .problems import describe, shorten
 from .tables import (
     Activation,
@@ -98,6 +99,7 @@ class UNetSpec(Level):
         decoder_widths, decoder_middle_widths: the same of the decoder, from level 0 down; as the encoder's where absent.
         nested: decoder nodes at every level that reach all former maps of it (U-Net++, Zhou et al. 2018,
             arXiv 1807.10165).
+        checkpoint: how the original implementation names its tensors.
 
     Raises:
         SpecError: from the constructors `from_toml` and `narrow`, where the values describe no network.
@@ -118,6 +120,7 @@ class UNetSpec(Level):
     nested: bool = False
     head: Head | None = None
     deep_supervision: DeepSupervision | None = None
+    checkpoint: Checkpoint | None = None
     override: Annotated[tuple[Override, ...], Field(strict=False, max_length=64)] = ()
 
     @model_validator(mode="after")
@@ -205,7 +208,7 @@ class UNetSpec(Level):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the function; titles and sources do not count."""
-        text = self.model_dump_json(exclude={"name", "title", "source", "citation", "licence"})
+        text = self.model_dump_json(exclude={"name", "title", "source", "citation", "licence", "checkpoint"})
         return hashlib.sha256(text.encode()).hexdigest()
 
     def narrow(self, divisor: int) -> UNetSpec:
