@@ -6,7 +6,7 @@ A framework's own format is in `backends/<name>/checkpoints.py`, with the functi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,12 +31,12 @@ class Checkpoint:
     Attributes:
         tensors: by the names and in the layouts that they have there.
         remarks: what was taken off, left out or widened on the way, in words.
-        fingerprint: of the spec that the file says it belongs to.
+        metadata: what a safetensors file says of itself.
     """
 
     tensors: dict[str, np.ndarray]
     remarks: tuple[str, ...] = ()
-    fingerprint: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path) -> Checkpoint:
@@ -63,7 +63,7 @@ def read(path: Path) -> Checkpoint:
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
     remarks = (widening(narrow),) if narrow else ()
-    return Checkpoint({name: tensors[name] for name in kinds}, remarks, metadata.get("spec_fingerprint"))
+    return Checkpoint({name: tensors[name] for name in kinds}, remarks, metadata)
 
 
 def _widened(path: Path, names: list[str]) -> dict[str, np.ndarray]:
@@ -112,12 +112,3 @@ def listed(names: list[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def check_fingerprint(path: Path, spec: UNetSpec, checkpoint: Checkpoint) -> None:
-    """Refuse a file that says it belongs to another spec. Raises WeightsError."""
-    if checkpoint.fingerprint not in (None, spec.fingerprint):
-        raise WeightsError(
-            f"{path}: holds weights of another spec, expected {spec.name} of widths {list(spec.widths)}; "
-            "name the spec that they were saved with"
-        )

@@ -104,12 +104,7 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
         path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            theirs = metadata.get("spec_fingerprint")
-            if theirs not in (None, spec.fingerprint):
-                raise WeightsError(
-                    f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
-                    f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
-                )
+            check_metadata(path, metadata, spec)
             # Asked of the file, as NumPy has a bfloat16 where some framework has been imported, and none elsewhere.
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
             foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16")]
@@ -123,6 +118,15 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
     check_weights(spec, weights, origin=str(path))
     return weights
+
+
+def check_metadata(path: Path, metadata: Mapping[str, str], spec: UNetSpec) -> None:
+    """Refuse a file that says it belongs to another spec. Raises WeightsError."""
+    if metadata.get("spec_fingerprint") not in (None, spec.fingerprint):
+        raise WeightsError(
+            f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
+            f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
+        )
 
 
 def _spec_in(metadata: Mapping[str, str]) -> str:

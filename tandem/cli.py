@@ -247,6 +247,35 @@ def compare(
 
 
 @app.command()
+def convert(
+    source: options.Source,
+    target: options.Target,
+    spec: options.OneSpec,
+    narrow: options.Narrow = None,
+    scheme: options.Scheme = None,
+    to: options.To = None,
+    scheme_out: options.SchemeOut = None,
+    check: options.CheckResult = True,
+    json: options.Json = None,
+) -> None:
+    """Weights from one file to another: PyTorch, Flax, safetensors. Exit code 1 if what arrived is not what was sent.
+
+    IN is a state dict of PyTorch (.pt, .pth, .ckpt, .bin), a .safetensors file, or a folder of Orbax with the state
+    of a Flax module. No code in a file is ever run. What is written is read back, and its tensors and what its
+    backend computes with them are compared with the source's.
+
+    \b
+    tandem convert unet.pth unet.safetensors --spec unet_bn_same
+    tandem convert unet.pth flax_checkpoint --spec unet_bn_same      # a folder, for Flax
+    tandem convert flax_checkpoint unet.pt --spec my_net.toml
+    """
+    from .commands import convert
+
+    request = convert.Request(source, target, spec, narrow, scheme, to, scheme_out, check)
+    raise typer.Exit(convert.run(request, json))
+
+
+@app.command()
 def report(
     files: options.Files,
     output: options.ReportFile = None,

@@ -17,6 +17,7 @@ from shared_specs import UNetSpec, WeightsError
 from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
 from shared_specs.errors import one_line
 from shared_specs.files import written_whole
+from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
 
 __all__ = ["is_checkpoint", "read", "to_canonical", "write"]
@@ -85,11 +86,16 @@ def write(path: Path, spec: UNetSpec, weights: Weights) -> None:
         state[tensor.name] = np.asarray(weights[tensor.name])
         if tensor.leaf == "norm.running_var":  # the last leaf of a module that also counts its batches
             state[tensor.name.replace(".running_var", ".num_batches_tracked")] = np.asarray(0)
-    write_state_dict(path, state)
+    _save(path, state)
 
 
-def write_state_dict(path: Path, state: Weights) -> None:
-    """Write arrays by any names as a state dict, whole or not at all. Raises TandemError."""
+def write_original(path: Path, spec: UNetSpec, weights: Weights) -> None:
+    """Write the original implementation's state dict, by the spec's key map. Raises as `write` does, and SpecError."""
+    check_weights(spec, weights)
+    _save(path, from_canonical(spec, weights))
+
+
+def _save(path: Path, state: Weights) -> None:
     tensors = {name: torch.from_numpy(np.require(values, requirements=["C", "W"])) for name, values in state.items()}
     with written_whole(path) as file:
         torch.save(tensors, file)
