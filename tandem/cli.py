@@ -260,14 +260,17 @@ def convert(
 ) -> None:
     """Weights from one file to another: PyTorch, Flax, safetensors. Exit code 1 if what arrived is not what was sent.
 
-    IN is a state dict of PyTorch (.pt, .pth, .ckpt, .bin), a .safetensors file, or a folder of Orbax with the state
-    of a Flax module. No code in a file is ever run. What is written is read back, and its tensors and what its
-    backend computes with them are compared with the source's.
+    IN is a PyTorch state dict, a safetensors file or an Orbax folder. No code in it is ever run.
 
-    \b
+    OUT is read back, and its tensors and what its backend computes are compared with those of IN.
+
+    Examples:
+
     tandem convert unet.pth unet.safetensors --spec unet_bn_same
-    tandem convert unet.pth flax_checkpoint --spec unet_bn_same      # a folder, for Flax
-    tandem convert flax_checkpoint unet.pt --spec my_net.toml
+
+    tandem convert unet.pth unet_flax --spec my_net.toml
+
+    tandem convert unet_flax unet.pt --spec my_net.toml --scheme-out original
     """
     from .commands import convert
 

@@ -221,7 +221,7 @@ def identical(one: np.ndarray, other: np.ndarray) -> bool:
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
     bits = f"u{one.dtype.itemsize}"
-    return np.array_equal(*(np.ascontiguousarray(values).view(bits) for values in (one, other)))
+    return np.array_equal(np.ascontiguousarray(one).view(bits), np.ascontiguousarray(other).view(bits))
 
 
 def describe(
@@ -236,7 +236,8 @@ def describe(
     """One line on a file, and one on each thing that its reader should know."""
     kinds = ", ".join(dtypes(weights))
     size = sized(sum(values.nbytes for values in weights.values()))
-    output.print(f"{did:<6}{path}: {TITLES[format_name]}, {scheme} names, {len(weights)} tensors, {kinds}, {size}")
+    names = "" if scheme == CANONICAL else f", names of {scheme}"
+    output.print(f"{did:<6}{path}: {TITLES[format_name]}{names}, {len(weights)} tensors, {kinds}, {size}")
     for remark in remarks:
         output.print(f"      {remark}", style="dim")
 
