@@ -125,8 +125,12 @@ def _load(path: Path) -> Any:
         reason = error.strerror or one_line(str(error))
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a file of torch.save") from error
     except pickle.UnpicklingError as error:
+        named = _code_in(path)
+        what = f"holds objects of {listed(named)}" if named else "holds more than tensors"
+        if not named and "GLOBAL" not in str(error):  # so PyTorch calls what is named to be run
+            what = "is no whole file of torch.save, or holds more than tensors"
         raise WeightsError(
-            f"{path}: holds {_code_in(path)}, and opening it would run code; nothing was run. "
+            f"{path}: {what}, and to open it would run code; nothing was run. "
             "Save module.state_dict() with torch.save where the file comes from"
         ) from error
     except Exception as error:  # a damaged file makes torch.load raise anything: IndexError, EOFError, KeyError ...
@@ -134,12 +138,12 @@ def _load(path: Path) -> Any:
         raise WeightsError(f"{path}: is no whole file of torch.save ({reason}); save the state dict again") from error
 
 
-def _code_in(path: Path) -> str:
+def _code_in(path: Path) -> list[str]:
+    """What a file names that is none of PyTorch's own; nothing where it is damaged or of the old format."""
     try:
-        names = [name for name in get_unsafe_globals_in_checkpoint(path) if name not in BOOKKEEPING]
-    except Exception:  # the old format, or a damaged one
-        names = []
-    return f"objects of {listed(sorted(names))}" if names else "more than tensors"
+        return sorted(name for name in get_unsafe_globals_in_checkpoint(path) if name not in BOOKKEEPING)
+    except Exception:
+        return []
 
 
 def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:

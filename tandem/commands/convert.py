@@ -67,13 +67,13 @@ def run(request: Request, json_path: str | None = None) -> int:
     """Convert, print, and return 0; 1 where what was written is not what was read."""
     output = Output(json_path, [request.source, request.spec])
     chosen = plan(request, json_path)
-    output.print(f"{chosen.spec.name}: {selections.width_in_words(chosen.spec, chosen.divisor)}", style="bold")
     with progress(chosen.spec.name) as tell:
         tell(f"reading {chosen.source}")
         read = checkpoints.get(chosen.source_format).read(chosen.source)
         found = canonical(chosen, chosen.source, chosen.source_format, read, chosen.scheme)
         remarks = [f"taken off every name: {found.prefix!r}"] if found.prefix else []
         remarks = [*read.remarks, *remarks]
+        output.print(f"{chosen.spec.name}: {selections.width_in_words(chosen.spec, chosen.divisor)}", style="bold")
         describe("Read", chosen.source, chosen.source_format, found.scheme, found.weights, remarks, output)
         tell(f"writing {chosen.target}")
         write(chosen, found.weights)
