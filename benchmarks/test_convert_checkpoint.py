@@ -18,7 +18,7 @@ SPEC, ROUNDS = "unet_bn_same", 5
 
 
 @pytest.mark.benchmark(timer=worker_clock, group="convert_checkpoint")
-@pytest.mark.parametrize(("source", "target"), permutations(FORMATS, 2))
+@pytest.mark.parametrize(("source", "target"), list(permutations(FORMATS, 2)))
 def test_convert_checkpoint(source: str, target: str, benchmark: Any, request: pytest.FixtureRequest) -> None:
     for name in (source, target):
         reason = backends.missing(BACKENDS[name])

@@ -264,7 +264,7 @@ def convert(
 
     OUT is read back, and its tensors and what its backend computes are compared with those of IN.
 
-    Examples:
+    For instance:
 
     tandem convert unet.pth unet.safetensors --spec unet_bn_same
 

@@ -24,8 +24,8 @@ from ..console import Output, progress
 from ..units import sized
 from ..verdict_tables import difference_report
 
-PROBES = ("structure", "forward", "activations")
-"""What tells whether weights arrived: all of them reach the logits in evaluation mode."""
+PROBES = ("forward", "activations")
+"""What tells whether weights arrived, beside their bits: all of them reach the logits in evaluation mode."""
 
 TITLES = {
     "canonical": "canonical weights in safetensors",
