@@ -148,7 +148,7 @@ def test_one_wrong_bit_is_found(
     result = run("convert", "original.pth", "out.safetensors", *ARGUMENTS)
     assert result.exit_code == 1
     assert "Different: read back, head.bias differ in bits from the source." in result.stdout
-    assert "First difference in the forward probe: logits" in result.stdout
+    assert "First difference in the activations probe: head" in result.stdout
     assert "Equal" not in result.stdout
 
 
