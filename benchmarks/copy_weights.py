@@ -35,7 +35,7 @@ class CopyWorker:
             the system cannot reset its peak.
         """
         before = introspection.memory_bytes()
-        was_reset = _reset_peak()
+        was_reset = reset_peak()
         start = time.perf_counter()
         copy_weights(self.source, self.target)
         self.target.synchronize()
@@ -52,7 +52,7 @@ class CopyWorker:
         return {"start": self.start, "window": self.window, "finish": self.finish}
 
 
-def _reset_peak() -> bool:
+def reset_peak() -> bool:
     """Let VmHWM start again from the present size (proc(5), clear_refs)."""
     try:
         Path("/proc/self/clear_refs").write_text("5")

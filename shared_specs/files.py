@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from .errors import TandemError
 
@@ -16,22 +18,65 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Raises:
         TandemError: where the file cannot be written; nothing is left behind.
     """
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place at the end, and not at all where an exception is raised before.
+
+    Raises:
+        TandemError: where the file cannot be written; nothing is left behind.
+    """
     path = _target(path)
     temporary: Path | None = None
     try:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-            file.write(content)
+            yield cast(BinaryIO, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # NamedTemporaryFile makes files that only their owner can read
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise TandemError(f"{path}: cannot be written ({reason}); name a path in a writable folder") from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(path: str | Path) -> Iterator[Path]:
+    """The path of a folder to be made, which takes its place at the end, as `written_whole` does for a file.
+
+    A folder that stood there is kept until the new one has its place.
+
+    Raises:
+        TandemError: where the folder cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    try:
+        with tempfile.TemporaryDirectory(
+            dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
+        ) as beside:
+            made, old = Path(beside) / "new", Path(beside) / "old"
+            yield made
+            if path.exists():
+                path.rename(old)
+            try:
+                made.rename(path)
+            except OSError:
+                if old.exists():
+                    old.rename(path)
+                raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> TandemError:
+    reason = error.strerror or str(error)
+    return TandemError(f"{path}: cannot be written ({reason}); name a path in a writable folder")
 
 
 def _target(path: str | Path) -> Path:

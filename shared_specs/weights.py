@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as safetensors_bytes
+from safetensors.numpy import save_file
 
 from .errors import WeightsError, one_line
-from .files import write_atomically
+from .files import written_whole
 
 if TYPE_CHECKING:
     from .layout import Tensor
@@ -89,7 +89,8 @@ def save_weights(path: str | Path, weights: Weights, spec: UNetSpec) -> None:
     # write C-contiguous arrays only.
     arrays = {name: np.ascontiguousarray(weights[name]) for name in (tensor.name for tensor in spec.tensors)}
     metadata = {"format": "tandem", "spec": spec.model_dump_json(), "spec_fingerprint": spec.fingerprint}
-    write_atomically(path, safetensors_bytes(arrays, metadata=metadata))
+    with written_whole(path) as file:
+        save_file(arrays, file.name, metadata=metadata)  # without a second copy of the weights in memory
 
 
 def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
@@ -103,12 +104,7 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
         path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            theirs = metadata.get("spec_fingerprint")
-            if theirs not in (None, spec.fingerprint):
-                raise WeightsError(
-                    f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
-                    f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
-                )
+            check_metadata(path, metadata, spec)
             # Asked of the file, as NumPy has a bfloat16 where some framework has been imported, and none elsewhere.
             kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
             foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16")]
@@ -122,6 +118,15 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
     check_weights(spec, weights, origin=str(path))
     return weights
+
+
+def check_metadata(path: Path, metadata: Mapping[str, str], spec: UNetSpec) -> None:
+    """Refuse a file that says it belongs to another spec. Raises WeightsError."""
+    if metadata.get("spec_fingerprint") not in (None, spec.fingerprint):
+        raise WeightsError(
+            f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
+            f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
+        )
 
 
 def _spec_in(metadata: Mapping[str, str]) -> str:

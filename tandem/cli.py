@@ -247,6 +247,38 @@ def compare(
 
 
 @app.command()
+def convert(
+    source: options.Source,
+    target: options.Target,
+    spec: options.OneSpec,
+    narrow: options.Narrow = None,
+    scheme: options.Scheme = None,
+    to: options.To = None,
+    scheme_out: options.SchemeOut = None,
+    check: options.CheckResult = True,
+    json: options.Json = None,
+) -> None:
+    """Weights from one file to another: PyTorch, Flax, safetensors. Exit code 1 if what arrived is not what was sent.
+
+    IN is a PyTorch state dict, a safetensors file or an Orbax folder. No code in it is ever run.
+
+    OUT is read back, and its tensors and what its backend computes are compared with those of IN.
+
+    For instance:
+
+    tandem convert unet.pth unet.safetensors --spec unet_bn_same
+
+    tandem convert unet.pth unet_flax --spec my_net.toml
+
+    tandem convert unet_flax unet.pt --spec my_net.toml --scheme-out original
+    """
+    from .commands import convert
+
+    request = convert.Request(source, target, spec, narrow, scheme, to, scheme_out, check)
+    raise typer.Exit(convert.run(request, json))
+
+
+@app.command()
 def report(
     files: options.Files,
     output: options.ReportFile = None,

@@ -95,6 +95,27 @@ AcrossMachines = Annotated[
 ]
 ReportFile = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")]
 
+Source = Annotated[str, typer.Argument(metavar="IN", help="The checkpoint to read: a file, or a folder of Orbax.")]
+Target = Annotated[
+    str, typer.Argument(metavar="OUT", help="What to write: .safetensors, .pt or .pth, or a folder for Flax.")
+]
+OneSpec = Annotated[str, typer.Option("--spec", metavar="S", help="A name in the zoo or a path to a TOML file.")]
+Scheme = Annotated[
+    str | None,
+    typer.Option("--from", metavar="SCHEME", help="Names in IN: canonical, or the spec's own scheme; else recognised."),
+]
+To = Annotated[
+    str | None, typer.Option("--to", metavar="T", help="pytorch, flax_nnx or canonical; else OUT's suffix tells.")
+]
+SchemeOut = Annotated[
+    str | None,
+    typer.Option("--scheme-out", metavar="SCHEME", help="Names in a PyTorch OUT: canonical, or the spec's own scheme."),
+]
+CheckResult = Annotated[
+    bool,
+    typer.Option("--check/--no-check", help="Read OUT back and compare it with IN, in bits and in what it computes."),
+]
+
 
 def divisor(narrow: int | None, full_width: bool) -> int | None:
     """What `--narrow` and `--full-width` say together. Raises TandemError where they disagree."""

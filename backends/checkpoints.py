@@ -1,0 +1,51 @@
+"""The formats of checkpoints, each a module with the same functions, by the name of what writes it.
+
+A format's module has
+
+    read(path) -> Checkpoint                            the tensors by their own names and in their own layouts
+    to_canonical(spec, tensors) -> dict                 those of a module of ours as canonical weights
+    write(path, spec, weights) -> None                  a module of ours with these canonical weights
+    is_checkpoint(path) -> bool                         whether a file or folder is of this format, at a glance
+
+Importing this loads no framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from einops import rearrange
+
+from . import registry
+from .contract import BackendError
+
+FORMATS = {
+    "canonical": "shared_specs.checkpoints",
+    "pytorch": "backends.pytorch.checkpoints",
+    "flax_nnx": "backends.flax_nnx.checkpoints",
+}
+
+SUFFIXES = {"canonical": (".safetensors",), "pytorch": (".pt", ".pth", ".ckpt", ".bin"), "flax_nnx": ()}
+"""Of files; a Flax checkpoint is a folder."""
+
+BACKENDS = {"canonical": "numpy_reference", "pytorch": "pytorch", "flax_nnx": "flax_nnx"}
+"""What runs the weights of each format."""
+
+
+def get(name: str) -> Any:
+    """The module of a format.
+
+    Raises:
+        BackendError: where its framework is not installed, or cannot be imported.
+    """
+    reason = registry.missing(BACKENDS[name])
+    if reason:
+        raise BackendError(reason)
+    return importlib.import_module(FORMATS[name])
+
+
+# Of an array that it meets for the first time, einops asks each framework that is loaded whether it is one of its own,
+# and PyTorch loads its compiler to answer, which takes seconds. It remembers; so it meets one here, before PyTorch.
+rearrange(np.empty(0), "c -> c")

@@ -1,0 +1,191 @@
+"""PyTorch's checkpoints: files of torch.save that hold a state dict. Nothing that a file says is ever executed."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
+
+from shared_specs import UNetSpec, WeightsError
+from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
+from shared_specs.errors import one_line
+from shared_specs.files import written_whole
+from shared_specs.keymap import from_canonical
+from shared_specs.weights import Weights, check_weights
+
+__all__ = ["is_checkpoint", "read", "to_canonical", "write"]
+
+WRAPPERS = ("state_dict", "model_state_dict", "model_state", "network_weights", "model", "network", "net", "module")
+"""The keys under which training loops keep a state dict, beside the optimizer's and the number of the epoch."""
+
+DEEPEST = 4
+"""Wrappers in wrappers that are opened; a dictionary can hold itself."""
+
+BOOKKEEPING = (
+    "numpy.dtype",
+    "numpy.ndarray",
+    "numpy.core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+)
+"""What losses and scores beside the weights are often made of. It is not made: an `Unread` takes its place."""
+
+LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
+"""How files begin that torch.save wrote before they were zip files (torch/serialization.py, MAGIC_NUMBER)."""
+
+
+class Unread:
+    """In place of what is no tensor: it takes any arguments and any state, and does nothing with them."""
+
+    def __init__(self, *arguments: Any):
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def read(path: Path) -> Checkpoint:
+    """The state dict of a file, whose memory is the file itself where it can be mapped.
+
+    Raises:
+        WeightsError: where the file is none of torch.save's or is damaged, where it would have to run code, or where
+            it holds no state dict.
+    """
+    found, remarks = _unwrapped(path, _load(path))
+    tensors = {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
+    others = [str(name) for name in found if name not in tensors]
+    if others:
+        remarks.append(f"no tensor and left out: {listed(others)}")
+    foreign = [f"{name} as {_kind(value)}" for name, value in tensors.items() if not _is_plain(value)]
+    if foreign:
+        raise WeightsError(f"{path}: holds {listed(foreign)}; save plain tensors in float64, float32 or float16")
+    narrow = [str(name) for name, value in tensors.items() if value.dtype is torch.bfloat16]
+    if narrow:
+        remarks.append(widening(narrow))
+    return Checkpoint({str(name): _array(value) for name, value in tensors.items()}, tuple(remarks))
+
+
+def write(path: Path, spec: UNetSpec, weights: Weights) -> None:
+    """Write the state dict of `backends.pytorch.UNet(spec)` with these weights, whole or not at all.
+
+    Raises:
+        WeightsError: where the weights are not the spec's.
+        TandemError: where the file cannot be written.
+    """
+    check_weights(spec, weights)
+    state: dict[str, np.ndarray] = {}
+    for tensor in spec.tensors:
+        state[tensor.name] = np.asarray(weights[tensor.name])
+        if tensor.leaf == "norm.running_var":  # the last leaf of a module that also counts its batches
+            state[tensor.name.replace(".running_var", ".num_batches_tracked")] = np.asarray(0)
+    _save(path, state)
+
+
+def write_original(path: Path, spec: UNetSpec, weights: Weights) -> None:
+    """Write the original implementation's state dict, by the spec's key map. Raises as `write` does, and SpecError."""
+    check_weights(spec, weights)
+    _save(path, from_canonical(spec, weights))
+
+
+def _save(path: Path, state: Weights) -> None:
+    tensors = {name: torch.from_numpy(np.require(values, requirements=["C", "W"])) for name, values in state.items()}
+    with written_whole(path) as file:
+        torch.save(tensors, file)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is of torch.save, as far as a glance tells."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("/data.pkl") for name in archive.namelist())
+        with path.open("rb") as file:
+            return file.read(len(LEGACY)) == LEGACY
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _load(path: Path) -> Any:
+    """What torch.save wrote: tensors, numbers, text and their containers, and nothing that runs code."""
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+        with warnings.catch_warnings(), safe_globals([(Unread, name) for name in BOOKKEEPING]):
+            warnings.simplefilter("ignore")  # on formats that are refused below
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except OSError as error:
+        reason = error.strerror or one_line(str(error))
+        raise WeightsError(f"{path}: cannot be read ({reason}); expected a file of torch.save") from error
+    except pickle.UnpicklingError as error:
+        named = _code_in(path)
+        what = f"holds objects of {listed(named)}" if named else "holds more than tensors"
+        if not named and "GLOBAL" not in str(error):  # so PyTorch calls what is named to be run
+            what = "is no whole file of torch.save, or holds more than tensors"
+        raise WeightsError(
+            f"{path}: {what}, and to open it would run code; nothing was run. "
+            "Save module.state_dict() with torch.save where the file comes from"
+        ) from error
+    except Exception as error:  # a damaged file makes torch.load raise anything: IndexError, EOFError, KeyError ...
+        reason = one_line(str(error)).partition(". ")[0][:200] or type(error).__name__
+        raise WeightsError(f"{path}: is no whole file of torch.save ({reason}); save the state dict again") from error
+
+
+def _code_in(path: Path) -> list[str]:
+    """What a file names that is none of PyTorch's own; nothing where it is damaged or of the old format."""
+    try:
+        return sorted(name for name in get_unsafe_globals_in_checkpoint(path) if name not in BOOKKEEPING)
+    except Exception:
+        return []
+
+
+def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:
+    """The state dict within what training loops put around it, and a remark on each wrapper."""
+    remarks: list[str] = []
+    for _ in range(DEEPEST):
+        if not isinstance(found, Mapping) or any(isinstance(value, torch.Tensor) for value in found.values()):
+            break
+        inside = [key for key in WRAPPERS if isinstance(found.get(key), Mapping)]
+        if len(inside) > 1:
+            raise WeightsError(f"{path}: holds several state dicts ({', '.join(inside)}); save one of them alone")
+        if not inside:
+            break
+        others = [str(key) for key in found if key != inside[0]]
+        remarks.append(f"taken from {inside[0]!r}" + (f", leaving {listed(others)}" if others else ""))
+        found = found[inside[0]]
+    if not isinstance(found, Mapping):
+        raise WeightsError(f"{path}: holds {_kind(found)}, expected a state dict; save module.state_dict()")
+    if not any(isinstance(value, torch.Tensor) for value in found.values()):
+        keys = listed([repr(key) for key in found]) or "nothing"
+        raise WeightsError(
+            f"{path}: holds no state dict (its keys: {keys}); expected one, alone or under one of {', '.join(WRAPPERS)}"
+        )
+    return found, remarks
+
+
+def _kind(value: Any) -> str:
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    return f"{value.layout if value.layout is not torch.strided else value.dtype}".removeprefix("torch.")
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.dtype is torch.bfloat16 or tensor.dtype in HAS_NUMPY
+
+
+HAS_NUMPY = (torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8)
+HAS_NUMPY += (torch.uint8, torch.bool)
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    tensor = tensor.detach()
+    return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy()
