@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from shared_specs import TandemError
+from shared_specs import TandemError, UNetSpec
 
+from . import registry
 from .contract import Model
 
 Shape = tuple[int, ...]
 
-TRACER = "backends.pytorch.tracing"
+TRACER, ADOPTED = "backends.pytorch.tracing", "backends.pytorch.adopted"
 """By name, so that whoever reads traces needs no framework."""
 
 
@@ -174,38 +175,35 @@ def _rewritten(trace: Trace, merged: Mapping[int, Event], gone: set[int]) -> Tra
     return replace(trace, events=tuple(events))
 
 
-def trace(module: Any, shape: Sequence[int] | np.ndarray) -> Trace:
+def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
     """Run a module once, on a copy and in evaluation mode, and write down what it does.
 
     Args:
         module: a torch.nn.Module.
-        shape: images (N, C, H, W), or their shape; then the images are random.
+        images: (N, C, H, W), or their shape; then they are random.
 
     Raises:
         TraceError: where it is no module, cannot be copied, or fails on such images.
     """
-    return importlib.import_module(TRACER).trace(module, shape)
+    return _imported(TRACER).trace(module, images)
 
 
 def read_state(module: Any) -> dict[str, np.ndarray]:
     """The module's state dict as NumPy, as copies."""
-    return importlib.import_module(TRACER).read_state(module)
+    return _imported(TRACER).read_state(module)
 
 
 def load_state(module: Any, path: str) -> None:
     """Load a checkpoint's state dict, without running code of it. Raises TraceError where it does not fit."""
-    importlib.import_module(TRACER).load_state(module, path)
+    _imported(TRACER).load_state(module, path)
 
 
 def first_convolution(module: Any) -> tuple[int, int]:
     """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
-    return importlib.import_module(TRACER).first_convolution(module)
+    return _imported(TRACER).first_convolution(module)
 
 
-AsModel = Callable[..., Model]
-
-
-def as_model(module: Any, spec: Any, keys: Mapping[str, str], maps: Mapping[str, int]) -> Model:
+def as_model(module: Any, spec: UNetSpec, keys: Mapping[str, str], maps: Mapping[str, int]) -> Model:
     """A copy of the module in float64 behind the contract of a model.
 
     Args:
@@ -214,4 +212,11 @@ def as_model(module: Any, spec: Any, keys: Mapping[str, str], maps: Mapping[str,
         keys: canonical tensor name to key of the module's state dict.
         maps: layer name to the number of the map in the module's trace.
     """
-    return importlib.import_module(TRACER).AdoptedModel(module, spec, keys, maps)
+    return _imported(ADOPTED).AdoptedModel(module, spec, keys, maps)
+
+
+def _imported(name: str) -> Any:
+    reason = registry.missing("pytorch")
+    if reason:
+        raise TraceError(reason)
+    return importlib.import_module(name)
