@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backends.contract import PHASES, PRECISIONS, Execution
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, spec_names
-from shared_specs.shapes import Shape, feature_shapes, smallest_input
+from shared_specs.shapes import Axes, Shape, feature_shapes, size_label, size_of, smallest_input
 
 from . import contestants, machine
 
@@ -25,6 +25,9 @@ GPU_SIZES = {"unet_bn_same": 224, "unet_same": 512, "unet_bn_crop": 572, "unet_b
 """The inputs for which the networks were published, in pixels."""
 
 GPU_BATCH, GPU_OTHER_SIZE = 8, 512
+
+CPU_VOLUME, GPU_VOLUME = 32, 128
+"""The side of 3-D images, in pixels."""
 
 Count = Annotated[int, Field(gt=0)]
 
@@ -39,7 +42,7 @@ class Cell(BaseModel):
     Attributes:
         spec: name in the zoo, or path to a TOML file.
         narrow: divisor of every width.
-        size: (height, width) of the images, in pixels.
+        size: (height, width), or (depth, height, width), of the images, in pixels.
         seed: of the initial weights and of the batch.
     """
 
@@ -48,7 +51,7 @@ class Cell(BaseModel):
     spec: str
     backend: str
     phase: str
-    size: tuple[Count, Count]
+    size: Annotated[tuple[Count, ...], Field(min_length=2, max_length=3)]
     batch: Count
     narrow: Count = 1
     tuning: str = "default"
@@ -65,7 +68,7 @@ class Cell(BaseModel):
 
     @property
     def shape_label(self) -> str:
-        return f"{self.batch}x{self.size[0]}x{self.size[1]}"
+        return f"{self.batch}x{size_label(self.size)}"
 
     @property
     def id(self) -> str:
@@ -102,8 +105,8 @@ class Cell(BaseModel):
     def batch_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Seeded images (N, C, H, W), standard normal in float64, and labels (N, H', W'), random classes."""
         random = np.random.default_rng([self.seed, *self.images_shape])
-        count, classes, height, width = feature_shapes(self.network, self.images_shape)["head"]
-        return random.standard_normal(self.images_shape), random.integers(0, classes, (count, height, width))
+        count, classes, *size = feature_shapes(self.network, self.images_shape)[self.network.logits]
+        return random.standard_normal(self.images_shape), random.integers(0, classes, (count, *size))
 
     def check(self) -> None:
         """Refuse, before any work, what cannot be timed.
@@ -129,19 +132,19 @@ class Cell(BaseModel):
         feature_shapes(self.network, self.images_shape)
 
 
-def parse_size(text: str | int | Sequence[int]) -> tuple[int, int]:
-    """(height, width) from `96`, `"96"`, `"199x207"` or (199, 207). Raises CellError."""
+def parse_size(text: str | int | Sequence[int]) -> Axes:
+    """The numbers in `96`, `"96"`, `"199x207"`, `"32x96x96"` or (199, 207). Raises CellError."""
     if isinstance(text, str):
         parts: list[Any] = text.lower().split("x")
     else:
         parts = [text] if isinstance(text, int) else [*text]
     try:
-        height, width = (int(part) for part in (parts * 2 if len(parts) == 1 else parts))
+        size = tuple(int(part) for part in parts)
     except ValueError:
-        height = width = 0
-    if min(height, width) < 1:
+        size = ()
+    if not 1 <= len(size) <= 3 or min(size) < 1:
         raise CellError(f"got the size {text!r}, expected pixels: one number or HEIGHTxWIDTH, for instance 199x207")
-    return height, width
+    return size
 
 
 def default_cells(
@@ -170,7 +173,8 @@ def default_cells(
     cells = []
     for name in specs or (CPU_SPECS if on_cpu else spec_names()):
         divisor = narrow or (CPU_NARROW if on_cpu else 1)
-        wanted = parse_size(size) if size is not None else _default_size(load_spec(name), name, on_cpu)
+        spec = load_spec(name)
+        wanted = size_of(spec, parse_size(size)) if size is not None else _default_size(spec, name, on_cpu)
         for precision, phase, (backend, tuning) in product(precisions, phases or PHASES, arms):
             cell = Cell(
                 spec=str(name),
@@ -202,13 +206,16 @@ def _arms(backends: Sequence[str], tunings: Sequence[str]) -> list[tuple[str, st
     return [(backend, tuning) for tuning in tunings for backend in backends if tuning in has[backend]]
 
 
-def _default_size(spec: UNetSpec, name: str, on_cpu: bool) -> tuple[int, int]:
-    size = CPU_SIZE if on_cpu else GPU_SIZES.get(name, GPU_OTHER_SIZE)
+def _default_size(spec: UNetSpec, name: str, on_cpu: bool) -> Axes:
+    if spec.dimensions == 3:
+        side = CPU_VOLUME if on_cpu else GPU_VOLUME
+    else:
+        side = CPU_SIZE if on_cpu else GPU_SIZES.get(name, GPU_OTHER_SIZE)
     try:
-        feature_shapes(spec, (1, spec.in_channels, size, size))
+        feature_shapes(spec, (1, spec.in_channels, *size_of(spec, (side,))))
     except ShapeError:
-        size = smallest_input(spec)
-    return size, size
+        side = smallest_input(spec)
+    return size_of(spec, (side,))
 
 
 def interleave(cells: Sequence[Cell], replicates: int) -> list[tuple[Cell, int]]:

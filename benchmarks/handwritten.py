@@ -94,6 +94,9 @@ class HandwrittenModel(EagerModel):
     """What a worker asks for: weights in and out, and a program for each phase. The rest a newcomer has no need of."""
 
     def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
+        another = BackendError(f"{spec.name}: the hand-written module has no such network; time it with the zoo's")
+        if spec.dimensions != 2 or not isinstance(spec.conv.padding, int):
+            raise another
         module = UNet(
             spec.in_channels,
             spec.out_channels,
@@ -108,7 +111,7 @@ class HandwrittenModel(EagerModel):
         named = self.module.state_dict(keep_vars=True)
         state = {name: tensor for name, tensor in named.items() if not name.endswith("num_batches_tracked")}
         if [tuple(tensor.shape) for tensor in state.values()] != [tensor.shape for tensor in spec.tensors]:
-            raise BackendError(f"{spec.name}: the hand-written module has no such network; time it with the zoo's")
+            raise another
         self.tensors = dict(zip((tensor.name for tensor in spec.tensors), state.values(), strict=True))
 
     def load_weights(self, weights: Weights) -> None:

@@ -94,7 +94,7 @@ class PlainConvUNet(Peer):
             features_per_stage=spec.widths,
             conv_op=nn.Conv2d,
             kernel_sizes=spec.conv.kernel,
-            strides=(1,) + (spec.down.stride,) * (spec.levels - 1),
+            strides=(1,) + (2,) * (spec.levels - 1),
             n_conv_per_stage=spec.block.convolutions,
             num_classes=spec.out_channels,
             n_conv_per_stage_decoder=spec.block.convolutions,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from shared_specs import ShapeError, UNetSpec
-from shared_specs.shapes import LARGEST_INPUT, feature_shapes, smallest_input
+from shared_specs.shapes import LARGEST_INPUT, feature_shapes, size_of, smallest_input
 
 from .cell import Cell
 from .records import Record, Status
@@ -50,8 +51,7 @@ class Sweep:
         """Nanoseconds of a step for one input pixel: level where the cost grows with the pixels alone."""
         if record.step_s is None:
             return None
-        height, width = record.cell.size
-        return 1e9 * record.step_s / (record.cell.batch * height * width)
+        return 1e9 * record.step_s / (record.cell.batch * math.prod(record.cell.size))
 
 
 def sweep(cell: Cell, axis: Axis, measure: Measure, most: int) -> Sweep:
@@ -88,7 +88,7 @@ def sweep(cell: Cell, axis: Axis, measure: Measure, most: int) -> Sweep:
 
 
 def _at(cell: Cell, axis: Axis, value: int) -> Cell:
-    return cell.model_copy(update={"batch": value} if axis == "batch" else {"size": (value, value)})
+    return cell.model_copy(update={"batch": value} if axis == "batch" else {"size": size_of(cell.network, (value,))})
 
 
 def steps(spec: UNetSpec, axis: Axis, most: int) -> Sequence[int]:
@@ -108,7 +108,7 @@ def _side(spec: UNetSpec, at_least: int) -> int:
     """The smallest side of a square image, at or above this, that the network takes. Raises ShapeError if none."""
     for side in range(at_least, min(at_least + 4096, LARGEST_INPUT)):
         try:
-            feature_shapes(spec, (1, spec.in_channels, side, side))
+            feature_shapes(spec, (1, spec.in_channels, *size_of(spec, (side,))))
         except ShapeError:
             continue
         return side

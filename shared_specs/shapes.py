@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ShapeError
@@ -72,12 +73,28 @@ def output_shape(spec: UNetSpec, images: Shape) -> Shape:
     return feature_shapes(spec, images)[spec.logits]
 
 
+def size_of(spec: UNetSpec, given: Sequence[int]) -> Axes:
+    """A size with one number for each axis: one number alone stands for all of them.
+
+    Raises:
+        ShapeError: where there are more or fewer numbers than axes.
+    """
+    if len(given) == 1:
+        return (given[0],) * spec.dimensions
+    if len(given) != spec.dimensions:
+        raise ShapeError(
+            f"{spec.name}: got the size {size_label(given)}, expected one number or {spec.dimensions}, "
+            f"as in {'199x207' if spec.dimensions == 2 else '32x96x96'}"
+        )
+    return tuple(given)
+
+
 def axis_names(spec: UNetSpec) -> str:
     """How a batch of images lies in memory, in words."""
     return "(N, C, H, W)" if spec.dimensions == 2 else "(N, C, D, H, W)"
 
 
-def size_label(size: Axes) -> str:
+def size_label(size: Sequence[int]) -> str:
     """For instance 199x207."""
     return "x".join(map(str, size))
 
@@ -186,7 +203,11 @@ def _smallest_hint(spec: UNetSpec) -> str:
     smallest = _smallest(spec)
     if smallest == LARGEST_INPUT:
         return f"no input below {size_label((LARGEST_INPUT,) * spec.dimensions)} is large enough"
-    return f"the smallest square input is {smallest}"
+    return f"the smallest {_equal_sides(spec)} input is {smallest}"
+
+
+def _equal_sides(spec: UNetSpec) -> str:
+    return "square" if spec.dimensions == 2 else "cubic"
 
 
 def _divisible_hint(spec: UNetSpec) -> str:
@@ -198,7 +219,8 @@ def _divisible_hint(spec: UNetSpec) -> str:
     except (_TooSmall, _Misfit):
         return "another image size"
     if len(set(strides)) == 1:
-        return f"images whose height and width are divisible by {strides[0]}"
+        sides = "height and width" if spec.dimensions == 2 else "depth, height and width"
+        return f"images whose {sides} are divisible by {strides[0]}"
     return f"images whose sides are divisible by {size_label(strides)}"
 
 
@@ -213,7 +235,7 @@ def total_stride(spec: UNetSpec) -> Axes:
 
 
 def smallest_input(spec: UNetSpec) -> int:
-    """The smallest square input size that the network can take.
+    """The smallest size of a square or cubic input that the network can take.
 
     Raises:
         ShapeError: where none up to a generous bound is accepted.
@@ -227,7 +249,7 @@ def smallest_input(spec: UNetSpec) -> int:
             continue
         return size
     raise ShapeError(
-        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; "
+        f"{spec.name}: no {_equal_sides(spec)} input between {start} and {stop - 1} pixels fits at every level; "
         "take fewer levels or more padding"
     )
 

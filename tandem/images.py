@@ -52,6 +52,7 @@ def read_image(path: str | Path, note: Note = lambda text: None, dtypes: tuple[s
 
     Returns:
         (H, W) for a grey image, (H, W, C) else, in the file's own type: 8 or 16 bit integers, floats or booleans.
+        An NPY file may hold a volume: (D, H, W) or (D, H, W, C).
 
     Raises:
         ImageError: where the file is missing, truncated, no image, empty, or holds NaN or Inf.
@@ -81,7 +82,7 @@ def read_image(path: str | Path, note: Note = lambda text: None, dtypes: tuple[s
 def _checked(path: Path, image: np.ndarray, dtypes: tuple[str, ...]) -> np.ndarray:
     if image.dtype.name not in dtypes:
         raise ImageError(f"{path}: holds {image.dtype.name} values, expected {', '.join(dtypes)}; convert it")
-    if image.ndim not in (2, 3) or not image.size:
+    if image.ndim not in (2, 3, 4) or not image.size:
         raise ImageError(f"{path}: has shape {image.shape}, expected (H, W) or (H, W, C) with none of them 0")
     if not np.isfinite(image).all():
         where = tuple(int(index) for index in np.argwhere(~np.isfinite(image))[0])

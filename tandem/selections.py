@@ -80,14 +80,15 @@ def width_in_words(spec: UNetSpec, divisor: int) -> str:
     return f"{words}, {spec.parameter_count:,} parameters"
 
 
-def size(text: str | None) -> tuple[int, int] | None:
-    """A size in pixels, height first: "199x207", or "224" for a square. Raises ShapeError."""
+def size(text: str | None) -> tuple[int, ...] | None:
+    """A size in pixels: "224" for all axes, "199x207", height first, or "32x96x96", depth first. Raises ShapeError."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,6})(?:[xX](\d{1,6}))?", text.strip())
-    if not match or 0 in (values := [int(value) for value in match.groups() if value]):
+    match = re.fullmatch(r"\d{1,6}(?:[xX]\d{1,6}){0,2}", text.strip())
+    values = tuple(int(value) for value in text.lower().split("x")) if match else (0,)
+    if 0 in values:
         raise ShapeError(f"--size: got {text!r}, expected HEIGHTxWIDTH in pixels, for instance 199x207, or 224")
-    return values[0], values[-1]
+    return values
 
 
 def backend_names(values: Iterable[str] | None) -> tuple[list[str], list[str]]:

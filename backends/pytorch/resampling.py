@@ -62,14 +62,15 @@ def linear(x: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
 class PixelShuffle(nn.Module):
     """nn.PixelShuffle for any number of dimensions: channel (c, i, j) becomes pixel (i, j) of a block of channel c."""
 
-    PATTERNS = {4: "n (c i j) h w -> n c (h i) (w j)", 5: "n (c i j k) d h w -> n c (d i) (h j) (w k)"}
-
     def __init__(self, scale: int):
         super().__init__()
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return rearrange(x, self.PATTERNS[x.ndim], **dict.fromkeys("ijk"[: x.ndim - 2], self.scale))
+        return rearrange(x, SHUFFLES[x.ndim], **dict.fromkeys("ijk"[: x.ndim - 2], self.scale))
+
+
+SHUFFLES = {4: "n (c i j) h w -> n c (h i) (w j)", 5: "n (c i j k) d h w -> n c (d i) (h j) (w k)"}
 
 
 class Merge(nn.Module):

@@ -33,7 +33,7 @@ class UNet(nn.Module):
             hang(self, layer.name.split("."), KINDS[layer.kind](layer))
         for layer in spec.layers:
             if may_overwrite(layer, spec):
-                self.get_submodule(layer.name).inplace = True  # saves a copy of the map
+                setattr(self.get_submodule(layer.name), "inplace", True)  # noqa: B010 (saves a copy of the map)
         self._inference = self._steps([layer for layer in spec.layers if not layer.is_deep])
         self._training = self._steps(spec.layers)
 

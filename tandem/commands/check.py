@@ -138,7 +138,9 @@ def _batch(spec: UNetSpec, request: Request) -> parity.Batch:
 
 
 def _check_channels(spec: UNetSpec, path: str, image: np.ndarray) -> None:
-    channels = image.shape[2] if image.ndim == 3 else 1
+    if image.ndim not in (spec.dimensions, spec.dimensions + 1):
+        return  # no image of this network at all, which `image_batch` says
+    channels = image.shape[-1] if image.ndim > spec.dimensions else 1
     if channels == spec.in_channels:
         return
     kinds = {1: "grey, 1 channel", 3: "colour, 3 channels"}
@@ -154,20 +156,21 @@ def _with_labels(
     """The batch with labels of the images' sizes from files, cropped about the centre to the logits."""
     if len(paths) != len(images):
         raise ShapeError(f"got {len(paths)} --labels for {len(images)} --image, expected one for each, in order")
-    count, channels, *cropped = batch.images.shape
-    *_, height, width = output_shape(spec, (count, channels, *cropped))
+    cropped, size = batch.images.shape[2:], output_shape(spec, batch.images.shape)[2:]
     kept = []
     for path, labels, image in zip(paths, read_images(paths, say_note, LABEL_DTYPES), images, strict=True):
-        if labels.shape != image.shape[:2]:
-            raise ShapeError(f"{path}: has shape {labels.shape}, expected {image.shape[:2]}, the size of its image")
+        expected = image.shape[: spec.dimensions]
+        if labels.shape != expected:
+            raise ShapeError(f"{path}: has shape {labels.shape}, expected {expected}, the size of its image")
         low, high = labels.min(), labels.max()
         if low < 0 or high >= spec.out_channels:
             raise ShapeError(
                 f"{path}: labels run from {low} to {high}, expected 0 to {spec.out_channels - 1}, "
                 f"the classes of {spec.name}"
             )
-        top, left = ((labels.shape[i] - cropped[i]) // 2 + (cropped[i] - (height, width)[i]) // 2 for i in (0, 1))
-        kept.append(labels[top : top + height, left : left + width].astype(np.int64))
+        starts = [(a - b) // 2 + (b - c) // 2 for a, b, c in zip(labels.shape, cropped, size, strict=True)]
+        window = tuple(slice(start, start + side) for start, side in zip(starts, size, strict=True))
+        kept.append(labels[window].astype(np.int64))
     origin = batch.origin.rpartition(";")[0] + "; labels from files"
     return replace(batch, labels=np.stack(kept), origin=origin)
 

@@ -6,7 +6,7 @@ import math
 
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import layer_costs, total_cost
-from shared_specs.shapes import Shape, feature_shapes, smallest_input
+from shared_specs.shapes import Axes, Shape, axis_names, feature_shapes, size_of, smallest_input
 
 from .. import selections
 from ..console import Output, plain_table
@@ -15,8 +15,8 @@ from ..units import counted, sized
 BYTES_PER_ELEMENT = 4
 """Memory is counted in float32."""
 
-USUAL_SIZES = {True: (224, 256), False: (572,)}
-"""Square sizes in pixels to show where none was asked for, by whether the convolutions are padded."""
+USUAL_SIZES = {2: (224, 256, 572), 3: (128, 96)}
+"""Sides in pixels to show where no size was asked for, by dimensions."""
 
 
 def run(
@@ -25,14 +25,14 @@ def run(
     """Print every layer's output shape, parameters, FLOPs and memory for one batch of images."""
     output = Output(json_path, [name])
     spec = load_spec(name).narrow(1 if narrow is None else narrow)
-    height, width = selections.size(size) or usual_size(spec)
-    images = (batch, spec.in_channels, height, width)
+    given = selections.size(size)
+    images = (batch, spec.in_channels, *(usual_size(spec) if given is None else size_of(spec, given)))
     shapes, costs = feature_shapes(spec, images), layer_costs(spec, images, BYTES_PER_ELEMENT)
     total = total_cost(spec, images, BYTES_PER_ELEMENT)
 
     table = plain_table(
         f"{spec.name}: {spec.title}",
-        *("layer", "kind", "output (N, C, H, W)", "parameters", "FLOPs", "memory"),
+        *("layer", "kind", f"output {axis_names(spec)}", "parameters", "FLOPs", "memory"),
         right=("parameters", "FLOPs", "memory"),
     )
     table.add_row("images", "", _shape(images), "", "", sized(_bytes(images)))
@@ -55,7 +55,7 @@ def run(
     output.print(table)
     state_words = f", and {state:,} numbers of norm state" if state else ""
     output.print(f"Parameters      {spec.parameter_count:,} ({sized(4 * spec.parameter_count)}){state_words}")
-    output.print(f"Images, logits  {_shape(images)} → {_shape(shapes['head'])}")
+    output.print(f"Images, logits  {_shape(images)} → {_shape(shapes[spec.logits])}")
     output.print(f"FLOPs           {counted(total.forward_flops)} forward, {counted(total.backward_flops)} backward")
     output.print(f"Bytes at least  {sized(total.forward_bytes)} moved forward, {sized(total.backward_bytes)} backward")
     output.print(f"All outputs     {sized(outputs)}, if every layer's output is kept")
@@ -93,16 +93,16 @@ def run(
     return 0
 
 
-def usual_size(spec: UNetSpec) -> tuple[int, int]:
-    """A size that the network takes: that of its field's papers, else the smallest. Raises ShapeError if none."""
-    for side in USUAL_SIZES[spec.conv.padding > 0]:
+def usual_size(spec: UNetSpec) -> Axes:
+    """A size that the network takes: the first of the usual ones, else the smallest. Raises ShapeError if none."""
+    unpadded = spec.conv.padding == 0 and spec.dimensions == 2
+    for side in USUAL_SIZES[spec.dimensions][2 * unpadded :]:
         try:
-            feature_shapes(spec, (1, spec.in_channels, side, side))
+            feature_shapes(spec, (1, spec.in_channels, *size_of(spec, (side,))))
         except ShapeError:
             continue
-        return side, side
-    side = smallest_input(spec)
-    return side, side
+        return size_of(spec, (side,))
+    return size_of(spec, (smallest_input(spec),))
 
 
 def _shape(shape: Shape) -> str:
