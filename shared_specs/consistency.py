@@ -73,7 +73,7 @@ def _level(spec: UNetSpec, part: Part, level: int) -> None:
     residual = at.residual
     if residual is None:
         return
-    if at.block.convolutions % residual.span:
+    if residual.stem >= at.block.convolutions > 0 or (at.block.convolutions - residual.stem) % residual.span:
         raise ValueError(
             f"residual.span: got {residual.span}, "
             f"expected a divisor of the {at.block.convolutions} convolutions {where}"

@@ -5,7 +5,7 @@ A spec file's `[checkpoint]` table holds the patterns. A pattern's two sides say
     "down_{i}.convs.conv_{j}.conv.*" = "encoder.{i}.block.{j}.conv.*"
     "upcat_{i}.upsample.deconv.*" = "decoder.{i-1}.up.*"
 
-`{i}` stands for a number; `{i+2}`, `{i-1}` and `{5-i}` are computed from it. A final `*` is the rest of the name. The
+`{i}` stands for a number; `{i+2}`, `{i-1}`, `{2i+1}` and `{5-i}` are computed from it. A final `*` is the rest of the name. The
 patterns are read from right to left: each canonical tensor of the spec gets its key by the first pattern whose right
 side fits. So what a tensor is comes from the spec alone, and a key that belongs to no tensor is refused.
 """
@@ -97,8 +97,8 @@ class Pattern:
         for part in self.parts:
             if isinstance(part, tuple):
                 factor, number, offset = part
-                value = factor * (int(next(texts)) - offset)
-                if value < 0 or values.setdefault(number, value) != value:
+                value, remainder = divmod(int(next(texts)) - offset, factor)
+                if remainder or value < 0 or values.setdefault(number, value) != value:
                     return None
             elif part is None:
                 rest = next(texts)
@@ -118,7 +118,9 @@ class Pattern:
         return "".join(texts)
 
 
-NUMBER = re.compile(r"(?P<name>[a-z]\w*)(?P<offset>[+-]\d{1,4})?|(?P<minuend>\d{1,4})-(?P<subtrahend>[a-z]\w*)")
+NUMBER = re.compile(
+    r"(?P<factor>[1-9]\d?)?(?P<name>[a-z]\w*)(?P<offset>[+-]\d{1,4})?|(?P<minuend>\d{1,4})-(?P<subtrahend>[a-z]\w*)"
+)
 
 
 @cache
@@ -133,9 +135,9 @@ def pattern(text: str) -> Pattern:
         elif piece.startswith("{") and piece.endswith("}"):
             number = NUMBER.fullmatch(piece[1:-1])
             if number is None:
-                raise ValueError(f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}} or {{4-i}}")
+                raise ValueError(f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}}, {{2i}} or {{4-i}}")
             if number["name"]:
-                parts.append((1, number["name"], int(number["offset"] or 0)))
+                parts.append((int(number["factor"] or 1), number["name"], int(number["offset"] or 0)))
             else:
                 parts.append((-1, number["subtrahend"], int(number["minuend"])))
             expression += "(0|[1-9][0-9]{0,5})"

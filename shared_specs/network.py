@@ -96,6 +96,7 @@ class Network(Builder):
 
     def block(self, name: str, at: Level, x: Map, middle: int, width: int) -> Map:
         count, residual, start = at.block.convolutions, at.residual, x
+        stem = 0 if residual is None else residual.stem
         if not count and x.channels != width:
             key = "widths" if self.stage == "encoder" or self.spec.decoder_widths is None else "decoder_widths"
             raise ValueError(
@@ -103,13 +104,15 @@ class Network(Builder):
             )
         for number in range(count):
             unit = f"{name}.{number}"
-            ends = residual is not None and (number + 1) % residual.span == 0
+            ends = residual is not None and number >= stem and (number + 1 - stem) % residual.span == 0
             late = ends and residual is not None and residual.last_activation == "after_sum"
             stride = at.conv.stride if number == 0 else 1
             steps = [step for step in at.block.order if not (late and step == "activation")]
             x = self.unit(unit, steps, at, x, width if number == count - 1 else middle, stride)
+            if number < stem:
+                start = x
             if ends and residual is not None:
-                bridged = at.conv.stride if number + 1 == residual.span else 1
+                bridged = at.conv.stride if number + 1 == residual.span and not stem else 1
                 shortcut = self.shortcut(f"{unit}.shortcut", residual, at.norm, start, x, bridged)
                 x = start = self.add(f"{unit}.sum", "sum", (x, shortcut), x.channels)
                 if late:

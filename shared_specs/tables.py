@@ -116,10 +116,11 @@ class Residual(Table):
 
     `last_activation` says where the activation of the last unit stands. Where the stride or the width changes, the
     shortcut has the stride, by average pooling or by its convolution, and a convolution where there is something
-    for it to do; else it is the identity.
+    for it to do; else it is the identity. The first `stem` convolutions of the block come before the first shortcut.
     """
 
     span: Annotated[int, Field(gt=0, le=64)]
+    stem: NonNegative = 0
     last_activation: Literal["before_sum", "after_sum"]
     stride_by: Literal["average_pool", "conv"]
     kernel: Size
