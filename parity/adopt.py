@@ -18,10 +18,11 @@ from backends.contract import Execution, Model
 from backends.trace import Trace, TraceError
 from shared_specs import Recipe, SpecError, UNetSpec, load_spec
 from shared_specs.keymap import Checkpoint
+from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
 from .batches import Batch, random_batch
-from .compare import compare
+from .compare import compare_all
 from .differences import Difference
 from .inference import Inference, infer
 from .matching import Match, match
@@ -238,7 +239,7 @@ def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
 
 
 def patterns(keys: Mapping[str, str]) -> dict[str, str]:
-    """A key map's lines, from the module's keys to canonical names; one a layer where the leaves have the same names."""
+    """A key map's lines, from the module's keys to canonical names: one a layer where its tensors are named alike."""
     lines: dict[str, str] = {}
     for name, key in keys.items():
         (layer, _, leaf), (owner, _, native) = name.rpartition("."), key.rpartition(".")
@@ -266,18 +267,16 @@ def _proved(
     for name in ("pytorch", "flax_nnx"):
         if backends.missing(name) is None:
             models[name] = backends.get(name).build(spec, execution, recipe)
-    models[YOURS] = tracing.as_model(module, spec, keys, {name: found.maps[name] for name in found.maps if name in _names(spec)})
+    maps = {name: number for name, number in found.maps.items() if name != IMAGES}
+    models[YOURS] = tracing.as_model(module, spec, keys, maps)
+    shared = dict.fromkeys(models, weights)
     try:
-        verdict = compare(
-            models, dict.fromkeys(models, weights), batch, execution=execution, probes=PROOF, seed=seed, on_progress=tell
+        verdict = compare_all(
+            models, shared, batch, execution=execution, probes=PROOF, seed=seed, steps=1, on_progress=tell
         )
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
     return replace(adoption, weights=weights, verdict=verdict)
-
-
-def _names(spec: UNetSpec) -> set[str]:
-    return {layer.name for layer in spec.layers}
 
 
 def _batch(spec: UNetSpec, images: np.ndarray, seed: int) -> Batch:

@@ -39,8 +39,9 @@ UPS = ("transposed_conv", "nearest", "linear", "pixel_shuffle")
 FAMILIES = (ACTIVATIONS, NORMS, POOLS, UPS)
 
 OTHER_ACTIVATIONS = (
-    "relu6 selu celu mish hardtanh hardswish hardsigmoid softplus softsign softmax log_softmax logsigmoid rrelu glu"
-).split()
+    *("relu6", "rrelu", "selu", "celu", "mish", "glu", "softplus", "softsign", "softmax", "log_softmax"),
+    *("hardtanh", "hardswish", "hardsigmoid", "logsigmoid"),
+)
 """Functions that a spec has no word for, but that stand where activations do."""
 
 

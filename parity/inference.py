@@ -103,8 +103,9 @@ class _Draft:
             raise NotInferred(f"there is no convolution in {last}")
         place = convolutions[-1]
         tail = last.calls[place:]
-        before = [event for event in last.calls[:place]]
-        if len(convolutions) > 1 and len(_kinds(_first_unit(before))) > 1 and _kinds(tail) == _kinds(_first_unit(before)):
+        before = list(last.calls[:place])
+        unit = _kinds(_first_unit(before))
+        if len(convolutions) > 1 and len(unit) > 1 and _kinds(tail) == unit:
             return None  # one more unit, and no head
         last.calls = before
         settings = tail[0].settings
@@ -381,7 +382,7 @@ def words_of(values: Iterable[Any]) -> str:
 def _with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
     """The tables that most levels have, and overrides for the others."""
     base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
-    values = {key: table for key, table in base.items() if table is not None}
+    values: Values = {key: table for key, table in base.items() if table is not None}
     values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values
     if "conv" in values:
         values["conv"] = values["conv"] | {"stride": 1}

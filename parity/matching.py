@@ -31,7 +31,7 @@ class Match:
         events: the call that is each layer; those that do nothing have none.
         differences: in order of execution.
         complete: whether every layer was found; else the last difference says where the search ended.
-        unseen: what the traced images could not show, in words.
+        unseen: what the sizes at a merge could not show, in words.
     """
 
     spec: UNetSpec
@@ -55,6 +55,12 @@ class Match:
         return found
 
     @property
+    def unseen_throughout(self) -> list[str]:
+        """What no merge showed, told of the first; what another merge showed is known."""
+        merges = [layer for layer in self.spec.layers if layer.kind == "merge"]
+        return self.unseen[:1] if len(self.unseen) == len(merges) else []
+
+    @property
     def missing(self) -> list[str]:
         """Canonical tensors that the module has not."""
         return [tensor.name for tensor in self.spec.tensors if tensor.name not in self.keys]
@@ -65,7 +71,7 @@ class _Parted(Exception):
 
 
 def match(spec: UNetSpec, trace: Trace) -> Match:
-    """Match a spec's layers to a module's calls by dataflow, kind and shape. The heads of deep supervision are left out.
+    """Match a spec's layers to a module's calls by the maps that they read, by kind and by shape.
 
     Args:
         spec: what the module is to be.
@@ -87,7 +93,8 @@ class _Walk:
 
     def __init__(self, spec: UNetSpec, trace: Trace, strict: bool = False):
         self.spec, self.trace, self.strict = spec, trace, strict
-        self.layers = [layer for layer in spec.layers if not layer.is_deep]
+        has_deep = len(trace.outputs) > 1
+        self.layers = [layer for layer in spec.layers if has_deep or not layer.is_deep]
         self.match = Match(spec, trace)
         self.used: set[int] = set()
 
@@ -121,8 +128,8 @@ class _Walk:
             raise _Parted
         self.match.differences.append(difference)
 
-    def part(self, layer: Layer, where: str, what: str, module: str, spec: str) -> _Parted:
-        self.differ(Difference(layer.name, where, what, module, spec))
+    def part(self, layer: str, where: str, what: str, module: str, spec: str) -> _Parted:
+        self.differ(Difference(layer, where, what, module, spec))
         return _Parted()
 
     def dropout(self, layer: Layer) -> None:
@@ -164,11 +171,12 @@ class _Walk:
     def astray(self, layer: Layer, here: int, readers: Sequence[Event]) -> Event | None:
         """Nothing of the layer's kind reads its input: is there a call too many, or one too few?"""
         extra = self.extra(layer, here)
-        after = {kind for other in self.layers if layer.name in other.inputs for kind in CALLS.get(other.kind, (other.kind,))}
+        next_layers = [other for other in self.layers if layer.name in other.inputs]
+        after = {kind for other in next_layers for kind in CALLS.get(other.kind, (other.kind,))}
         skipped = next((event for event in readers if event.kind in after), None)
-        if extra and extra[0] is skipped:
+        if extra and skipped is not None and extra[0] is skipped:
             raise self.part(
-                layer,
+                layer.name,
                 str(skipped),
                 "order",
                 f"{name_of(skipped)} before {layer.kind}",
@@ -184,7 +192,7 @@ class _Walk:
         if skipped is not None and (layer.kind in ACTIVATIONS or layer.kind.endswith("_norm")):
             self.differ(Difference(layer.name, "", layer.kind, "none", f"one before {skipped}"))
             return None
-        raise self.part(layer, self.places(readers), "what follows", self.names(readers), layer.kind)
+        raise self.part(layer.name, self.places(readers), "what follows", self.names(readers), layer.kind)
 
     def extra(self, layer: Layer, here: int) -> list[Event]:
         """The calls that stand between a layer's input and an event that is just like it, and that event at the end."""
@@ -208,12 +216,12 @@ class _Walk:
     def pair(self, layer: Layer) -> Event:
         """The event that adds or multiplies two maps, in either order."""
         one, other = (self.match.maps[name] for name in layer.inputs)
-        wanted = CALLS.get(layer.kind, (layer.kind,))
         for event in self.readers(one):
-            if event.kind in wanted and set(event.inputs) == {one, other}:
+            if event.kind in CALLS.get(layer.kind, (layer.kind,)) and set(event.inputs) == {one, other}:
                 return event
-        readers = [event for event in self.readers(other) if event not in self.readers(one)] + self.readers(one)
-        raise self.part(layer, self.places(readers), "what follows", self.names(readers), f"the {layer.kind} of {layer.inputs[0]} and {layer.inputs[1]}")
+        readers = self.readers(one) + [event for event in self.readers(other) if one not in event.inputs]
+        wanted = f"the {layer.kind} of {layer.inputs[0]} and {layer.inputs[1]}"
+        raise self.part(layer.name, self.places(readers), "what follows", self.names(readers), wanted)
 
     def merge(self, layer: Layer) -> Event:
         """The event that joins skips and the upsampled map, which may be cropped, padded or resized before."""
@@ -221,7 +229,8 @@ class _Walk:
         found = joins(self.trace, upsampled, skips, self.used)
         if not found:
             readers = self.readers(upsampled)
-            raise self.part(layer, self.places(readers), "what follows", self.names(readers), f"a merge with {layer.inputs[0]}")
+            wanted = f"a merge with {layer.inputs[0]}"
+            raise self.part(layer.name, self.places(readers), "what follows", self.names(readers), wanted)
         join = found[0]
         self.compare(layer, join, skips, upsampled)
         return join.event
@@ -230,7 +239,7 @@ class _Walk:
         where, ours = str(join.event), layer.settings
         kind = "concatenate" if join.event.kind == "cat" else "sum"
         if kind != ours.kind:
-            raise self.part(layer, where, "kind", kind, ours.kind)
+            raise self.part(layer.name, where, "kind", kind, ours.kind)
         strangers = [number for number in join.sources if number not in (*skips, upsampled)]
         if strangers or len(join.sources) != len(layer.inputs):
             theirs = " and ".join(self.map_name(number) for number in join.sources)
@@ -260,13 +269,21 @@ class _Walk:
 
     def end(self) -> None:
         """After the last layer comes nothing, and no tensor serves twice."""
-        logits = self.match.maps[self.spec.logits]
-        if self.trace.outputs[0] != logits:
+        names = (self.spec.logits, *self.spec.deep_logits)
+        last = self.layers[-1].name
+        logits, *deep = (self.match.maps[name] for name in names if name in self.match.maps)
+        if self.trace.outputs[0] != logits and self.trace.readers[logits]:
             readers = self.readers(logits)
-            last = self.layers[-1]
-            raise self.part(last, self.places(readers), "after it", self.names(readers), "the end of the network")
+            raise self.part(names[0], self.places(readers), "after it", self.names(readers), "the end of the network")
+        theirs, ours = self.trace.outputs, (logits, *deep)
+        if theirs[: len(ours)] != ours:
+            outputs = [self.map_name(number) for number in theirs]
+            raise self.part(last, "", "outputs", ", ".join(outputs), ", ".join(names))
+        if len(ours) < len(names):
+            raise self.part(names[1], "", "outputs in evaluation mode", "the logits alone", "the deeper heads as well")
         taken: dict[str, str] = {}
         for tensor, key in self.match.keys.items():
             if key in taken:
-                self.differ(Difference(tensor.rpartition(".")[0], key, "tensor", f"the same as {taken[key]}", "its own"))
+                layer = tensor.rpartition(".")[0]
+                self.differ(Difference(layer, key, "tensor", f"the same as {taken[key]}", "its own"))
             taken.setdefault(key, tensor)

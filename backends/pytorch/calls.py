@@ -1,4 +1,4 @@
-"""What each of PyTorch's functions computes, in the words of the spec. Each reader has the signature of its function."""
+"""What PyTorch's functions compute, in the words of the spec. Each reader has the signature of its function."""
 
 from __future__ import annotations
 
@@ -345,9 +345,10 @@ READERS: dict[str, Callable[..., Call]] = {
 }
 """By the function's name without underscores at its ends: method, operator and function in place are one."""
 
-SAME_VALUES = frozenset(
-    "contiguous clone to float double half bfloat16 type type_as requires_grad detach cpu cuda alias data "
-    "view view_as reshape reshape_as expand expand_as squeeze unsqueeze flatten".split()
+SAME_VALUES = (
+    *("contiguous", "clone", "alias", "detach", "data", "requires_grad", "cpu", "cuda"),
+    *("to", "type", "type_as", "float", "double", "half", "bfloat16"),
+    *("view", "view_as", "reshape", "reshape_as", "expand", "expand_as", "squeeze", "unsqueeze", "flatten"),
 )
 """These change no value where they leave the shape as it is."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from shared_specs.errors import one_line
@@ -139,12 +140,10 @@ class Recorder(TorchFunctionMode):
                 parameters[leaf] = self.keys[id(tensor)]
             elif tensor is not None:
                 settings.setdefault("computed", []).append(leaf)
-        if kind == "batch_norm" and isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if kind == "batch_norm" and isinstance(module, _BatchNorm):
             settings["momentum"] = module.momentum  # None, which is a cumulative average, arrives as 0
         for output in outputs:
-            self.events.append(
-                Event(kind, name.strip("_"), owner, inputs, self._number(output), settings, parameters)
-            )
+            self.events.append(Event(kind, name.strip("_"), owner, inputs, self._number(output), settings, parameters))
 
     def _number(self, tensor: Tensor) -> int:
         number = len(self.shapes)
@@ -211,7 +210,9 @@ def load_state(module: nn.Module, path: str) -> None:
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
     except Exception as error:  # pickle, zipfile and PyTorch each have their own errors
-        raise TraceError(f"{path}: is no state dict that can be read without running code ({_reason(error)})") from error
+        raise TraceError(
+            f"{path}: is no state dict that can be read without running code ({_reason(error)})"
+        ) from error
     state = _unwrapped(held)
     if state is None:
         raise TraceError(f"{path}: holds {type(held).__name__!r}, expected a state dict")
