@@ -12,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
-import backends
+import backends as registry
 from backends import trace as tracing
 from backends.contract import Execution, Model
 from backends.trace import Trace, TraceError
-from shared_specs import Recipe, SpecError, UNetSpec, load_spec
+from shared_specs import Recipe, SpecError, UNetSpec, initial_weights, load_spec
 from shared_specs.keymap import Checkpoint
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
 from .batches import Batch, random_batch
-from .compare import compare_all
+from .compare import REFERENCE, compare_all
 from .differences import Difference
 from .inference import Inference, infer
 from .matching import Match, match
@@ -131,6 +131,7 @@ def adopt(
     module: Any,
     spec: UNetSpec | str | Path | None = None,
     example: np.ndarray | Sequence[int] | None = None,
+    backends: Sequence[str] | None = None,
     seed: int = 0,
     on_progress: Callable[[str], None] | None = None,
 ) -> Adoption:
@@ -142,6 +143,8 @@ def adopt(
         module: any torch.nn.Module that maps images to logits.
         spec: what it is to be, or the name or path of that; it is inferred where it is None.
         example: images (N, C, H, W) that it takes, or their shape; chosen where it is None.
+        backends: whose builds of the spec the module is compared with, all that are installed by default; the noise
+            floor is the NumPy reference's.
         seed: of images, labels and noise.
         on_progress: is called with what is done next.
 
@@ -169,7 +172,8 @@ def adopt(
         assumed += _left_out(found)
     assumed += () if spec is None else tuple(found.unseen_throughout)
     adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
-    return _proved(adoption, module, images, seed, tell)
+    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    return _proved(adoption, module, images, names, seed, tell)
 
 
 def _images(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:
@@ -249,7 +253,12 @@ def patterns(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def _proved(
-    adoption: Adoption, module: Any, images: np.ndarray | None, seed: int, tell: Callable[[str], None]
+    adoption: Adoption,
+    module: Any,
+    images: np.ndarray | None,
+    names: Sequence[str],
+    seed: int,
+    tell: Callable[[str], None],
 ) -> Adoption:
     """With weights and a verdict, where every tensor of the spec has its place."""
     spec, found = adoption.spec, adoption.match
@@ -263,13 +272,10 @@ def _proved(
     check_weights(spec, weights, origin=adoption.module)
     batch = random_batch(spec, seed) if images is None else _batch(spec, images, seed)
     execution, recipe = Execution(precision="float64"), Recipe()
-    models: dict[str, Model] = {}
-    for name in ("pytorch", "flax_nnx"):
-        if backends.missing(name) is None:
-            models[name] = backends.get(name).build(spec, execution, recipe)
+    models: dict[str, Model] = {name: registry.get(name).build(spec, execution, recipe) for name in names}
     maps = {name: number for name, number in found.maps.items() if name != IMAGES}
     models[YOURS] = tracing.as_model(module, spec, keys, maps)
-    shared = dict.fromkeys(models, weights)
+    shared = dict.fromkeys(models, _telling(spec, weights, seed))
     try:
         verdict = compare_all(
             models, shared, batch, execution=execution, probes=PROOF, seed=seed, steps=1, on_progress=tell
@@ -277,6 +283,12 @@ def _proved(
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
     return replace(adoption, weights=weights, verdict=verdict)
+
+
+def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The weights, but seeded values where a tensor is constant: zeros and ones of a fresh module hide what differs."""
+    seeded = initial_weights(spec, seed)
+    return {name: seeded[name] if np.ptp(values) == 0 else values for name, values in weights.items()}
 
 
 def _batch(spec: UNetSpec, images: np.ndarray, seed: int) -> Batch:

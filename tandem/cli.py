@@ -259,6 +259,28 @@ def report(
     raise typer.Exit(report.run(files, output, json, across_machines))
 
 
+@app.command()
+def adopt(
+    target: options.Factory,
+    spec: options.OptionalSpec = None,
+    checkpoint: options.TheirCheckpoint = None,
+    input_shape: options.InputShape = None,
+    output: options.AdoptedFolder = None,
+    backends: options.Backends = None,
+    seed: options.Seed = 0,
+    verbose: options.Verbose = False,
+    json: options.Json = None,
+) -> None:
+    """Your own PyTorch network as a spec: traced, matched layer by layer, and proven. Exit code 1 if it is not the spec.
+
+    This imports MODULE, also from the current folder, and runs its code. No other command runs code that is not Tandem's.
+    """
+    from .commands import adopt
+
+    request = adopt.Request(target, spec, checkpoint, input_shape, backends, seed, output)
+    raise typer.Exit(adopt.run(request, json, verbose))
+
+
 def main() -> None:
     """The `tandem` script and `python -m tandem`."""
     app(prog_name="tandem")

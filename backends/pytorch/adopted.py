@@ -35,6 +35,8 @@ class AdoptedModel(PyTorchModel):
         state = read_state(module)
         self.load_weights({name: state[key] for name, key in keys.items()})
 
+    module: Renamed
+
     def _build(self, spec: UNetSpec) -> Any:
         return Renamed(copy_of(self.theirs).double(), spec, self.keys)
 
@@ -58,10 +60,15 @@ class Renamed(nn.Module):
     def __init__(self, module: nn.Module, spec: UNetSpec, keys: Mapping[str, str]):
         super().__init__()
         self.spec = spec
-        object.__setattr__(self, "theirs", module)  # not as a submodule, or its tensors would be there twice
+        self.hidden = (module,)  # not as a submodule, or its tensors would be there twice
         state = module.state_dict(keep_vars=True)
         for layer in spec.layers:
             hang(self, layer.name.split("."), _holder(layer, {t.name: state[keys[t.name]] for t in layer.tensors}))
+
+    @property
+    def theirs(self) -> nn.Module:
+        """The user's module."""
+        return self.hidden[0]
 
     def train(self, mode: bool = True) -> Renamed:
         self.theirs.train(mode)
