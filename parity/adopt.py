@@ -187,13 +187,18 @@ def _first_trace(module: Any, images: np.ndarray | None) -> Trace:
     if images is not None:
         return tracing.trace(module, images)
     channels, dimensions = tracing.first_convolution(module)
-    problem = None
-    for size in SIZES[dimensions]:
+    return _trace_at(module, channels, SIZES[dimensions])
+
+
+def _trace_at(module: Any, channels: int, sizes: Sequence[Sequence[int]]) -> Trace:
+    """With images of the first of these sizes that the module takes. Raises TraceError, as for the last one."""
+    problem = ""
+    for size in sizes:
         try:
             return tracing.trace(module, (1, channels, *size))
         except TraceError as error:
-            problem = problem or error
-    raise TraceError(f"{problem}; give the shape of its input")
+            problem = str(error)
+    raise TraceError(f"{problem}; so it does on smaller ones. Give the shape of its input")
 
 
 def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple[Trace, Inference]:
@@ -208,21 +213,15 @@ def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple
 
 
 def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int) -> Trace:
-    """With images that the spec takes, or where the module takes other channels, with those."""
+    """With images that show the spec's choices, or others where the module refuses those, to find where they part."""
     if images is not None:
         return tracing.trace(module, images)
-    shape = random_batch(spec, seed).images.shape
-    try:
-        return tracing.trace(module, shape)
-    except TraceError:
-        channels, dimensions = tracing.first_convolution(module)
-        if (channels, dimensions) == (spec.in_channels, spec.dimensions):
-            raise
-        if dimensions != spec.dimensions:
-            raise SpecError(
-                f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
-            ) from None
-        return tracing.trace(module, (shape[0], channels, *shape[2:]))
+    channels, dimensions = tracing.first_convolution(module)
+    if dimensions != spec.dimensions:
+        raise SpecError(
+            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
+        )
+    return _trace_at(module, channels, (random_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
 
 
 def _left_out(found: Match) -> tuple[str, ...]:

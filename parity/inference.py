@@ -381,6 +381,7 @@ def words_of(values: Iterable[Any]) -> str:
 
 def _with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
     """The tables that most levels have, and overrides for the others."""
+    levels = {place: json.loads(json.dumps(tables)) for place, tables in levels.items()}  # lists, as in TOML
     base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
     values: Values = {key: table for key, table in base.items() if table is not None}
     values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values

@@ -13,6 +13,8 @@ from .joins import ADJUSTMENTS
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
 
+JOINS = ("cat", "add")
+
 
 class NotInferred(Exception):
     """What stands in the way of a spec, in words."""
@@ -49,14 +51,15 @@ def sections(trace: Trace) -> list[Section]:
         NotInferred: at the first call that a plain encoder-decoder has not.
     """
     found = [Section("encoder", 0)]
-    for event in main_path(trace):
+    path = main_path(trace)
+    for event, following in zip(path, [*path[1:], None], strict=True):
         here, is_decoder = found[-1], found[-1].part == "decoder"
         awaits_join = is_decoder and here.join is None
-        if event.kind in ("cat", "add"):
+        if event.kind in JOINS:
             if not awaits_join:
                 raise NotInferred(f"{_what(event)} within {here}: residual, dense or nested, which is not plain")
             here.after_up, here.calls, here.join = here.calls, [], event
-        elif awaits_join and not here.calls and event.kind in ADJUSTMENTS:
+        elif awaits_join and event.kind in ADJUSTMENTS and following is not None and following.kind in JOINS:
             continue  # of the merge
         elif event.kind in UPS:
             found.append(Section("decoder", here.level - 1, up=event))
@@ -86,7 +89,7 @@ def main_path(trace: Trace) -> Sequence[Event]:
     while number != 0:
         event = trace.producers[number]
         path.append(event)
-        if event.kind in ("cat", "add"):
+        if event.kind in JOINS:
             number = max(event.inputs, key=lambda source: _made(trace, source))
         elif len(set(event.inputs)) == 1:
             number = event.inputs[0]

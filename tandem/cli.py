@@ -271,9 +271,9 @@ def adopt(
     verbose: options.Verbose = False,
     json: options.Json = None,
 ) -> None:
-    """Your own PyTorch network as a spec: traced, matched layer by layer, and proven. Exit code 1 if it is not the spec.
+    """Your own PyTorch network as a spec: traced, matched and proven. Exit code 1 if it is not the spec.
 
-    This imports MODULE, also from the current folder, and runs its code. No other command runs code that is not Tandem's.
+    This imports MODULE, from the current folder too, and runs its code, as no other command does.
     """
     from .commands import adopt
 

@@ -61,9 +61,12 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
         say_note(reason)
     with contextlib.redirect_stdout(sys.stderr), progress(request.target) as tell:  # the user's code may print
         module = module_of(request.target)
-        if request.checkpoint is not None:
-            trace.load_state(module, request.checkpoint)
-        adoption = parity.adopt(module, spec, shape, names, request.seed, tell)
+        try:
+            if request.checkpoint is not None:
+                trace.load_state(module, request.checkpoint)
+            adoption = parity.adopt(module, spec, shape, names, request.seed, tell)
+        except trace.TraceError as error:
+            raise TandemError(f"{request.target}: {error}") from error
     show(adoption, output, verbose)
     files = {}
     if adoption.equal and folder is not None:
@@ -90,11 +93,9 @@ def module_of(target: str) -> Any:
     try:
         found: Any = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        missing = (
-            f"{name!r} needs {error.name!r}, which" if error.name and not name.startswith(error.name) else f"{name!r}"
-        )
+        lacking = name if error.name is None else error.name
         raise TandemError(
-            f"{target}: {missing} cannot be imported from {here}; install it or go to its folder"
+            f"{target}: no module named {lacking!r} can be imported from {here}; install it, or go to its folder"
         ) from error
     except Exception as error:  # the user's own code may raise anything
         raise TandemError(f"{target}: importing {name} raises {_raised(error)}") from error
@@ -134,19 +135,18 @@ def input_shape(text: str | None) -> list[int] | None:
 def _folder(path: str, inputs: Sequence[str]) -> Path:
     """The folder to write to, found to be writable before any work."""
     folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise TandemError(f"{folder}: is no folder; name another with --output")
-    check_writable(folder.parent / f"{folder.name}.probe" if not folder.exists() else folder / FILES["spec"])
-    if folder.exists():
-        for name in FILES.values():
-            check_writable(folder / name, inputs)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TandemError(f"{folder}: cannot be made ({error.strerror}); name another with --output") from error
+    for name in FILES.values():
+        check_writable(folder / name, inputs)
     return folder
 
 
 def write(adoption: parity.Adoption, folder: Path) -> dict[str, str]:
     """The spec with its key map, the key map alone, and the weights; by what they are."""
     assert adoption.spec is not None
-    folder.mkdir(exist_ok=True)
     paths = {what: folder / name for what, name in FILES.items()}
     spec = adoption.spec.model_copy(update={"checkpoint": adoption.checkpoint})
     keymap = adoption.checkpoint.model_dump(mode="json", exclude_defaults=True)
@@ -172,9 +172,9 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
     for words in adoption.assumed:
         output.print(f"assumed: {words}", style="yellow")
     ignored = [key for key in adoption.ignored if "*" not in key]
-    if ignored:
+    if ignored and adoption.match is not None and adoption.match.complete:
         output.print(f"not used by the traced pass: {', '.join(ignored)}", style="yellow")
-    if verbose or not adoption.equal:
+    if verbose:
         output.print(keys_table(adoption))
     if adoption.verdict is not None:
         output.print(verdict_table(adoption.verdict))
