@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from backends.pytorch import UNet as Network
+
 
 class Block(nn.Module):
     """Two convolutions with norm and activation, which a test may change in one thing."""
@@ -195,10 +197,18 @@ class BiasedNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        kept = self.running_var * (1 - self.momentum)
-        output = super().forward(input)
-        self.running_var.copy_(kept + self.momentum * input.detach().var((0, 2, 3), correction=0))
+        moved = self.running_var.clone()  # autograd keeps what batch_norm is given
+        output = F.batch_norm(input, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps)
+        biased = input.detach().var((0, 2, 3), correction=0)
+        self.running_var.mul_(1 - self.momentum).add_(self.momentum * biased)
         return output
+
+
+class AllHeads(Network):
+    """A network of the zoo that returns the heads of deep supervision too, as nnU-Net's do."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.heads(images)
 
 
 class Refuses(nn.Module):

@@ -12,9 +12,10 @@ from torch.overrides import TorchFunctionMode
 from shared_specs import Recipe, UNetSpec
 from shared_specs.layout import Layer
 
-from ..contract import Execution
+from ..contract import Execution, StepResult
+from ..trace import TraceError
 from .model import PyTorchModel
-from .tracing import copy_of, read_state, run, watched
+from .tracing import copy_of, read_state, reason, run, watched
 from .unet import hang
 from .weights import LEAVES
 
@@ -39,6 +40,12 @@ class AdoptedModel(PyTorchModel):
 
     def _build(self, spec: UNetSpec) -> Any:
         return Renamed(copy_of(self.theirs).double(), spec, self.keys)
+
+    def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        try:
+            return super().loss_and_gradients(images, labels)
+        except (RuntimeError, AssertionError) as error:  # of autograd, through the user's own code
+            raise TraceError(f"{type(self.theirs).__name__} cannot be trained ({reason(error)})") from error
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self.check_images(images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,7 @@ def copy_of(module: Any) -> nn.Module:
     try:
         return copy.deepcopy(getattr(module, "_orig_mod", module)).cpu()  # of torch.compile, the module inside
     except Exception as error:  # the user's own class may say anything
-        raise TraceError(f"{type(module).__name__} cannot be copied ({_reason(error)})") from error
+        raise TraceError(f"{type(module).__name__} cannot be copied ({reason(error)})") from error
 
 
 def dtype_of(module: nn.Module) -> torch.dtype:
@@ -73,7 +74,7 @@ def run(module: nn.Module, images: Tensor) -> list[Tensor]:
         returned = module(images)
     except Exception as error:  # the user's own code may fail in any way
         shape = "x".join(map(str, images.shape))
-        raise TraceError(f"{type(module).__name__} fails on images {shape} ({_reason(error)})") from error
+        raise TraceError(f"{type(module).__name__} fails on images {shape} ({reason(error)})") from error
     outputs = list(flat(returned))
     if not outputs:
         raise TraceError(f"{type(module).__name__} returned {type(returned).__name__!r}, expected a tensor")
@@ -91,7 +92,8 @@ def flat(returned: Any) -> Iterator[Tensor]:
             yield from flat(part)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """An error of someone else's code in one line."""
     words = one_line(str(error))
     return f"{type(error).__name__}: {words[:300]}" if words else type(error).__name__
 
@@ -209,17 +211,21 @@ def load_state(module: nn.Module, path: str) -> None:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise TraceError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
-    except Exception as error:  # pickle, zipfile and PyTorch each have their own errors
+    except pickle.UnpicklingError as error:
+        # PyTorch's own words tell how to run the code all the same.
         raise TraceError(
-            f"{path}: is no state dict that can be read without running code ({_reason(error)})"
+            f"{path}: is no state dict, or holds objects that would run code; save it again with "
+            "torch.save(module.state_dict(), path)"
         ) from error
+    except Exception as error:  # zipfile and PyTorch have errors of their own
+        raise TraceError(f"{path}: is no whole state dict ({reason(error)})") from error
     state = _unwrapped(held)
     if state is None:
         raise TraceError(f"{path}: holds {type(held).__name__!r}, expected a state dict")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        raise TraceError(f"{path}: {_reason(error)}") from error
+        raise TraceError(f"{path}: {reason(error)}") from error
 
 
 def _unwrapped(held: Any) -> dict[str, Tensor] | None:
