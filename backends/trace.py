@@ -17,7 +17,7 @@ from .contract import Model
 
 Shape = tuple[int, ...]
 
-TRACER, ADOPTED = "backends.pytorch.tracing", "backends.pytorch.adopted"
+TRACER, ADOPTED = "backends.pytorch.adoption.tracing", "backends.pytorch.adoption.model"
 """By name, so that whoever reads traces needs no framework."""
 
 

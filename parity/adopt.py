@@ -170,6 +170,8 @@ def adopt(
     found = match(chosen, traced)
     if spec is None:
         assumed += _left_out(found)
+    if len(traced.outputs) > 1 + len(chosen.deep_logits):
+        assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
     adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
     names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]

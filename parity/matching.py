@@ -254,7 +254,7 @@ class _Walk:
             self.differ(Difference(layer.name, where, "order", ", ".join(names), ", ".join(wanted)))
         for what, theirs, spec in join.sizes(ours, skips, upsampled):
             self.differ(Difference(layer.name, where, what, theirs, spec))
-        self.match.unseen += [f"{layer.name}: {words}" for words in join.unseen(ours)]
+        self.match.unseen += [f"{layer.name}: {unseen}" for unseen in join.unseen(ours)]
 
     def map_name(self, number: int) -> str:
         """A map's name in the spec, or the call that made it."""

@@ -45,7 +45,7 @@ def _value(value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # TOML takes no bare DEL
         case list() | tuple():
             return f"[{', '.join(map(_value, value))}]"
         case Mapping():

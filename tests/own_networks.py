@@ -211,6 +211,18 @@ class AllHeads(Network):
         return self.heads(images)
 
 
+class Pair(nn.Module):
+    """Returns its logits and their softmax."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.inner(x)
+        return logits, logits.softmax(1)
+
+
 class Refuses(nn.Module):
     """Fails on every input."""
 

@@ -105,7 +105,6 @@ def test_backend_folders_are_mirrored(name: str) -> None:
     files = {path.name for path in (ROOT / "backends" / name).glob("*.py")}
     assert {"unet.py", "weights.py", "model.py"} <= files
     files -= {"network.py"}  # a torch.nn.Module holds its tensors, and needs no pure functions beside it
-    files |= {"adopted.py", "calls.py", "tracing.py"}  # users' own modules are adopted from PyTorch alone
     assert files == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")}
 
 

@@ -224,6 +224,17 @@ def test_key_map_turns_the_state_dict_into_the_canonical_weights() -> None:
     assert adoption.keys["encoder.1.block.0.norm.running_var"] == "down1.1.double_conv.1.running_var"
 
 
+def test_first_of_several_outputs_is_said_to_be_the_logits() -> None:
+    from backends.pytorch import UNet
+    from tests.own_networks import Pair
+
+    spec = load_spec("unet_same").narrow(16)
+    adoption = parity.adopt(Pair(UNet(spec)), spec, backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert adoption.assumed == ("the first of the 2 tensors that it returns are the logits",)
+    assert adoption.keys["head.bias"] == "inner.head.bias"
+
+
 def test_keys_that_inference_has_no_use_for_are_ignored() -> None:
     module = own("Functional")
     module.register_buffer("mean", module.last.weight.detach().clone())

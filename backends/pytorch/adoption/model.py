@@ -12,12 +12,12 @@ from torch.overrides import TorchFunctionMode
 from shared_specs import Recipe, UNetSpec
 from shared_specs.layout import Layer
 
-from ..contract import Execution, StepResult
-from ..trace import TraceError
-from .model import PyTorchModel
+from ...contract import Execution, StepResult
+from ...trace import TraceError
+from ..model import PyTorchModel
+from ..unet import hang
+from ..weights import LEAVES
 from .tracing import copy_of, read_state, reason, run, watched
-from .unet import hang
-from .weights import LEAVES
 
 
 class AdoptedModel(PyTorchModel):

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from shared_specs.errors import one_line
 
-from ..trace import Event, Shape, Trace, TraceError
+from ...trace import Event, Shape, Trace, TraceError
 from . import calls
 
 Watch = Callable[[int, Tensor], None]
