@@ -26,7 +26,9 @@ def check(spec: UNetSpec) -> None:
         widths = getattr(spec, key)
         if widths is not None and len(widths) != spec.levels - count:
             part = "decoder" if count else "encoder"
-            raise ValueError(f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one a {part} level")
+            raise ValueError(
+                f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one for each level of the {part}"
+            )
     for number, override in enumerate(spec.override):
         _override(spec, override, f"override.{number}")
     for level in range(spec.levels):
@@ -71,12 +73,17 @@ def _level(spec: UNetSpec, part: Part, level: int) -> None:
                 f"{_shown(at.down.kernel)}, or a window lies in the padding alone"
             )
     residual = at.residual
-    if residual is None:
+    if residual is None or not at.block.convolutions:
         return
-    if residual.stem >= at.block.convolutions > 0 or (at.block.convolutions - residual.stem) % residual.span:
+    if residual.stem >= at.block.convolutions:
+        raise ValueError(
+            f"residual.stem: got {residual.stem}, expected fewer than the {at.block.convolutions} convolutions {where}"
+        )
+    if (at.block.convolutions - residual.stem) % residual.span:
+        after = f" after the {residual.stem} of the stem" if residual.stem else ""
         raise ValueError(
             f"residual.span: got {residual.span}, "
-            f"expected a divisor of the {at.block.convolutions} convolutions {where}"
+            f"expected a divisor of the {at.block.convolutions - residual.stem} convolutions {where}{after}"
         )
     if residual.norm and at.norm.kind == "none":
         raise ValueError(f"residual.norm: got True, expected false as norm.kind is 'none' {where}")

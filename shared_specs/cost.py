@@ -3,7 +3,8 @@
 FLOPs are those of the convolutions, plain and transposed, a multiply-add counting 2; biases, norms, activations,
 pooling and interpolation are left out (well under 1% of any network of the zoo at full width). A backward pass
 costs as much again for the gradient of the weights and as much again for that of the input, which a convolution
-of the images, or of what is made of them without parameters, does not need. Heads of deep supervision are counted: they run in training.
+of the images, or of what is made of them without parameters, does not need. Heads of deep supervision are counted:
+they run in training.
 
 Bytes are the fewest that a perfectly fused program moves: each convolution reads its input and its weights once
 and writes its output once; everything between two convolutions is fused with them and moves nothing of its own.

@@ -5,9 +5,9 @@ A spec file's `[checkpoint]` table holds the patterns. A pattern's two sides say
     "down_{i}.convs.conv_{j}.conv.*" = "encoder.{i}.block.{j}.conv.*"
     "upcat_{i}.upsample.deconv.*" = "decoder.{i-1}.up.*"
 
-`{i}` stands for a number; `{i+2}`, `{i-1}`, `{2i+1}` and `{5-i}` are computed from it. A final `*` is the rest of the name. The
-patterns are read from right to left: each canonical tensor of the spec gets its key by the first pattern whose right
-side fits. So what a tensor is comes from the spec alone, and a key that belongs to no tensor is refused.
+`{i}` stands for a number; `{i+2}`, `{i-1}`, `{2i+1}` and `{5-i}` are computed from it. A final `*` is the rest of the
+name. The patterns are read from right to left: each canonical tensor of the spec gets its key by the first pattern
+whose right side fits. So what a tensor is comes from the spec alone, and a key that belongs to no tensor is refused.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ def pattern(text: str) -> Pattern:
         elif piece.startswith("{") and piece.endswith("}"):
             number = NUMBER.fullmatch(piece[1:-1])
             if number is None:
-                raise ValueError(f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}}, {{2i}} or {{4-i}}")
+                raise ValueError(
+                    f"got {piece} in {text!r}, expected for instance {{i}}, {{i+1}}, {{i-1}}, {{2i}} or {{4-i}}"
+                )
             if number["name"]:
                 parts.append((int(number["factor"] or 1), number["name"], int(number["offset"] or 0)))
             else:
@@ -224,7 +226,7 @@ def to_canonical(spec: UNetSpec, tensors: Weights, origin: str = "checkpoint") -
                 problems.append(f"{name} differs from {present[0]}, of which it is another name")
         if wrong is None:
             weights[tensor.name] = permuted(values, orders.get(tensor.name), inverse=False)
-    problems += [_unexpected(spec, key, keys) for key in tensors if key not in known and not _is_ignored(spec, key)]
+    problems += [_unexpected(spec, key, keys) for key in tensors if key not in known and not is_ignored(spec, key)]
     if problems:
         raise WeightsError(
             f"{origin}: no {_checkpoint(spec).scheme} weights of {spec.name}: {'; '.join(sorted(problems))}"
@@ -262,7 +264,8 @@ def _checkpoint(spec: UNetSpec) -> Checkpoint:
     return spec.checkpoint
 
 
-def _is_ignored(spec: UNetSpec, key: str) -> bool:
+def is_ignored(spec: UNetSpec, key: str) -> bool:
+    """Whether a key of the original is known to be no tensor of the network."""
     return any(fnmatchcase(key, literal_but_stars(text)) for text in _checkpoint(spec).ignore)
 
 

@@ -126,6 +126,14 @@ def _sizes(spec: UNetSpec, images: Axes, strict: bool) -> dict[str, Axes]:
     return sizes
 
 
+def sizes_if_it_fits(spec: UNetSpec, images: Axes) -> dict[str, Axes] | None:
+    """The spatial size of every map for images of this size, or None where the network cannot take them."""
+    try:
+        return _sizes(spec, images, strict=True)
+    except (_TooSmall, _Misfit):
+        return None
+
+
 def _after(layer: Layer, into: list[Axes]) -> Axes:
     """A layer's output size; the formulas are those of torch.nn.Conv2d, MaxPool2d, ConvTranspose2d."""
     size = into[0]
@@ -213,10 +221,7 @@ def _equal_sides(spec: UNetSpec) -> str:
 def _divisible_hint(spec: UNetSpec) -> str:
     """What sizes to take where skip and upsampled map must agree: multiples of the total stride, if they all fit."""
     strides = total_stride(spec)
-    try:
-        for factor in (2, 3):
-            _sizes(spec, tuple(factor * stride for stride in strides), strict=True)
-    except (_TooSmall, _Misfit):
+    if any(sizes_if_it_fits(spec, tuple(factor * stride for stride in strides)) is None for factor in (2, 3)):
         return "another image size"
     if len(set(strides)) == 1:
         sides = "height and width" if spec.dimensions == 2 else "depth, height and width"
@@ -243,11 +248,8 @@ def smallest_input(spec: UNetSpec) -> int:
     start = _smallest(spec)
     stop = start + MOST_TRIES
     for size in range(start, stop):
-        try:
-            _sizes(spec, (size,) * spec.dimensions, strict=True)
-        except (_TooSmall, _Misfit):
-            continue
-        return size
+        if sizes_if_it_fits(spec, (size,) * spec.dimensions) is not None:
+            return size
     raise ShapeError(
         f"{spec.name}: no {_equal_sides(spec)} input between {start} and {stop - 1} pixels fits at every level; "
         "take fewer levels or more padding"

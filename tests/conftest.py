@@ -1,7 +1,8 @@
 """What all tests share: their axes, `--require-backends`, and small specs.
 
-A test that takes `backend_name`, `precision`, `spec_name` (the core networks) or `zoo_name` (the others) as an argument runs
-once for each, with ids such as `flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that collecting them loads none.
+A test that takes `backend_name`, `precision`, `spec_name` (the core networks) or `zoo_name` (the others) as an argument
+runs once for each, with ids such as `flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that
+collecting them loads none.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ from shared_specs.catalog import CORE
 # The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+# Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they do.
+# `tandem check` and the benchmarks leave XLA as it is.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 AXES: dict[str, Callable[[], list[str]]] = {
     "backend_name": backends.names,

@@ -18,8 +18,9 @@ from docs import tables
 from parity import LIMIT, PROBES
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
+from shared_specs.schema import LARGEST_FILE_BYTES, LARGEST_PARAMETER_COUNT
 
-from .pages import PAGES, ROOT, read, rows
+from .pages import PAGES, ROOT, blocks, read, rows
 
 PAIRS = [", ".join(pair) for pair in combinations(["numpy_reference", "pytorch", "flax_nnx"], 2)]
 
@@ -76,28 +77,67 @@ def test_every_trap_names_tests_that_exist() -> None:
         assert set(re.findall(r"`(test_\w+)`", named)) <= tests
 
 
-def spec_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every key of a spec file, dotted."""
+def spec_keys(model: type[BaseModel], prefix: str = "", seen: set[type[BaseModel]] | None = None) -> Iterator[str]:
+    """Every key of a spec file, dotted; a table that is met again, such as the norm of a head, by its own key alone."""
+    seen = set() if seen is None else seen
     for name, field in model.model_fields.items():
-        found = list(models(field.annotation))
-        yield from (
-            (key for table in found for key in spec_keys(table, f"{prefix}{name}.")) if found else [prefix + name]
-        )
+        new = [table for table in models(field.annotation) if table not in seen]
+        seen.update(new)
+        yield from (key for table in new for key in spec_keys(table, f"{prefix}{name}.", seen))
+        if not new:
+            yield prefix + name
 
 
 def models(annotation: object) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    elif get_origin(annotation) in (Union, types.UnionType, Annotated):
+    elif get_origin(annotation) in (Union, types.UnionType, Annotated, tuple):
         for part in get_args(annotation):
             yield from models(part)
 
 
+def section(page: str, title: str) -> str:
+    """A section of second rank."""
+    return read(page).partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
 def test_every_key_of_a_spec_is_explained_and_no_other() -> None:
-    table = read("docs/specs.md").partition("## Keys")[2].partition("\n## ")[0]
-    explained = [cells[0].strip("`") for cells in rows(table)[2:]]
+    explained = [key for cells in rows(section("docs/specs.md", "Keys")) for key in re.findall(r"`([^`]+)`", cells[0])]
     assert len(explained) == len(set(explained))
     assert set(explained) == set(spec_keys(UNetSpec))
+
+
+def test_keys_that_may_be_absent_are_in_italics() -> None:
+    cells = " ".join(row[0] for row in rows(section("docs/specs.md", "Keys")))
+    listed = {key: bool(italic) for italic, key in re.findall(r"(\*?)`([^`]+)`", cells)}
+    for name, field in UNetSpec.model_fields.items():
+        for key in [key for key in listed if key.partition(".")[0] == name]:
+            assert listed[key] >= (not field.is_required()), key
+            assert listed[key] <= (not field.is_required()) or key in ("up.before", "up.after", "merge.before_up"), key
+
+
+def test_every_kind_of_layer_is_explained_and_no_other() -> None:
+    from backends.numpy_reference.unet import KINDS
+
+    listed = rows(section("docs/specs.md", "What each kind of layer computes"))[2:]
+    assert {kind for cells in listed for kind in re.findall(r"`([^`]+)`", cells[0])} == set(KINDS)
+
+
+def test_the_overrides_of_the_page_are_taken() -> None:
+    (block,) = blocks("docs/specs.md", "toml")
+    values = load_spec("unet_bn_same").model_dump() | tomllib.loads(block.text)
+    spec = UNetSpec.model_validate(values)
+    assert len(spec.override) == 3
+    assert [layer.settings.stride for layer in spec.layers if layer.name == "encoder.4.block.0.conv"] == [(2, 2)]
+    assert {layer.kind for layer in spec.layers if layer.name.startswith("decoder.0.attention.")} >= {"multiply"}
+
+
+def test_limits_of_a_spec_are_the_constants() -> None:
+    page = " ".join(read("docs/specs.md").split())
+    assert (
+        f"more than {LARGEST_PARAMETER_COUNT:,} parameters and a file of more than {LARGEST_FILE_BYTES // 1024} KiB"
+        in page
+    )
 
 
 def test_zoo_table_is_the_zoo() -> None:
@@ -138,11 +178,11 @@ def test_leaves_are_those_of_the_backends() -> None:
 
     table = read("docs/backends.md").partition("| tensor |")[2].partition("\n\n")[0]
     listed = {
-        cells[0].strip("`"): (cells[1].strip("`"), (cells[2].strip("`"), ast.literal_eval(cells[3])))
+        cells[0].strip("`"): (cells[1].strip("`"), (cells[2].strip("`"), cells[3].strip("`")))
         for cells in rows(table)[1:]
     }
     assert listed == {leaf: (PYTORCH[leaf][0], FLAX[leaf]) for leaf in PYTORCH}
-    assert all(axes == tuple(range(len(axes))) for _, axes in PYTORCH.values())
+    assert all(axes.split(" -> ")[0] == axes.split(" -> ")[1] for _, axes in PYTORCH.values())
 
 
 def test_precisions_are_those_of_the_backends() -> None:

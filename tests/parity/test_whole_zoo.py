@@ -1,4 +1,4 @@
-"""Every network of the zoo, narrow, in float64: all probes, all pairs of backends. The core has more tests elsewhere."""
+"""Every network of the zoo, narrow, in float64: all probes, all pairs of backends. The core has tests of its own."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def changed(base: str, changes: dict[str, Any]) -> dict[str, Any]:
         if value is None:
             del table[leaf]
         else:
-            table[leaf] = value
+            table[leaf] = copy.deepcopy(value)  # which a later key may go into
     return values
 
 

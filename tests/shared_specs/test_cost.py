@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
 
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import Cost, layer_costs, total_cost
-from shared_specs.shapes import smallest_input
+from shared_specs.shapes import Shape, smallest_input
+
+from ..strategies import specs
 
 IMAGES = (1, 1, 4, 4)
 
@@ -68,25 +71,89 @@ def test_cost_of_the_published_network() -> None:
     assert total_cost(load_spec("unet_paper"), (1, 1, 572, 572)).forward_flops == 2 * macs
 
 
+RESIDUAL = {
+    "span": 1,
+    "last_activation": "before_sum",
+    "stride_by": "average_pool",
+    "kernel": 1,
+    "padding": 0,
+    "bias": False,
+    "norm": False,
+}
+
+
+def test_strided_dilated_and_transposed_layers_by_hand(changed_spec: Callable[..., UNetSpec]) -> None:
+    """One level of stride 2 by axis, with a shortcut whose pool needs no gradient, and one of dilation 2 below it."""
+    change = {
+        "widths": [2, 4],
+        "block.convolutions": 1,
+        "in_channels": 1,
+        "out_channels": 2,
+        "conv.dilation": 2,
+        "conv.padding": 2,
+        "residual": RESIDUAL,
+        "override": [{"part": "encoder", "levels": [0], "conv": {"stride": [1, 2]}}],
+        "up.kernel": [3, 5],
+        "up.padding": [1, 2],
+        "up.output_padding": 1,
+    }
+    costs = layer_costs(changed_spec(change, base="unet_same"), (1, 1, 4, 8))
+    assert costs["encoder.0.block.0.conv"] == Cost(2 * 16 * 18, 2 * 16 * 18, 4 * (32 + 18 + 32), 4 * (32 + 32 + 36))
+    # The shortcut's convolution reads a pooled image: no gradient passes through it.
+    assert costs["encoder.0.block.0.shortcut.conv"] == Cost(
+        2 * 16 * 2, 2 * 16 * 2, 4 * (16 + 2 + 32), 4 * (32 + 16 + 4)
+    )
+    assert costs["encoder.1.block.0.conv"].forward_flops == 2 * 4 * 72
+    # Every pixel of the input meets every weight: 2x2 of them, whatever the output's size.
+    up = Cost(2 * 4 * 4 * 2 * 15, 2 * 2 * 4 * 120, 4 * (16 + 120 + 32), 4 * (32 + 16 + 240 + 16))
+    assert costs["decoder.0.up"] == up
+
+
+def test_a_norm_with_parameters_in_front_needs_a_gradient(changed_spec: Callable[..., UNetSpec]) -> None:
+    norm = {"kind": "instance", "epsilon": 1e-5, "affine": True}
+    change = {"widths": [2], "block.convolutions": 1, "block.order": ["norm", "conv", "activation"]}
+    with_scale = layer_costs(changed_spec(change | {"norm": norm}), (1, 3, 4, 4))["encoder.0.block.0.conv"]
+    without = layer_costs(changed_spec(change | {"norm": norm | {"affine": False}}), (1, 3, 4, 4))
+    assert with_scale.backward_flops == 2 * with_scale.forward_flops
+    assert without["encoder.0.block.0.conv"].backward_flops == with_scale.forward_flops
+
+
+def test_heads_of_deep_supervision_are_counted(changed_spec: Callable[..., UNetSpec]) -> None:
+    deep = {"levels": [1], "weights": [1.0, 0.5]}
+    spec = changed_spec({"widths": [2, 4, 8], "out_channels": 5, "deep_supervision": deep})
+    assert layer_costs(spec, (1, 3, 8, 8))["deep_head.0"].forward_flops == 2 * 16 * 4 * 5
+
+
 def test_cost_refuses_images_that_do_not_fit(small: UNetSpec) -> None:
     with pytest.raises(ShapeError, match="level 0"):
         total_cost(small, (1, 1, 5, 5))
 
 
 @pytest.mark.needs_backends("pytorch")
+@given(case=specs())
+@settings(max_examples=40)
+def test_flops_of_random_networks_agree_with_pytorchs_counter(case: tuple[UNetSpec, Shape]) -> None:
+    agrees_with_pytorchs_counter(*case)
+
+
+@pytest.mark.needs_backends("pytorch")
 def test_flops_agree_with_pytorchs_counter(spec_name: str) -> None:
+    spec = load_spec(spec_name).narrow(16)
+    size = smallest_input(spec)
+    agrees_with_pytorchs_counter(spec, (2, spec.in_channels, *[size] * spec.dimensions))
+
+
+def agrees_with_pytorchs_counter(spec: UNetSpec, images: Shape) -> None:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     import backends.pytorch
 
-    spec = load_spec(spec_name).narrow(16)
-    size = smallest_input(spec)
-    cost = total_cost(spec, (2, spec.in_channels, size, size))
+    cost = total_cost(spec, images)
     module = backends.pytorch.UNet(spec)
     with FlopCounterMode(display=False) as forward:
-        logits = module(torch.randn(2, spec.in_channels, size, size))
+        heads = module.heads(torch.randn(images))
     with FlopCounterMode(display=False) as backward:
-        logits.sum().backward()
+        sum(logits.sum() for logits in heads).backward()
     assert forward.get_total_flops() == cost.forward_flops
     assert backward.get_total_flops() == cost.backward_flops

@@ -24,10 +24,14 @@ def logits(spec: UNetSpec, weights: dict[str, np.ndarray], images: np.ndarray) -
     return model.forward(images)
 
 
+DEEP = {"deep_supervision": {"levels": [1], "weights": [1.0, 0.5]}, "nested": True, "conv__padding_mode": "reflect"}
+DROPOUT = {"dropout": {"rate": 0.5}, "block__order": ["dropout", "conv", "norm", "activation"]}
 VALID = {"conv__padding": 0, "merge__size_mismatch": "crop_skip", "merge__odd_difference": "floor"}
 
 
-@pytest.mark.parametrize("changes", [{}, {"conv__bias": False}, VALID], ids=["plain", "no-bias", "valid"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"conv__bias": False}, VALID, DEEP, DROPOUT], ids=["plain", "no-bias", "valid", "deep", "dropout"]
+)
 def test_the_function_stays_and_the_norm_goes(variant: Variant, changes: dict[str, Any]) -> None:
     spec = variant(**changes)
     assert can_fold(spec)
@@ -41,16 +45,44 @@ def test_the_function_stays_and_the_norm_goes(variant: Variant, changes: dict[st
     np.testing.assert_allclose(logits(folded, chosen, images), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"block__order": ["norm", "conv", "activation"]},
-        {"block__order": ["conv", "activation", "norm"]},
-        {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-5}},
-        {"norm": {"kind": "none"}, "block__order": ["conv", "activation"]},
-    ],
-    ids=["norm-first", "activation-between", "group", "none"],
-)
+BATCH = {"kind": "batch", "epsilon": 1e-3, "momentum": 0.1, "running_variance": "biased"}
+UNIT = {
+    "kernel": 1,
+    "padding": 0,
+    "padding_mode": "zeros",
+    "bias": True,
+    "width": "same",
+    "order": ["conv", "norm"],
+    "norm": BATCH,
+    "activation": {"kind": "relu"},
+}
+RESIDUAL = {
+    "span": 1,
+    "last_activation": "before_sum",
+    "stride_by": "conv",
+    "kernel": 1,
+    "padding": 0,
+    "bias": True,
+    "norm": True,
+}
+REFUSED: dict[str, dict[str, Any]] = {
+    "norm-first": {"block__order": ["norm", "conv", "activation"]},
+    "activation-between": {"block__order": ["conv", "activation", "norm"]},
+    "dropout-between": {"block__order": ["conv", "dropout", "norm", "activation"], "dropout": {"rate": 0.5}},
+    "group": {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-5}},
+    "instance": {"norm": {"kind": "instance", "epsilon": 1e-5, "affine": True}},
+    "layer": {"norm": {"kind": "layer", "epsilon": 1e-5}},
+    "none": {"norm": {"kind": "none"}, "block__order": ["conv", "activation"]},
+    "override": {"override": [{"part": "decoder", "norm": {"epsilon": 1e-2}}]},
+    "shortcut-norm": {"residual": RESIDUAL},
+    "attention-norm": {"attention": {"width": "half", "bias": True, "norm": BATCH}},
+    "norm-before-up": {"up__before": UNIT},
+    "norm-after-up": {"up__after": UNIT},
+    "head-norm": {"head__norm": BATCH},
+}
+
+
+@pytest.mark.parametrize("changes", REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_folded_is_left_alone(variant: Variant, changes: dict[str, Any]) -> None:
     spec = variant(**changes)
     weights = initial_weights(spec, 3)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.shapes import feature_shapes, output_shape, smallest_input
 
-BILINEAR = {"kind": "bilinear", "scale": 2, "align_corners": False}
+LINEAR = {"kind": "linear", "scale": 2, "align_corners": False}
 
 
 def windows(size: int, kernel: int, stride: int = 1, padding: int = 0) -> int:
@@ -61,7 +61,7 @@ def walk(spec: UNetSpec, size: int) -> list[int]:
 @st.composite
 def changes(draw: st.DrawFn) -> tuple[str, dict]:
     base = draw(st.sampled_from(["unet_bn_same", "unet_bn_crop", "unet_bn_pad", "unet_paper"]))
-    transposed = {"kind": "transposed_conv", "bias": True, "width": "half"} | {
+    transposed = {"kind": "transposed_conv", "output_padding": 0, "bias": True, "width": "half"} | {
         "kernel": draw(st.integers(1, 4)),
         "stride": draw(st.integers(1, 3)),
         "padding": 0,
@@ -74,7 +74,7 @@ def changes(draw: st.DrawFn) -> tuple[str, dict]:
         "conv.padding": draw(st.integers(0, 2)),
         "down.kernel": draw(st.integers(1, 3)),
         "down.stride": draw(st.integers(1, 3)),
-        "up": draw(st.sampled_from([BILINEAR, transposed])),
+        "up": draw(st.sampled_from([LINEAR, transposed])),
         "head.kernel": draw(st.integers(1, 3)),
         "head.padding": draw(st.integers(0, 1)),
     }
@@ -163,7 +163,7 @@ def test_without_biases_there_are_none(changed_spec: Callable[..., UNetSpec]) ->
 
 
 def test_bilinear_up_keeps_the_width_and_has_no_tensors(changed_spec: Callable[..., UNetSpec]) -> None:
-    spec = changed_spec({"up": BILINEAR, "widths": [5, 7]}, base="unet_same")
+    spec = changed_spec({"up": LINEAR, "widths": [5, 7]}, base="unet_same")
     assert not [tensor for tensor in spec.tensors if "up" in tensor.name]
     assert feature_shapes(spec, (1, 3, 8, 8))["decoder.0.merge"] == (1, 12, 8, 8)
 
@@ -199,7 +199,7 @@ def test_images_that_the_network_cannot_take(images: tuple[int, ...], message: s
 
 
 def test_upsampled_map_larger_than_the_skip(changed_spec: Callable[..., UNetSpec]) -> None:
-    spec = changed_spec({"up": BILINEAR | {"scale": 3}, "widths": [4, 4]}, base="unet_bn_crop")
+    spec = changed_spec({"up": LINEAR | {"scale": 3}, "widths": [4, 4]}, base="unet_bn_crop")
     with pytest.raises(ShapeError, match=r"at level 0: the skip is 28x28 and the upsampled map 30x30.* be cropped"):
         output_shape(spec, (1, 3, 32, 32))
 

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from shared_specs import SpecError, UNetSpec, load_spec
 from shared_specs.catalog import ZOO
+from shared_specs.resampling_tables import CHOICES
 from shared_specs.schema import LARGEST_FILE_BYTES
 
 ZOO_VALUES = tomllib.loads((ZOO / "unet_bn_crop.toml").read_text(encoding="utf-8"))
 TABLES = [key for key, value in ZOO_VALUES.items() if isinstance(value, dict)]
+PAPER = (ZOO / "unet_paper.toml").read_bytes()
 KEYS = [
     key
     for table, value in ZOO_VALUES.items()
@@ -57,19 +59,31 @@ BAD_VALUES: dict[str, list[tuple[Any, str, str]]] = {  # key: (value, got, expec
         (64, "64", "a valid tuple"),
     ],
     "block": [(3, "3", "a table")],
-    "block.convolutions": [(0, "0", "greater than 0"), (10**6, "1000000", "less than or equal to 64")],
+    "block.convolutions": [(-1, "-1", "greater than or equal to 0"), (10**6, "1000000", "less than or equal to 64")],
     "block.order": [
         ("conv", "'conv'", "a valid tuple"),
         (["conv", "activation"], "['conv', 'activation']", "each of activation, conv, norm once"),
         (["conv", "norm", "norm"], "['conv', 'norm', 'norm']", "each of activation, conv, norm once"),
     ],
-    "conv.kernel": [(0, "0", "greater than 0"), ([3, 3], "[3, 3]", "a valid integer")],
-    "conv.stride": [(2, "2", "1")],
+    "conv.kernel": [
+        (0, "0", "greater than 0"),
+        (3.0, "3.0", "a valid integer"),
+        (True, "True", "a valid integer"),
+        ("3", "'3'", "a valid integer"),
+        ([3], "[3]", "one number or 2 as dimensions is 2"),
+        ([3, 3, 3], "[3, 3, 3]", "one number or 2 as dimensions is 2"),
+    ],
+    "conv.stride": [(2, "2", "1 at decoder level 0; take an override for the encoder")],
+    "conv.dilation": [(0, "0", "greater than 0")],
     "conv.padding": [(-1, "-1", "greater than or equal to 0"), ("same", "'same'", "a valid integer")],
-    "conv.padding_mode": [("reflect", "'reflect'", "'zeros'")],
+    "conv.padding_mode": [("constant", "'constant'", "'zeros', 'reflect', 'replicate' or 'circular'")],
     "conv.bias": [(1, "1", "a valid boolean"), ("true", "'true'", "a valid boolean")],
     "norm": [("batch", "'batch'", "a table")],
-    "norm.kind": [("layer", "'layer'", "'none', 'batch', 'group'"), (3, "'3'", "'none', 'batch', 'group'")],
+    "norm.kind": [
+        ("weight", "'weight'", "'none', 'batch', 'instance', 'group', 'layer'"),
+        (3, "'3'", "'none', 'batch', 'instance', 'group', 'layer'"),
+        ("k" * 10_000, "'kkkk", "'none', 'batch'"),
+    ],
     "norm.epsilon": [
         (0.0, "0.0", "greater than 0"),
         (float("nan"), "nan", "a finite number"),
@@ -79,21 +93,27 @@ BAD_VALUES: dict[str, list[tuple[Any, str, str]]] = {  # key: (value, got, expec
     ],
     "norm.momentum": [(1.5, "1.5", "less than or equal to 1"), (0, "0", "greater than 0")],
     "norm.running_variance": [("both", "'both'", "'unbiased' or 'biased'")],
-    "activation.kind": [("swish", "'swish'", "'relu', 'leaky_relu', 'identity'")],
-    "down.kind": [("avg_pool", "'avg_pool'", "'max_pool'")],
-    "down.padding": [(1, "1", "0")],
+    "activation.kind": [("swish", "'swish'", "'relu', 'leaky_relu', 'prelu', 'elu', 'gelu', 'silu'")],
+    "down.kind": [("avg_pool", "'avg_pool'", "'none', 'max_pool', 'average_pool', 'conv'")],
+    "down.padding": [(2, "2", "at most half of the kernel 2"), ([0, 2], "[0, 2]", "at most half of the kernel 2")],
     "down.rounding": [("ceil", "'ceil'", "'floor'")],
-    "up.kind": [("nearest", "'nearest'", "'transposed_conv', 'bilinear'")],
-    "up.padding": [(2, "2", "less than half of kernel + stride")],
-    "up.width": [("same", "'same'", "'half'")],
-    "merge.kind": [("add", "'add'", "'concatenate'")],
-    "merge.order": [(["skip", "skip"], "['skip', 'skip']", '"skip" and "upsampled", once each')],
-    "merge.size_mismatch": [("resize", "'resize'", "'error', 'crop_skip' or 'pad_upsampled'")],
-    "merge.odd_difference": [
-        ("up", "'up'", "'half_to_even' or 'floor'"),
-        (None, "none", "'half_to_even' or 'floor' as size_mismatch is 'crop_skip'"),
+    "up.kind": [
+        ("bilinear", "'bilinear'", "'none', 'transposed_conv', 'nearest', 'linear', 'pixel_shuffle'"),
     ],
+    "up.padding": [(2, "2", "less than half of kernel + stride = 4")],
+    "up.output_padding": [(2, "2", "less than the stride 2"), ([0, 3], "[0, 3]", "less than the stride 2")],
+    "up.width": [("double", "'double'", "'half', 'same', 'skip' or 'decoder'")],
+    "merge.kind": [("add", "'add'", "'concatenate', 'sum' or 'none'")],
+    "merge.order": [(["skip", "skip"], "['skip', 'skip']", '"skip" and "upsampled", once each')],
+    "merge.size_mismatch": [("resize", "'resize'", "'error', 'crop_skip', 'pad_upsampled' or 'resize_upsampled'")],
+    "merge.odd_difference": [
+        ("up", "'up'", "'half_to_even', 'floor' or 'all_after'"),
+        (None, "none", "'half_to_even', 'floor' or 'all_after' as size_mismatch is 'crop_skip'"),
+    ],
+    "merge.padding_mode": [("zeros", "'zeros'", "none as size_mismatch is 'crop_skip'")],
+    "merge.resize": [("nearest", "'nearest'", "none as size_mismatch is 'crop_skip'")],
     "head.kernel": [(0, "0", "greater than 0")],
+    "dimensions": [(1, "1", "2 or 3"), (4, "4", "2 or 3")],
 }
 CASES = [
     pytest.param(key, *case, id=f"{key}-{str(case[0])[:12]!a}") for key, cases in BAD_VALUES.items() for case in cases
@@ -113,15 +133,27 @@ def test_unknown_key_is_refused(table: str, spec_file: Callable[..., Path]) -> N
     assert message == f"unknown key {table}colour; remove it"
 
 
-@pytest.mark.parametrize("key", [key for key in KEYS if key != "merge.odd_difference"] + TABLES)
+@pytest.mark.parametrize("key", [key for key in KEYS if not key.startswith("merge.")] + TABLES)
 def test_missing_key_is_refused(key: str, spec_file: Callable[..., Path]) -> None:
-    assert refusal(spec_file({key: None}, base="unet_bn_crop")) == f"key {key} is missing; add it"
+    assert refusal(spec_file({key: None}, base="unet_bn_crop")) == MISSING.get(key, f"key {key} is missing; add it")
+
+
+MISSING = {"head": "out_channels: got 10, expected the 64 of decoder.0.block.1.activation as there is no head"}
+
+
+@pytest.mark.parametrize("key", ["order", "size_mismatch", "odd_difference"])
+def test_what_the_kind_of_merge_needs_is_missed(key: str, spec_file: Callable[..., Path]) -> None:
+    message = refusal(spec_file({f"merge.{key}": None}, base="unet_bn_crop"))
+    assert message.startswith(f"merge.{key}: got none, expected {CHOICES[key]} as ")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"widths": [8, 9]}, "widths.1: got 9, expected an even width as up.width is 'half'"),
+        (
+            {"widths": [8, 9]},
+            "up.width: got 'half', expected another one as encoder.1.block.1.activation has 9 channels",
+        ),
         ({"widths": [8, 0]}, "widths.1: got 0, expected greater than 0"),
         (
             {"norm": {"kind": "group", "groups": 48, "epsilon": 1e-5}},
@@ -138,7 +170,7 @@ def test_missing_key_is_refused(key: str, spec_file: Callable[..., Path]) -> Non
         ),
         (
             {"merge.odd_difference": "floor"},
-            "merge.odd_difference: got 'floor', expected none as size_mismatch is \"error\"",
+            "merge.odd_difference: got 'floor', expected none as size_mismatch is 'error'",
         ),
         (
             {"conv.kernel": 65_536},
@@ -162,10 +194,10 @@ def test_values_that_do_not_go_together(changes: dict, message: str, spec_file: 
         ("name = 'é'".encode("latin-1"), "is not TOML"),
         (b"in_channels = " + b"9" * 5_000, "is not TOML"),
         (b"widths = " + b"[" * 5_000, "is not TOML"),
-        (b"in_channels = 0x" + b"f" * 5_000, "in_channels: got an unprintable int"),
+        (PAPER.replace(b"in_channels = 1", b"in_channels = 0x" + b"f" * 5_000), "in_channels: got an unprintable int"),
         (b"name" + b".a" * 3_000 + b" = 1", ", expected a valid string"),
         (
-            b"k" * 10_000 + b" = 1\n" + (ZOO / "unet_paper.toml").read_bytes(),
+            b"k" * 10_000 + b" = 1\n" + PAPER,
             "unknown key " + "k" * 57 + "...; remove it",
         ),
         (b"\n".join(b"k%d = 1" % i for i in range(1_000)), "and 1004 more"),
