@@ -63,7 +63,7 @@ def check(
     for name in dict.fromkeys(candidates):
         models[name] = registry.get(name).build(spec, execution, recipe)
     shared = initial_weights(spec, seed) if weights is None else weights
-    return _compare(
+    return compare_all(
         models,
         dict.fromkeys(models, shared),
         batch or random_batch(spec, seed),
@@ -92,7 +92,7 @@ def compare_models(
     before = {"reference": reference.weights(), "candidate": candidate.weights()}
     models = {"reference": reference, "candidate": candidate}
     try:
-        return _compare(
+        return compare_all(
             models,
             before,
             batch or random_batch(reference.spec, seed),
@@ -107,7 +107,7 @@ def compare_models(
             model.load_weights(before[name])
 
 
-def _compare(
+def compare_all(
     models: Mapping[str, Model],
     weights: Mapping[str, Weights],
     batch: Batch,
@@ -118,6 +118,7 @@ def _compare(
     steps: int,
     on_progress: Callable[[str], None] | None,
 ) -> Verdict:
+    """Compare every pair of these models, each with its weights, or those of the first one. As `check` otherwise."""
     probes = [probes] if isinstance(probes, str) else probes
     unknown = sorted(set(probes) - set(PROBES))
     if unknown or not probes or steps < 1:

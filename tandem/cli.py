@@ -291,6 +291,28 @@ def report(
     raise typer.Exit(report.run(files, output, json, across_machines))
 
 
+@app.command()
+def adopt(
+    target: options.Factory,
+    spec: options.OptionalSpec = None,
+    checkpoint: options.TheirCheckpoint = None,
+    input_shape: options.InputShape = None,
+    output: options.AdoptedFolder = None,
+    backends: options.Backends = None,
+    seed: options.Seed = 0,
+    verbose: options.Verbose = False,
+    json: options.Json = None,
+) -> None:
+    """Your own PyTorch network as a spec: traced, matched and proven. Exit code 1 if it is not the spec.
+
+    This imports MODULE, from the current folder too, and runs its code, as no other command does.
+    """
+    from .commands import adopt
+
+    request = adopt.Request(target, spec, checkpoint, input_shape, backends, seed, output)
+    raise typer.Exit(adopt.run(request, json, verbose))
+
+
 def main() -> None:
     """The `tandem` script and `python -m tandem`."""
     app(prog_name="tandem")

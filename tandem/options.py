@@ -90,6 +90,24 @@ Resume = Annotated[bool, typer.Option("--resume", help="Skip what --results hold
 Folder = Annotated[
     str | None, typer.Option("--output", "-o", metavar="DIR", help="For report and records; by default out/SPEC-DATE.")
 ]
+Factory = Annotated[
+    str, typer.Argument(metavar="MODULE:FACTORY", help="A class or function, called without arguments; it is run.")
+]
+OptionalSpec = Annotated[
+    str | None,
+    typer.Option("--spec", metavar="S", help="What it is to be, a zoo name or a TOML file; inferred by default."),
+]
+TheirCheckpoint = Annotated[
+    str | None,
+    typer.Option("--checkpoint", metavar="FILE", help="A state dict to load first; no code of it is run."),
+]
+InputShape = Annotated[
+    str | None,
+    typer.Option("--input-shape", metavar="N,C,H,W", help="Of images that it takes; chosen by default."),
+]
+AdoptedFolder = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="DIR", help="For spec, key map and weights, where all is equal.")
+]
 AcrossMachines = Annotated[
     bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
 ]

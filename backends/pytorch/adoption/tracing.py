@@ -1,0 +1,240 @@
+"""A user's own module, watched as it runs: every call that makes a map from another, with owner and parameters."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import TorchFunctionMode
+
+from shared_specs.errors import one_line
+
+from ...trace import Event, Shape, Trace, TraceError
+from . import calls
+
+Watch = Callable[[int, Tensor], None]
+"""Is told each map with its number, as soon as it is there."""
+
+
+def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
+    """Run a copy of a module once in evaluation mode, and write down what it does.
+
+    Nothing of the module changes: neither its mode nor its buffers, nor the state of PyTorch's random numbers.
+
+    Args:
+        module: any torch.nn.Module.
+        images: (N, C, H, W), or their shape; then they are random.
+
+    Raises:
+        TraceError: where it is no module, cannot be copied, or fails on such images.
+    """
+    copied = copy_of(module)
+    values = images if isinstance(images, np.ndarray) else np.random.default_rng(0).normal(size=tuple(images))
+    return watched(copied.eval(), torch.tensor(values, dtype=dtype_of(copied)))
+
+
+def copy_of(module: Any) -> nn.Module:
+    """A copy on the CPU. Raises TraceError."""
+    if not isinstance(module, nn.Module):
+        raise TraceError(f"got {type(module).__name__!r}, expected a torch.nn.Module")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TraceError(f"{type(module).__name__} is compiled TorchScript, which cannot be watched; give the module")
+    try:
+        return copy.deepcopy(getattr(module, "_orig_mod", module)).cpu()  # of torch.compile, the module inside
+    except Exception as error:  # the user's own class may say anything
+        raise TraceError(f"{type(module).__name__} cannot be copied ({reason(error)})") from error
+
+
+def dtype_of(module: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+
+
+def watched(module: nn.Module, images: Tensor, watch: Watch | None = None) -> Trace:
+    """Run the module as it stands, in its own mode. Raises TraceError where it fails."""
+    recorder = Recorder(module, images, watch)
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), owners(module, recorder), recorder:
+        outputs = run(module, images)
+    numbers = tuple(recorder.numbers[id(output)] for output in outputs if id(output) in recorder.numbers)
+    if not recorder.events or not numbers:
+        raise TraceError(f"{type(module).__name__} makes nothing of the images that could be watched")
+    state = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+    return Trace(type(module).__name__, tuple(recorder.events), numbers, recorder.shapes, state)
+
+
+def run(module: nn.Module, images: Tensor) -> list[Tensor]:
+    """The module's outputs in a row; a tuple's, a list's or a dict's first one are the logits. Raises TraceError."""
+    try:
+        returned = module(images)
+    except Exception as error:  # the user's own code may fail in any way
+        shape = "x".join(map(str, images.shape))
+        raise TraceError(f"{type(module).__name__} fails on images {shape} ({reason(error)})") from error
+    outputs = list(flat(returned))
+    if not outputs:
+        raise TraceError(f"{type(module).__name__} returned {type(returned).__name__!r}, expected a tensor")
+    return outputs
+
+
+def flat(returned: Any) -> Iterator[Tensor]:
+    """The tensors in what a module returned."""
+    if isinstance(returned, Tensor):
+        yield returned
+    elif isinstance(returned, Mapping):
+        yield from flat(list(returned.values()))
+    elif isinstance(returned, list | tuple):
+        for part in returned:
+            yield from flat(part)
+
+
+def reason(error: Exception) -> str:
+    """An error of someone else's code in one line."""
+    words = one_line(str(error))
+    return f"{type(error).__name__}: {words[:300]}" if words else type(error).__name__
+
+
+class Recorder(TorchFunctionMode):
+    """Sees every call of PyTorch's functions, of modules' and users' own alike, but none that those call in turn."""
+
+    def __init__(self, module: nn.Module, images: Tensor, watch: Watch | None = None):
+        super().__init__()
+        self.keys = {id(tensor): key for key, tensor in reversed(module.state_dict(keep_vars=True).items())}
+        self.watch = watch
+        self.events: list[Event] = []
+        self.numbers: dict[int, int] = {}  # of the maps, by identity
+        self.shapes: dict[int, Shape] = {}
+        self.alive: list[Tensor] = []  # an identity stands for one object only as long as that lives
+        self.owner: list[tuple[str, nn.Module]] = []
+        self._number(images)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        # Before it runs, as afterwards a tensor that is changed in place is another map.
+        before = dict(self.numbers)
+        result = func(*args, **kwargs)
+        outputs = list(flat(result))
+        if outputs and any(id(part) in before for value in (*args, *kwargs.values()) for part in flat(value)):
+            self._record(_name(func), args, kwargs, result, before, outputs)
+        return result
+
+    def _record(
+        self,
+        name: str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        result: Any,
+        before: Mapping[int, int],
+        outputs: list[Tensor],
+    ) -> None:
+        call = calls.read(name, args, kwargs, result)
+        known = [before.get(id(x)) for x in call.inputs if isinstance(x, Tensor)]
+        inputs = tuple(number for number in known if number is not None)
+        kind = call.kind if len(outputs) == 1 and None not in known else "other"
+        owner, module = self.owner[-1] if self.owner else ("", None)
+        settings, parameters = dict(call.settings), {}
+        for leaf, tensor in call.tensors.items():
+            if tensor is not None and id(tensor) in self.keys:
+                parameters[leaf] = self.keys[id(tensor)]
+            elif tensor is not None:
+                settings.setdefault("computed", []).append(leaf)
+        if kind == "batch_norm" and isinstance(module, _BatchNorm):
+            settings["momentum"] = module.momentum  # None, which is a cumulative average, arrives as 0
+        for output in outputs:
+            self.events.append(Event(kind, name.strip("_"), owner, inputs, self._number(output), settings, parameters))
+
+    def _number(self, tensor: Tensor) -> int:
+        number = len(self.shapes)
+        self.numbers[id(tensor)] = number
+        self.shapes[number] = tuple(tensor.shape)
+        self.alive.append(tensor)
+        if self.watch is not None:
+            self.watch(number, tensor)
+        return number
+
+
+def _name(func: Any) -> str:
+    """For instance conv2d, or shape where it is a property."""
+    name = getattr(func, "__name__", str(func))
+    return getattr(func.__self__, "__name__", name) if name == "__get__" else name
+
+
+@contextmanager
+def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
+    """Keep the recorder informed of which submodule runs."""
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda module, inputs: recorder.owner.append((name, module))
+
+    handles = []
+    for name, submodule in module.named_modules():
+        handles.append(submodule.register_forward_pre_hook(enter(name), prepend=True))
+        handles.append(submodule.register_forward_hook(lambda module, inputs, output: recorder.owner.pop() and None))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def first_convolution(module: Any) -> tuple[int, int]:
+    """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
+    if not isinstance(module, nn.Module):
+        raise TraceError(f"got {type(module).__name__!r}, expected a torch.nn.Module")
+    for submodule in module.modules():
+        if isinstance(submodule, nn.Conv2d | nn.Conv3d):
+            return submodule.in_channels, 2 if isinstance(submodule, nn.Conv2d) else 3
+    raise TraceError(f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; give the shape of its input")
+
+
+def read_state(module: nn.Module) -> dict[str, np.ndarray]:
+    """The state dict as NumPy, as copies; what NumPy has no type for comes as float32."""
+    return {key: _to_numpy(tensor) for key, tensor in module.state_dict().items()}
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
+
+
+def load_state(module: nn.Module, path: str) -> None:
+    """Load a checkpoint's state dict into a module, without running code of it.
+
+    Raises:
+        TraceError: where the file cannot be read, or its tensors are not the module's.
+    """
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
+    except pickle.UnpicklingError as error:
+        # PyTorch's own words tell how to run the code all the same.
+        raise TraceError(
+            f"{path}: is no state dict, or holds objects that would run code; save it again with "
+            "torch.save(module.state_dict(), path)"
+        ) from error
+    except Exception as error:  # zipfile and PyTorch have errors of their own
+        raise TraceError(f"{path}: is no whole state dict ({reason(error)})") from error
+    state = _unwrapped(held)
+    if state is None:
+        raise TraceError(f"{path}: holds {type(held).__name__!r}, expected a state dict")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise TraceError(f"{path}: {reason(error)}") from error
+
+
+def _unwrapped(held: Any) -> dict[str, Tensor] | None:
+    """The state dict in what was loaded: as it is, or where training scripts put it; without DataParallel's prefix."""
+    for wrapper in ("state_dict", "model_state_dict", "model", "net", "network_weights"):
+        if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
+            held = held[wrapper]
+    if not isinstance(held, Mapping) or not held or not all(isinstance(v, Tensor) for v in held.values()):
+        return None
+    if all(str(key).startswith("module.") for key in held):
+        return {str(key).removeprefix("module."): value for key, value in held.items()}
+    return {str(key): value for key, value in held.items()}

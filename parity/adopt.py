@@ -1,0 +1,297 @@
+"""Adopt a user's own module: which spec it is, where each tensor goes, and the proof."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import backends as registry
+from backends import trace as tracing
+from backends.contract import Execution, Model
+from backends.trace import Trace, TraceError
+from shared_specs import Recipe, SpecError, UNetSpec, initial_weights, load_spec
+from shared_specs.keymap import Checkpoint
+from shared_specs.layout import IMAGES
+from shared_specs.weights import check_weights
+
+from .batches import Batch, random_batch
+from .compare import REFERENCE, compare_all
+from .differences import Difference
+from .inference import Inference, infer
+from .matching import Match, match
+from .verdict import Verdict
+
+YOURS = "your module"
+"""What the user's module is called in a verdict."""
+
+PROOF = ("structure", "forward", "activations", "statistics", "gradients")
+"""The probes that prove a module to be the spec."""
+
+SIZES = {
+    2: ((95, 110), (96, 128), (203, 219), (256, 320)),
+    3: ((47, 54, 46), (48, 64, 32), (95, 110, 94), (96, 128, 64)),
+}
+"""Images to try, by dimensions, where nobody says which a module takes. Odd ones first: they show what happens where
+sizes do not fit."""
+
+SPEC_NAME = "adopted"
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """What became of a module.
+
+    Attributes:
+        module: the name of its class.
+        spec: the one that was given, or inferred; None where it could not be inferred.
+        inferred: whether it was.
+        reason: why there is no spec, or no proof, in words; else "".
+        match: the layers that were found.
+        assumed: what could not be seen, and was taken for granted, in words.
+        weights: the module's canonical weights; empty where not every tensor of the spec has its place.
+        ignored: the module's keys that the network has no use for.
+        verdict: the proof; None where there are weights for none.
+    """
+
+    module: str
+    spec: UNetSpec | None
+    inferred: bool
+    reason: str = ""
+    match: Match | None = None
+    assumed: tuple[str, ...] = ()
+    weights: Mapping[str, np.ndarray] = None  # pyright: ignore[reportAssignmentType]
+    ignored: tuple[str, ...] = ()
+    verdict: Verdict | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether the module is the spec: nothing differs, and the proof says so."""
+        return not self.differences and self.verdict is not None and self.verdict.equal
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Where the module is not what the spec says, in order of execution."""
+        return [] if self.match is None else self.match.differences
+
+    @property
+    def first_difference(self) -> str:
+        """The first one, in words: what the trace shows, else what the proof found; "" where the two are equal."""
+        if self.differences:
+            return str(self.differences[0])
+        if self.verdict is not None and self.verdict.first_difference is not None:
+            return str(self.verdict.first_difference)
+        return self.reason
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The module's key of each canonical tensor that was found."""
+        return {} if self.match is None else self.match.keys
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The key map: the `[checkpoint]` table of a spec file."""
+        scheme = re.sub(r"[^A-Za-z0-9_.-]", "_", self.module)
+        return Checkpoint(scheme=scheme, ignore=self.ignored, keys=patterns(self.keys))
+
+    def to_json(self) -> str:
+        """All of it as JSON, but the weights."""
+        return json.dumps(
+            {
+                "kind": "tandem adoption",
+                "equal": self.equal,
+                "module": self.module,
+                "spec": None if self.spec is None else self.spec.model_dump(mode="json"),
+                "inferred": self.inferred,
+                "reason": self.reason,
+                "differences": [asdict(difference) for difference in self.differences],
+                "assumed": self.assumed,
+                "keys": self.keys,
+                "ignored": self.ignored,
+                "verdict": None if self.verdict is None else json.loads(self.verdict.to_json()),
+            }
+        )
+
+    def __str__(self) -> str:
+        name = self.spec.name if self.spec else "no spec"
+        lines = [f"{self.module}: {'equal to' if self.equal else 'not'} {name}"]
+        lines += [f"  {difference}" for difference in self.differences]
+        lines += [self.reason] if self.reason else []
+        lines += [f"assumed: {words}" for words in self.assumed]
+        return "\n".join(lines + ([str(self.verdict)] if self.verdict else []))
+
+
+def adopt(
+    module: Any,
+    spec: UNetSpec | str | Path | None = None,
+    example: np.ndarray | Sequence[int] | None = None,
+    backends: Sequence[str] | None = None,
+    seed: int = 0,
+    on_progress: Callable[[str], None] | None = None,
+) -> Adoption:
+    """Find out which network a module is, match its tensors to the canonical ones, and prove it.
+
+    The module is copied, and nothing of it changes. Its forward pass is run: it is the caller's own code.
+
+    Args:
+        module: any torch.nn.Module that maps images to logits.
+        spec: what it is to be, or the name or path of that; it is inferred where it is None.
+        example: images (N, C, H, W) that it takes, or their shape; chosen where it is None.
+        backends: whose builds of the spec the module is compared with, all that are installed by default; the noise
+            floor is the NumPy reference's.
+        seed: of images, labels and noise.
+        on_progress: is called with what is done next.
+
+    Raises:
+        TraceError: where it is no module, or fails on the images.
+        SpecError, ShapeError, WeightsError: for a spec, images or weights that cannot be.
+    """
+    tell = on_progress or (lambda step: None)
+    if spec is not None and not isinstance(spec, UNetSpec):
+        spec = load_spec(spec)
+    images = None if example is None else _images(example, seed)
+    tell("tracing")
+    if spec is None:
+        traced = _first_trace(module, images)
+        inference = infer(traced, SPEC_NAME)
+        if inference.spec is not None and images is None:
+            traced, inference = _again(module, traced, inference, seed)
+        if inference.spec is None:
+            return Adoption(traced.module, None, True, reason=inference.reason)
+        chosen, assumed = inference.spec, inference.assumed
+    else:
+        traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
+    found = match(chosen, traced)
+    if spec is None:
+        assumed += _left_out(found)
+    if len(traced.outputs) > 1 + len(chosen.deep_logits):
+        assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
+    assumed += () if spec is None else tuple(found.unseen_throughout)
+    adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
+    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    return _proved(adoption, module, images, names, seed, tell)
+
+
+def _images(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:
+    if isinstance(example, np.ndarray) and example.ndim > 1:
+        return example.astype(np.float64)
+    return np.random.default_rng([seed, 0]).normal(size=tuple(int(side) for side in example))
+
+
+def _first_trace(module: Any, images: np.ndarray | None) -> Trace:
+    """With the images given, or else with the first of SIZES that the module takes."""
+    if images is not None:
+        return tracing.trace(module, images)
+    channels, dimensions = tracing.first_convolution(module)
+    return _trace_at(module, channels, SIZES[dimensions])
+
+
+def _trace_at(module: Any, channels: int, sizes: Sequence[Sequence[int]]) -> Trace:
+    """With images of the first of these sizes that the module takes. Raises TraceError, as for the last one."""
+    problem = ""
+    for size in sizes:
+        try:
+            return tracing.trace(module, (1, channels, *size))
+        except TraceError as error:
+            problem = str(error)
+    raise TraceError(f"{problem}; so it does on smaller ones. Give the shape of its input")
+
+
+def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple[Trace, Inference]:
+    """With the images at which the spec found so far shows the most, and which the proof will use."""
+    assert inference.spec is not None
+    try:
+        again = tracing.trace(module, random_batch(inference.spec, seed).images)
+    except TraceError:  # the module refuses sizes that the spec does not
+        return traced, inference
+    second = infer(again, SPEC_NAME)
+    return (again, second) if second.spec is not None else (traced, inference)
+
+
+def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int) -> Trace:
+    """With images that show the spec's choices, or others where the module refuses those, to find where they part."""
+    if images is not None:
+        return tracing.trace(module, images)
+    channels, dimensions = tracing.first_convolution(module)
+    if dimensions != spec.dimensions:
+        raise SpecError(
+            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
+        )
+    return _trace_at(module, channels, (random_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
+
+
+def _left_out(found: Match) -> tuple[str, ...]:
+    """Dropouts that an inferred spec has no place for are told, and do not count as differences."""
+    dropouts = [d for d in found.differences if d.module.startswith("dropout") and "additional" in d.what]
+    found.differences = [difference for difference in found.differences if difference not in dropouts]
+    return tuple(
+        f"without the {d.module} at {d.where}: a spec has one in every unit of a level or in none" for d in dropouts
+    )
+
+
+def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
+    """Keys that are no tensors of the network: counters of batches, and what no call of inference read."""
+    taken = set(found.keys.values())
+    counters = [key for key in traced.state if key.endswith("num_batches_tracked")]
+    rest = [key for key in traced.state if key not in taken and key not in counters]
+    return (*(["*num_batches_tracked"] if counters else []), *rest)
+
+
+def patterns(keys: Mapping[str, str]) -> dict[str, str]:
+    """A key map's lines, from the module's keys to canonical names: one a layer where its tensors are named alike."""
+    lines: dict[str, str] = {}
+    for name, key in keys.items():
+        (layer, _, leaf), (owner, _, native) = name.rpartition("."), key.rpartition(".")
+        alike = leaf == native and owner
+        lines |= {f"{owner}.*": f"{layer}.*"} if alike else {key: name}
+    return lines
+
+
+def _proved(
+    adoption: Adoption,
+    module: Any,
+    images: np.ndarray | None,
+    names: Sequence[str],
+    seed: int,
+    tell: Callable[[str], None],
+) -> Adoption:
+    """With weights and a verdict, where every tensor of the spec has its place."""
+    spec, found = adoption.spec, adoption.match
+    assert spec is not None and found is not None
+    state = tracing.read_state(module)
+    shapes = {tensor.name: tensor.shape for tensor in spec.tensors}
+    keys = found.keys
+    if not found.complete or any(name not in keys or state[keys[name]].shape != shapes[name] for name in shapes):
+        return replace(adoption, reason="" if found.differences else f"no tensor for {', '.join(found.missing)}")
+    weights = {name: state[key] for name, key in keys.items()}
+    check_weights(spec, weights, origin=adoption.module)
+    batch = random_batch(spec, seed) if images is None else _batch(spec, images, seed)
+    execution, recipe = Execution(precision="float64"), Recipe()
+    models: dict[str, Model] = {name: registry.get(name).build(spec, execution, recipe) for name in names}
+    maps = {name: number for name, number in found.maps.items() if name != IMAGES}
+    models[YOURS] = tracing.as_model(module, spec, keys, maps)
+    shared = dict.fromkeys(models, _telling(spec, weights, seed))
+    try:
+        verdict = compare_all(
+            models, shared, batch, execution=execution, probes=PROOF, seed=seed, steps=1, on_progress=tell
+        )
+    except TraceError as error:
+        return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
+    return replace(adoption, weights=weights, verdict=verdict)
+
+
+def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The weights, but seeded values where a tensor is constant: zeros and ones of a fresh module hide what differs."""
+    seeded = initial_weights(spec, seed)
+    return {name: seeded[name] if np.ptp(values) == 0 else values for name, values in weights.items()}
+
+
+def _batch(spec: UNetSpec, images: np.ndarray, seed: int) -> Batch:
+    labels = random_batch(spec, seed, len(images), images.shape[2:]).labels
+    return Batch(images, labels, "the example")

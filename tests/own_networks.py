@@ -1,0 +1,246 @@
+"""U-Nets as people write them, with class and key names of their own. A test imports this where it needs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backends.pytorch import UNet as Network
+
+
+class Block(nn.Module):
+    """Two convolutions with norm and activation, which a test may change in one thing."""
+
+    def __init__(self, before: int, after: int, change: dict[str, Any]):
+        super().__init__()
+        conv = {"kernel_size": 3, "padding": 1} | change.get("conv", {})
+        self.c1 = nn.Conv2d(before, after, **conv)
+        self.n1 = change.get("norm", nn.BatchNorm2d)(after, **change.get("norm_settings", {}))
+        self.c2 = nn.Conv2d(after, after, **conv)
+        self.n2 = change.get("norm", nn.BatchNorm2d)(after, **change.get("norm_settings", {}))
+        self.act = change.get("act", nn.LeakyReLU)(**change.get("act_settings", {}))
+        self.extra = change.get("extra", nn.Identity)()
+        self.act_first = change.get("act_first", False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, norm in ((self.c1, self.n1), (self.c2, self.n2)):
+            x = norm(self.act(conv(x))) if self.act_first else self.act(norm(conv(x)))
+        return self.extra(x)
+
+
+class Changeable(nn.Module):
+    """Three levels, bilinear up-sampling and a 1x1 convolution behind it; `change` is what differs from the spec."""
+
+    def __init__(self, **change: Any):
+        super().__init__()
+        self.change = change
+        self.enter, self.lower, self.bottom = (Block(a, b, change) for a, b in ((3, 4), (4, 8), (8, 12)))
+        self.pool = change.get("pool", nn.MaxPool2d)(2, **change.get("pool_settings", {}))
+        up = {"scale_factor": 2, "mode": "bilinear", "align_corners": True} | change.get("up", {})
+        self.up = nn.Upsample(**up)
+        self.thin1, self.thin0 = nn.Conv2d(12, 8, 1, bias=False), nn.Conv2d(8, 4, 1, bias=False)
+        self.join1, self.join0 = Block(16, 8, change), Block(8, 4, change)
+        self.out = nn.Conv2d(4, 2, 1)
+        if change.get("tied"):
+            self.join0.c2.weight = self.join0.c1.weight = nn.Parameter(torch.ones(4, 4, 3, 3))
+            self.join0.c1 = nn.Conv2d(8, 4, 3, padding=1)
+            self.enter.c2.weight = self.join0.c2.weight
+
+    def merge(self, skip: Tensor, x: Tensor) -> Tensor:
+        rows, columns = skip.shape[2] - x.shape[2], skip.shape[3] - x.shape[3]
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2), **self.change.get("pad", {}))
+        return skip + x if self.change.get("sum") else torch.cat((x, skip) if self.change.get("swap") else (skip, x), 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = self.enter(x)
+        middle = self.lower(self.pool(top))
+        x = self.bottom(self.pool(middle))
+        x = self.join1(self.merge(middle, self.thin1(self.up(x))))
+        x = self.out(self.join0(self.merge(top, self.thin0(self.up(x)))))
+        return x.softmax(1) if self.change.get("softmax") else x
+
+
+class DoubleConv(nn.Module):
+    def __init__(self, in_ch: int, out_ch: int, mid: int | None = None):
+        super().__init__()
+        mid = mid or out_ch
+        self.double_conv = nn.Sequential(
+            nn.Conv2d(in_ch, mid, 3, padding=1, bias=False),
+            nn.BatchNorm2d(mid),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(mid, out_ch, 3, padding=1, bias=False),
+            nn.BatchNorm2d(out_ch),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.double_conv(x)
+
+
+class Sequentials(nn.Module):
+    """DoubleConv, Down and Up of nn.Sequential, padded where sizes do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inc = DoubleConv(1, 4)
+        self.down1 = nn.Sequential(nn.MaxPool2d(2), DoubleConv(4, 8))
+        self.down2 = nn.Sequential(nn.MaxPool2d(2), DoubleConv(8, 8))
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+        self.conv1, self.conv2 = DoubleConv(16, 4, 8), DoubleConv(8, 4)
+        self.outc = nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x1 = self.inc(x)
+        x2 = self.down1(x1)
+        x3 = self.down2(x2)
+        x = self.conv1(self.join(x2, self.up(x3)))
+        return self.outc(self.conv2(self.join(x1, self.up(x))))
+
+    @staticmethod
+    def join(skip: Tensor, x: Tensor) -> Tensor:
+        dy, dx = skip.size(2) - x.size(2), skip.size(3) - x.size(3)
+        return torch.cat([skip, F.pad(x, [dx // 2, dx - dx // 2, dy // 2, dy - dy // 2])], dim=1)
+
+
+class Functional(nn.Module):
+    """Activations, pools and crops are functions, the upsampled map comes first, and nothing is padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, (before, after) in enumerate(((1, 4), (4, 4), (4, 8), (8, 8), (8, 4), (4, 4)), start=1):
+            setattr(self, f"conv_{number}", nn.Conv2d(before, after, 3))
+        self.expand = nn.ConvTranspose2d(8, 4, 2, 2)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = torch.relu(self.conv_2(F.relu(self.conv_1(x))))
+        x = self.conv_3(F.max_pool2d(skip, kernel_size=2)).relu()
+        x = self.expand(F.relu_(self.conv_4(x)))
+        top, left = (skip.shape[2] - x.shape[2]) // 2, (skip.shape[3] - x.shape[3]) // 2
+        skip = skip[..., top : top + x.shape[2], left : left + x.shape[3]]
+        return self.last(F.relu(self.conv_6(F.relu(self.conv_5(torch.cat((x, skip), dim=1))))))
+
+
+class Lists(nn.Module):
+    """Everything hangs in lists; group norm, SiLU, nearest neighbours to the skip's size, reflected borders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 4, 8, 8)
+        self.stages = nn.ModuleList(self.unit(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.heads = nn.ModuleList([self.unit(16, 8), self.unit(12, 4), nn.Conv2d(4, 5, 3, padding=1)])
+
+    @staticmethod
+    def unit(before: int, after: int) -> nn.Sequential:
+        conv = nn.Conv2d(before, after, 5, padding="same", padding_mode="reflect")
+        return nn.Sequential(conv, nn.GroupNorm(2, after, eps=1e-6), nn.SiLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips: list[Tensor] = []
+        for number, stage in enumerate(self.stages):
+            x = stage(F.avg_pool2d(x, 2) if number else x)
+            skips.insert(0, x)
+        for skip, head in zip(skips[1:], self.heads, strict=False):
+            x = head(torch.cat([skip, F.interpolate(x, size=skip.shape[2:])], dim=1))
+        return self.heads[-1](x)
+
+
+class Strided(nn.Module):
+    """In 3-D: strided convolutions are the first of their blocks, skips are added, and two levels have dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict(
+            {"a": self.block(1, 4, 1), "b": self.block(4, 8, 2), "c": self.block(8, 8, (1, 2, 2))}
+        )
+        self.ups = nn.ModuleList([nn.ConvTranspose3d(8, 8, (1, 2, 2), (1, 2, 2)), nn.ConvTranspose3d(8, 4, 2, 2)])
+        self.decoder = nn.ModuleList([self.block(8, 8, 1), self.block(4, 4, 1)])
+        self.seg = nn.Conv3d(4, 3, 1)
+
+    @staticmethod
+    def block(before: int, after: int, stride: Any) -> nn.Sequential:
+        drop = [nn.Dropout(0.25)] if before == after else []
+        steps: list[nn.Module] = []
+        for channels, step in ((before, stride), (after, 1)):
+            norm = nn.InstanceNorm3d(after, affine=True)
+            steps += [nn.Conv3d(channels, after, 3, step, 1), *drop, norm, nn.LeakyReLU(0.01)]
+        return nn.Sequential(*steps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        skips = []
+        for stage in self.encoder.values():
+            x = stage(x)
+            skips.append(x)
+        for skip, up, block in zip((skips[1], skips[0]), self.ups, self.decoder, strict=True):
+            x = block(skip + up(x))
+        return self.seg(x)
+
+
+class Residual(nn.Module):
+    """Blocks that add their input: no plain U-Net."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.a(x))
+        return F.relu(self.b(x)) + x
+
+
+class BiasedNorm(nn.BatchNorm2d):
+    """Batch norm that keeps the biased variance: a trace of inference cannot show it."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(input)
+        moved = self.running_var.clone()  # autograd keeps what batch_norm is given
+        output = F.batch_norm(input, self.running_mean, moved, self.weight, self.bias, True, self.momentum, self.eps)
+        biased = input.detach().var((0, 2, 3), correction=0)
+        self.running_var.mul_(1 - self.momentum).add_(self.momentum * biased)
+        return output
+
+
+class AllHeads(Network):
+    """A network of the zoo that returns the heads of deep supervision too, as nnU-Net's do."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return self.heads(images)
+
+
+class Pair(nn.Module):
+    """Returns its logits and their softmax."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.inner(x)
+        return logits, logits.softmax(1)
+
+
+class Refuses(nn.Module):
+    """Fails on every input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("I will not")
+
+
+def no_module() -> int:
+    return 3
+
+
+def raises() -> nn.Module:
+    raise RuntimeError("no weights here")
+
+
+present = Functional()
+STYLES = {network.__name__: network for network in (Sequentials, Functional, Lists, Strided)}

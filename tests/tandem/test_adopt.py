@@ -1,0 +1,137 @@
+"""`tandem adopt` as a user meets it: what it says, what it writes, and what it refuses in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import Result
+
+from shared_specs import load_spec, load_weights
+from shared_specs.keymap import original_keys
+
+pytestmark = pytest.mark.needs_backends("pytorch")
+
+Run = Callable[..., Result]
+Refused = Callable[..., str]
+
+OWN = "tests.own_networks"
+
+
+def test_adopts_and_writes_what_is_needed(run: Run, tmp_path: Path) -> None:
+    folder, found = tmp_path / "new" / "adopted", tmp_path / "found.json"
+    result = run("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "--output", folder, "--json", found)
+    assert result.exit_code == 0, result.output
+    assert "Equal: your module is adopted" in result.stdout
+    assert sorted(path.name for path in folder.iterdir()) == ["keymap.toml", "spec.toml", "weights.safetensors"]
+    spec = load_spec(folder / "spec.toml")
+    weights = load_weights(folder / "weights.safetensors", spec)
+    assert original_keys(spec)["decoder.0.block.1.conv.weight"] == "conv2.double_conv.3.weight"
+    assert weights["head.weight"].dtype == np.float32
+    content = json.loads(found.read_text())
+    assert content["equal"]
+    assert content["files"]["spec"] == str(folder / "spec.toml")
+    assert content["keys"]["head.bias"] == "outc.bias"
+
+
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_two_lines_of_python_load_the_flax_model(run: Run, tmp_path: Path) -> None:
+    import torch
+
+    from tests.own_networks import Sequentials
+
+    torch.manual_seed(1)
+    module = Sequentials().eval()
+    torch.save({"state_dict": module.state_dict()}, tmp_path / "mine.pth")
+    arguments = ("--checkpoint", tmp_path / "mine.pth", "--backends", "pytorch", "--output", tmp_path / "out")
+    result = run("adopt", f"{OWN}:Sequentials", *arguments)
+    assert result.exit_code == 0, result.output
+    lines = [line.strip() for line in result.stdout.partition("The Flax model")[2].splitlines()[1:]]
+    names: dict = {}
+    exec("\n".join(lines), names)
+    images = np.random.default_rng(0).normal(size=(1, 1, 16, 24)).astype(np.float32)
+    names["model"].eval()
+    logits = np.asarray(names["model"](images.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        assert np.abs(logits - module(torch.from_numpy(images)).numpy()).max() < 1e-5
+
+
+def test_module_that_is_another_network_is_told_apart(run: Run, tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    run("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "-o", tmp_path)
+    spec.write_text(spec.read_text().replace("epsilon = 1e-05", "epsilon = 0.001"))
+    before = (tmp_path / "weights.safetensors").read_bytes()
+    result = run("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "--spec", spec, "-o", tmp_path / "no")
+    assert result.exit_code == 1
+    assert "First: encoder.0.block.0.norm, in your module batch_norm (inc.double_conv.1)" in result.stdout
+    assert "epsilon 1e-05 instead of 0.001" in result.stdout
+    assert list((tmp_path / "no").iterdir()) == []
+    assert (tmp_path / "weights.safetensors").read_bytes() == before
+
+
+def test_module_that_is_there_already_and_a_shape(run: Run) -> None:
+    result = run("adopt", f"{OWN}:present", "--backends", "pytorch", "--input-shape", "2x1x21x26")
+    assert result.exit_code == 0, result.output
+    assert "Nothing was written; --output DIR writes" in result.stdout
+
+
+def test_no_spec_is_said_with_the_reason(run: Run) -> None:
+    result = run("adopt", f"{OWN}:Residual")
+    assert result.exit_code == 1
+    assert "no spec could be inferred" in result.stdout
+    assert "residual, dense or nested" in result.stdout
+
+
+def test_json_stands_alone_on_stdout_though_the_module_prints(run: Run, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "talks.py").write_text("print('hello')\nfrom tests.own_networks import Residual\n")
+    monkeypatch.chdir(tmp_path)
+    result = run("adopt", "talks:Residual", "--json", "-")
+    assert json.loads(result.stdout)["reason"]
+    assert "hello" in result.stderr
+
+
+BAD = {
+    "no_colon": ([OWN], f"got '{OWN}', expected PACKAGE.MODULE:FACTORY"),
+    "no_module_named_so": (["no_such_package.net:UNet"], "no module named 'no_such_package' can be imported from"),
+    "no_attribute": ([f"{OWN}:Sequentialz"], "tests.own_networks has no 'Sequentialz'; did you mean Sequentials"),
+    "factory_raises": ([f"{OWN}:raises"], "calling it without arguments raises RuntimeError: no weights here"),
+    "factory_needs_arguments": ([f"{OWN}:Block"], "raises TypeError: Block.__init__() missing 3 required"),
+    "no_torch_module": ([f"{OWN}:no_module"], "tests.own_networks:no_module: got 'int', expected a torch.nn.Module"),
+    "not_callable": ([f"{OWN}:STYLES"], "is 'dict', expected a class or function that makes a module"),
+    "fails": ([f"{OWN}:Refuses", "--input-shape", "1,1,8,8"], "fails on images 1x1x8x8 (ValueError: I will not)"),
+    "wrong_channels": ([f"{OWN}:Functional", "--input-shape", "1,3,32,32"], "fails on images 1x3x32x32 (RuntimeError"),
+    "shape_in_words": ([f"{OWN}:Functional", "--input-shape", "big"], "--input-shape: got 'big', expected N,C,H,W"),
+    "shape_of_nothing": ([f"{OWN}:Functional", "--input-shape", "1,0,8,8"], "expected N,C,H,W or N,C,D,H,W"),
+    "spec_typo": ([f"{OWN}:Functional", "--spec", "unet_bn_sam"], "the nearest are unet_bn_same"),
+    "other_dimensions": ([f"{OWN}:Strided", "--spec", "unet_paper"], "is in 2 dimensions and the module in 3"),
+    "no_checkpoint": ([f"{OWN}:Functional", "--checkpoint", "no.pth"], "no.pth: cannot be read (No such file"),
+    "no_backend": ([f"{OWN}:Functional", "--backends", "torch"], "no backend is named 'torch'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(refused: Refused, case: str) -> None:
+    arguments, words = BAD[case]
+    assert words in refused("adopt", *arguments)
+
+
+def test_checkpoint_of_another_network_is_one_line(refused: Refused, tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    line = refused("adopt", f"{OWN}:Functional", "--checkpoint", tmp_path / "other.pth")
+    assert "Missing key(s) in state_dict" in line
+
+
+def test_module_that_cannot_be_imported_is_one_line(refused: Refused, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "broken_net.py").write_text("raise OSError('disk on fire')")
+    monkeypatch.chdir(tmp_path)
+    assert "importing broken_net raises OSError: disk on fire" in refused("adopt", "broken_net:UNet")
+
+
+def test_folder_that_is_a_file_is_one_line(refused: Refused, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "name another with --output" in refused("adopt", f"{OWN}:Functional", "-o", tmp_path / "file")
