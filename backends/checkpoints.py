@@ -15,9 +15,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import numpy as np
-from einops import rearrange
-
 from . import registry
 from .contract import BackendError
 
@@ -44,8 +41,3 @@ def get(name: str) -> Any:
     if reason:
         raise BackendError(reason)
     return importlib.import_module(FORMATS[name])
-
-
-# Of an array that it meets for the first time, einops asks each framework that is loaded whether it is one of its own,
-# and PyTorch loads its compiler to answer, which takes seconds. It remembers; so it meets one here, before PyTorch.
-rearrange(np.empty(0), "c -> c")
