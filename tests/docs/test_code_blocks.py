@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("page", WITH_PYTHON)
-def test_python_blocks_run_in_order(page: str) -> None:
+def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # what they write goes there
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
