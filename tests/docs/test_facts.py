@@ -140,15 +140,26 @@ def test_limits_of_a_spec_are_the_constants() -> None:
     )
 
 
-def test_zoo_table_is_the_zoo() -> None:
+def test_core_table_is_the_core() -> None:
     table = read("README.md").partition("## The zoo")[2].partition("\n## ")[0]
     listed = {cells[0].strip("`"): cells for cells in rows(table)[2:]}
-    assert sorted(listed) == spec_names()
+    assert sorted(listed) == sorted(CORE)
     for name, cells in listed.items():
         spec = load_spec(name)
         assert cells[2] == f"{spec.parameter_count:,}"
         assert cells[3] == spec.norm.kind
         assert cells[1].startswith(f"{spec.in_channels} → {spec.out_channels} channels")
+
+
+def test_zoo_table_is_the_zoo() -> None:
+    table = read("docs/zoo.md").partition("## Networks")[2].partition("\n## ")[0]
+    listed = {cells[0].strip("`"): cells for cells in rows(table)[2:]}
+    assert sorted(listed) == spec_names()
+    for name, cells in listed.items():
+        spec = load_spec(name)
+        channels = f"{spec.in_channels} → {spec.out_channels}"
+        assert cells[1:4] == [str(spec.dimensions), channels, f"{spec.parameter_count:,}"]
+        assert cells[5] == spec.licence
 
 
 def test_benchmark_figures_are_the_constants() -> None:
