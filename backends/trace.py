@@ -193,9 +193,14 @@ def read_state(module: Any) -> dict[str, np.ndarray]:
     return _imported(TRACER).read_state(module)
 
 
-def load_state(module: Any, path: str) -> None:
-    """Load a checkpoint's state dict, without running code of it. Raises TraceError where it does not fit."""
-    _imported(TRACER).load_state(module, path)
+def load_state(module: Any, path: str) -> tuple[str, ...]:
+    """Load a checkpoint's state dict, without running code of it, and return remarks on what was left out.
+
+    Raises:
+        WeightsError: where the file cannot be read.
+        TraceError: where its tensors are not the module's.
+    """
+    return _imported(TRACER).load_state(module, path)
 
 
 def first_convolution(module: Any) -> tuple[int, int]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +16,18 @@ from shared_specs.problems import describe
 from .differences import words
 from .joins import ROUNDINGS, Join, join_of, pad_words, resize_words
 from .path import STEPS, NotInferred, Section, sections
-
-Values = dict[str, Any]
+from .spec_values import (
+    Values,
+    first_unit,
+    kinds,
+    place_of_conv,
+    short,
+    table_of,
+    units_of,
+    window,
+    with_overrides,
+    words_of,
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +101,7 @@ class _Draft:
             "out_channels": shape[self.trace.outputs[0]][1],
             "widths": [widths["encoder"][level] for level in range(levels)],
             **self.other_widths(blocks, widths, levels),
-            **_with_overrides({place: block.tables for place, block in blocks.items()}),
+            **with_overrides({place: block.tables for place, block in blocks.items()}),
             **({"head": head} if head else {}),
         }
 
@@ -104,17 +113,17 @@ class _Draft:
         place = convolutions[-1]
         tail = last.calls[place:]
         before = list(last.calls[:place])
-        unit = _kinds(_first_unit(before))
-        if len(convolutions) > 1 and len(unit) > 1 and _kinds(tail) == unit:
+        unit = kinds(first_unit(before))
+        if len(convolutions) > 1 and len(unit) > 1 and kinds(tail) == unit:
             return None  # one more unit, and no head
         last.calls = before
         settings = tail[0].settings
-        head: Values = {key: _short(settings[key]) for key in ("kernel", "padding", "bias")}
+        head: Values = {key: short(settings[key]) for key in ("kernel", "padding", "bias")}
         for event in tail[1:]:
             step = STEPS[event.kind]
             if step in head or step == "dropout":
                 raise NotInferred(f"{event.kind} after the head")
-            head[step] = _table(event)
+            head[step] = table_of(event)
         return head
 
     def block(self, section: Section) -> _Block:
@@ -124,23 +133,23 @@ class _Draft:
             calls, convolutions = calls[1:], convolutions[1:]
         if not convolutions:
             if calls:
-                raise NotInferred(f"{' and '.join(_kinds(calls))} without a convolution in {section}")
+                raise NotInferred(f"{' and '.join(kinds(calls))} without a convolution in {section}")
             return _Block({"block": {"convolutions": 0}})
-        units = _units(calls, len(convolutions))
+        units = units_of(calls, len(convolutions))
         if units is None:
             dropped = [event for event in calls if event.kind == "dropout"]
             calls = [event for event in calls if event.kind != "dropout"]
-            units = _units(calls, len(convolutions)) if dropped else None
+            units = units_of(calls, len(convolutions)) if dropped else None
             if units is None:
-                raise NotInferred(f"the units of {section} do not repeat: {', '.join(_kinds(section.calls))}")
+                raise NotInferred(f"the units of {section} do not repeat: {', '.join(kinds(section.calls))}")
         first, order = units[0], [STEPS[event.kind] for event in units[0]]
         for unit in units[1:]:
             for one, other in zip(first, unit, strict=True):
-                if _table(one) | {"stride": 0} != _table(other) | {"stride": 0}:
+                if table_of(one) | {"stride": 0} != table_of(other) | {"stride": 0}:
                     raise NotInferred(f"the units of {section} differ: {one} and {other}")
         if any(max(event.settings["stride"]) > 1 for event in convolutions[1:]):
             raise NotInferred(f"a convolution with a stride within {section}")
-        tables: dict[str, Values] = {STEPS[event.kind]: _table(event) for event in first}
+        tables: dict[str, Values] = {STEPS[event.kind]: table_of(event) for event in first}
         if "activation" not in tables:
             tables["activation"] = {"kind": "identity"}
             order = [*order, "activation"]
@@ -153,9 +162,10 @@ class _Draft:
     def is_unit(self, section: Section) -> bool:
         """Whether a strided convolution is the first of its block, with the norm and activation of the others."""
         convolutions = [event for event in section.calls if event.kind == "conv"]
-        units = _units(section.calls, len(convolutions))
+        units = units_of(section.calls, len(convolutions))
         return units is not None and all(
-            _table(unit[_place(unit)]) | {"stride": 0} == _table(section.calls[0]) | {"stride": 0} for unit in units
+            table_of(unit[place_of_conv(unit)]) | {"stride": 0} == table_of(section.calls[0]) | {"stride": 0}
+            for unit in units
         )
 
     def widths(self, found: Sequence[Section], blocks: dict[tuple[str, int], _Block], part: str) -> dict[int, int]:
@@ -190,13 +200,13 @@ class _Draft:
         event = section.down
         assert event is not None
         if event.kind != "conv":
-            return {"kind": event.kind, **_window(event)}
+            return {"kind": event.kind, **window(event)}
         if self.is_unit(section):
             return {"kind": "none"}
         out = event.settings["out_channels"]
         wide = "same" if out == event.settings["in_channels"] and out != block.width else "next"
         keys = ("kernel", "stride", "padding", "bias")
-        return {"kind": "conv", **{key: _short(event.settings[key]) for key in keys}, "width": wide}
+        return {"kind": "conv", **{key: short(event.settings[key]) for key in keys}, "width": wide}
 
     def up(
         self, section: Section, ups: Sequence[Section], widths: dict[str, dict[int, int]], joins: dict[int, Join | None]
@@ -206,7 +216,7 @@ class _Draft:
         values: Values = {"kind": event.kind}
         if event.kind == "transposed_conv":
             keys = ("kernel", "stride", "padding", "output_padding", "bias")
-            values |= {key: _short(event.settings[key]) for key in keys}
+            values |= {key: short(event.settings[key]) for key in keys}
             values["width"] = self.width_word([(s, s.up) for s in ups], section, widths)
         else:
             values["scale"] = self.scale(section, event, joins[section.level])
@@ -216,8 +226,8 @@ class _Draft:
             convolutions = [event for event in section.after_up if event.kind == "conv"]
             steps = [STEPS[event.kind] for event in section.after_up]
             if len(convolutions) > 1 or len(set(steps)) != len(steps) or "dropout" in steps:
-                raise NotInferred(f"{', '.join(_kinds(section.after_up))} between up-sampling and merge of {section}")
-            tables = {STEPS[event.kind]: _table(event) for event in section.after_up}
+                raise NotInferred(f"{', '.join(kinds(section.after_up))} between up-sampling and merge of {section}")
+            tables = {STEPS[event.kind]: table_of(event) for event in section.after_up}
             conv = tables.pop("conv", {"kernel": 1, "padding": 0, "padding_mode": "zeros", "bias": False})
             places = [(s, next((e for e in s.after_up if e.kind == "conv"), None)) for s in ups]
             values["after"] = {
@@ -232,13 +242,13 @@ class _Draft:
     def scale(self, section: Section, event: Event, join: Join | None) -> Any:
         """A factor, or "skip" where the size was computed and is the skip's."""
         if event.settings["scale"] is not None:
-            return _short(event.settings["scale"])
+            return short(event.settings["scale"])
         before, after = (self.trace.shapes[number][2:] for number in (event.inputs[0], event.output))
         if join is not None and not any(join.differences):
             return "skip"
         if any(new % old for new, old in zip(after, before, strict=True)):
             raise NotInferred(f"{section} is resized from {words(before)} to {words(after)}, which is no whole factor")
-        return _short(tuple(new // old for new, old in zip(after, before, strict=True)))
+        return short(tuple(new // old for new, old in zip(after, before, strict=True)))
 
     def width_word(
         self, places: Sequence[tuple[Section, Event | None]], section: Section, widths: dict[str, dict[int, int]]
@@ -316,93 +326,3 @@ PARTS = (("encoder", 0), ("decoder", 1))
 
 def _upsampled(join: Join) -> int:
     return max(join.sources)
-
-
-def _kinds(events: Iterable[Event]) -> list[str]:
-    return [event.kind for event in events]
-
-
-def _place(unit: Sequence[Event]) -> int:
-    return _kinds(unit).index("conv")
-
-
-def _first_unit(calls: Sequence[Event]) -> Sequence[Event]:
-    count = max(1, _kinds(calls).count("conv"))
-    return calls[: max(1, len(calls) // count)]
-
-
-def _units(calls: Sequence[Event], count: int) -> list[Sequence[Event]] | None:
-    """The calls in as many equal parts, or None where they are not alike."""
-    if not count or len(calls) % count:
-        return None
-    size = len(calls) // count
-    units = [calls[start : start + size] for start in range(0, len(calls), size)]
-    steps = [[STEPS[event.kind] for event in unit] for unit in units]
-    return units if all(other == steps[0] and len(set(other)) == len(other) for other in steps) else None
-
-
-def _short(value: Any) -> Any:
-    """One number where all axes have the same."""
-    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
-
-
-def _window(event: Event) -> Values:
-    values = {key: _short(event.settings[key]) for key in ("kernel", "stride", "padding", "rounding")}
-    return values
-
-
-def _table(event: Event) -> Values:
-    """An event's settings as a table of the spec."""
-    s = event.settings
-    match event.kind:
-        case "conv":
-            keys = ("kernel", "stride", "padding", "padding_mode", "dilation", "bias")
-            return {key: _short(s[key]) for key in keys}
-        case "batch_norm":
-            if s["momentum"] is None:
-                raise NotInferred(f"{event} averages over all batches (momentum None), for which a spec has no word")
-            momentum = {"momentum": s["momentum"], "running_variance": "unbiased"}  # PyTorch keeps no other
-            return {"kind": "batch", "epsilon": s["epsilon"], **momentum}
-        case "instance_norm":
-            return {"kind": "instance", "epsilon": s["epsilon"], "affine": s["affine"]}
-        case "group_norm":
-            return {"kind": "group", "groups": s["groups"], "epsilon": s["epsilon"]}
-        case "layer_norm":
-            return {"kind": "layer", "epsilon": s["epsilon"]}
-        case "dropout":
-            return {"rate": s["rate"]}
-        case kind:
-            return {"kind": kind, **s}
-
-
-def words_of(values: Iterable[Any]) -> str:
-    return " and ".join(words(value) for value in values)
-
-
-def _with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
-    """The tables that most levels have, and overrides for the others."""
-    levels = {place: json.loads(json.dumps(tables)) for place, tables in levels.items()}  # lists, as in TOML
-    base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
-    values: Values = {key: table for key, table in base.items() if table is not None}
-    values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values
-    if "conv" in values:
-        values["conv"] = values["conv"] | {"stride": 1}
-    if base["dropout"] is not None and "dropout" not in values["block"]["order"]:
-        del values["dropout"]
-    changes: dict[tuple[str, str], list[int]] = {}
-    for (part, level), tables in levels.items():
-        changed = {key: table for key, table in tables.items() if {**values.get(key, {}), **table} != values.get(key)}
-        if changed:
-            changes.setdefault((part, json.dumps(changed)), []).append(level)
-    values["override"] = [
-        {"part": part, "levels": sorted(at), **json.loads(changed)} for (part, changed), at in changes.items()
-    ]
-    return values
-
-
-TABLES = ("block", "conv", "norm", "activation", "dropout", "down", "up", "merge")
-
-
-def _most_common(tables: Iterable[Values]) -> Values | None:
-    counts = Counter(json.dumps(table) for table in tables if table.get("convolutions") != 0)
-    return json.loads(counts.most_common(1)[0][0]) if counts else None

@@ -62,8 +62,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     with contextlib.redirect_stdout(sys.stderr), progress(request.target) as tell:  # the user's code may print
         module = module_of(request.target)
         try:
-            if request.checkpoint is not None:
-                trace.load_state(module, request.checkpoint)
+            for remark in () if request.checkpoint is None else trace.load_state(module, request.checkpoint):
+                say_note(f"{request.checkpoint}: {remark}")
             adoption = parity.adopt(module, spec, shape, names, request.seed, tell)
         except trace.TraceError as error:
             raise TandemError(f"{request.target}: {error}") from error

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from backends import trace
-from backends.trace import Event, Trace, TraceError
+from backends.trace import Event, Trace
+from shared_specs import WeightsError
 
 pytestmark = pytest.mark.needs_backends("pytorch")
 
@@ -270,19 +271,23 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path: Any) -> None:
     from torch import nn
 
     path = saved(tmp_path, {"weight": Harmful(str(tmp_path / "harm"))})
-    with pytest.raises(TraceError, match="holds objects that would run code"):
+    with pytest.raises(WeightsError, match="code"):
         trace.load_state(nn.Conv2d(1, 1, 1), path)
     assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [([1, 2], "holds 'list', expected a state dict"), ({"weight": 3}, "holds 'dict'"), ({}, "holds 'dict'")],
+    [
+        ([1, 2], "holds a list, expected a state dict"),
+        ({"weight": 3}, "holds no state dict (its keys: 'weight')"),
+        ({}, "holds no state dict (its keys: nothing)"),
+    ],
     ids=["list", "numbers", "empty"],
 )
 def test_checkpoint_without_a_state_dict_is_refused(tmp_path: Any, content: Any, words: str) -> None:
     from torch import nn
 
-    with pytest.raises(TraceError) as refused:
+    with pytest.raises(WeightsError) as refused:
         trace.load_state(nn.Conv2d(1, 1, 1), saved(tmp_path, content))
     assert words in str(refused.value)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,15 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from shared_specs import checkpoints as safetensors
 from shared_specs.errors import one_line
 
 from ...trace import Event, Shape, Trace, TraceError
+from .. import checkpoints as torch_files
 from . import calls
+
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every key."""
 
 Watch = Callable[[int, Tensor], None]
 """Is told each map with its number, as soon as it is there."""
@@ -201,40 +206,27 @@ def _to_numpy(tensor: Tensor) -> np.ndarray:
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
 
 
-def load_state(module: nn.Module, path: str) -> None:
-    """Load a checkpoint's state dict into a module, without running code of it.
+def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
+    """Load a state dict into a module, from a file of torch.save or of safetensors, without running code of it.
+
+    Returns:
+        Remarks on what was taken off or left out on the way.
 
     Raises:
-        TraceError: where the file cannot be read, or its tensors are not the module's.
+        WeightsError: where the file cannot be read, or would run code.
+        TraceError: where its tensors are not the module's.
     """
+    found = (safetensors if path.endswith(".safetensors") else torch_files).read(Path(path))
+    tensors = {key: torch.from_numpy(np.array(values)) for key, values in found.tensors.items()}
+    for prefix in PREFIXES:
+        if (
+            tensors
+            and all(key.startswith(prefix) for key in tensors)
+            and not tensors.keys() & module.state_dict().keys()
+        ):
+            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read ({error.strerror}); expected a state dict") from error
-    except pickle.UnpicklingError as error:
-        # PyTorch's own words tell how to run the code all the same.
-        raise TraceError(
-            f"{path}: is no state dict, or holds objects that would run code; save it again with "
-            "torch.save(module.state_dict(), path)"
-        ) from error
-    except Exception as error:  # zipfile and PyTorch have errors of their own
-        raise TraceError(f"{path}: is no whole state dict ({reason(error)})") from error
-    state = _unwrapped(held)
-    if state is None:
-        raise TraceError(f"{path}: holds {type(held).__name__!r}, expected a state dict")
-    try:
-        module.load_state_dict(state)
+        module.load_state_dict(tensors)
     except RuntimeError as error:
         raise TraceError(f"{path}: {reason(error)}") from error
-
-
-def _unwrapped(held: Any) -> dict[str, Tensor] | None:
-    """The state dict in what was loaded: as it is, or where training scripts put it; without DataParallel's prefix."""
-    for wrapper in ("state_dict", "model_state_dict", "model", "net", "network_weights"):
-        if isinstance(held, Mapping) and isinstance(held.get(wrapper), Mapping):
-            held = held[wrapper]
-    if not isinstance(held, Mapping) or not held or not all(isinstance(v, Tensor) for v in held.values()):
-        return None
-    if all(str(key).startswith("module.") for key in held):
-        return {str(key).removeprefix("module."): value for key, value in held.items()}
-    return {str(key): value for key, value in held.items()}
+    return found.remarks

@@ -1,0 +1,109 @@
+"""Traced calls as values of a spec: units, tables, and overrides for the levels that differ from most."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from backends.trace import Event
+
+from .differences import words
+from .path import STEPS, NotInferred
+
+Values = dict[str, Any]
+
+
+def kinds(events: Iterable[Event]) -> list[str]:
+    """The kind of each event."""
+    return [event.kind for event in events]
+
+
+def place_of_conv(unit: Sequence[Event]) -> int:
+    """Where a unit's convolution stands."""
+    return kinds(unit).index("conv")
+
+
+def first_unit(calls: Sequence[Event]) -> Sequence[Event]:
+    """As many calls as there are for each convolution."""
+    count = max(1, kinds(calls).count("conv"))
+    return calls[: max(1, len(calls) // count)]
+
+
+def units_of(calls: Sequence[Event], count: int) -> list[Sequence[Event]] | None:
+    """The calls in as many equal parts, or None where they are not alike."""
+    if not count or len(calls) % count:
+        return None
+    size = len(calls) // count
+    units = [calls[start : start + size] for start in range(0, len(calls), size)]
+    steps = [[STEPS[event.kind] for event in unit] for unit in units]
+    return units if all(other == steps[0] and len(set(other)) == len(other) for other in steps) else None
+
+
+def short(value: Any) -> Any:
+    """One number where all axes have the same."""
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def window(event: Event) -> Values:
+    """The keys of a pool."""
+    return {key: short(event.settings[key]) for key in ("kernel", "stride", "padding", "rounding")}
+
+
+def table_of(event: Event) -> Values:
+    """An event's settings as a table of the spec."""
+    s = event.settings
+    match event.kind:
+        case "conv":
+            keys = ("kernel", "stride", "padding", "padding_mode", "dilation", "bias")
+            return {key: short(s[key]) for key in keys}
+        case "batch_norm":
+            if s["momentum"] is None:
+                raise NotInferred(f"{event} averages over all batches (momentum None), for which a spec has no word")
+            momentum = {"momentum": s["momentum"], "running_variance": "unbiased"}  # PyTorch keeps no other
+            return {"kind": "batch", "epsilon": s["epsilon"], **momentum}
+        case "instance_norm":
+            return {"kind": "instance", "epsilon": s["epsilon"], "affine": s["affine"]}
+        case "group_norm":
+            return {"kind": "group", "groups": s["groups"], "epsilon": s["epsilon"]}
+        case "layer_norm":
+            return {"kind": "layer", "epsilon": s["epsilon"]}
+        case "dropout":
+            return {"rate": s["rate"]}
+        case kind:
+            return {"kind": kind, **s}
+
+
+def words_of(values: Iterable[Any]) -> str:
+    """Settings as people list them."""
+    return " and ".join(words(value) for value in values)
+
+
+def with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
+    """The tables that most levels have, and overrides for the others."""
+    levels = {place: json.loads(json.dumps(tables)) for place, tables in levels.items()}  # lists, as in TOML
+    base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
+    values: Values = {key: table for key, table in base.items() if table is not None}
+    values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values
+    if "conv" in values:
+        values["conv"] = values["conv"] | {"stride": 1}
+    if base["dropout"] is not None and "dropout" not in values["block"]["order"]:
+        del values["dropout"]
+    changes: dict[tuple[str, str], list[int]] = {}
+    for (part, level), tables in levels.items():
+        changed = {key: table for key, table in tables.items() if {**values.get(key, {}), **table} != values.get(key)}
+        if changed:
+            changes.setdefault((part, json.dumps(changed)), []).append(level)
+    values["override"] = [
+        {"part": part, "levels": sorted(at), **json.loads(changed)} for (part, changed), at in changes.items()
+    ]
+    return values
+
+
+TABLES = ("block", "conv", "norm", "activation", "dropout", "down", "up", "merge")
+
+
+def _most_common(tables: Iterable[Values]) -> Values | None:
+    counts = Counter(json.dumps(table) for table in tables if table.get("convolutions") != 0)
+    return json.loads(counts.most_common(1)[0][0]) if counts else None
