@@ -109,6 +109,42 @@ def test_flax_paths_are_the_canonical_names(spec):
 
 
 @pytest.mark.needs_backends("flax_nnx")
+def test_flax_dropout_runs_in_a_plain_loop_and_never_in_a_model(variant):
+    import jax.numpy as jnp
+    from flax import nnx
+
+    import backends
+    from backends.flax_nnx import UNet
+
+    with_dropout = variant(dropout={"rate": 0.5}, block__order=["conv", "norm", "activation", "dropout"])
+    module = nnx.jit(lambda: UNet(with_dropout, rngs=nnx.Rngs(0)))()
+    forward = nnx.jit(lambda module, images: module(images))
+    images = jnp.ones((2, 16, 24, 3))
+    module.train()
+    assert not np.array_equal(forward(module, images), forward(module, images))
+    module.eval()
+    np.testing.assert_array_equal(forward(module, images), forward(module, images))
+
+    steps = [
+        backends.get("flax_nnx").build(spec).loss_and_gradients(np.ones((2, 3, 16, 24)), np.zeros((2, 16, 24), int))
+        for spec in (with_dropout, variant())
+    ]
+    assert steps[0].loss == steps[1].loss
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_flax_levels_without_layers_leave_gaps_in_the_tree():
+    from flax import nnx
+
+    from backends.flax_nnx.unet import Branch, hang, layer_at
+
+    layers = {name: Branch() for name in ("decoder.2.up", "decoder.0.block.0.conv", "head")}
+    tree = hang(nnx.Module(), layers)
+    assert [layer_at(tree, name) for name in layers] == list(layers.values())
+    assert len(layer_at(tree, "decoder")) == 3
+
+
+@pytest.mark.needs_backends("flax_nnx")
 def test_float64_does_not_leak_into_the_process(variant):
     import jax
     import jax.numpy as jnp

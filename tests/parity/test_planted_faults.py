@@ -35,10 +35,10 @@ def momentum(module):
 
 def skip_before_activation(module):
     unit = module.encoder[0].block[1]
-    unit.activation = type(unit.activation)(inplace=False)
+    unit.activation.inplace = False
     kept = []
     unit.norm.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
-    module.decoder[0].register_forward_pre_hook(lambda _module, inputs: (inputs[0], kept.pop()))
+    module.decoder[0].merge.register_forward_pre_hook(lambda _module, inputs: (kept.pop(), inputs[1]))
 
 
 def half_the_gradient(module):
@@ -46,7 +46,7 @@ def half_the_gradient(module):
 
 
 def dropped_skip_gradient(module):
-    module.decoder[1].register_forward_pre_hook(lambda _module, inputs: (inputs[0], inputs[1].detach()))
+    module.decoder[1].merge.register_forward_pre_hook(lambda _module, inputs: (inputs[0].detach(), inputs[1]))
 
 
 PYTORCH_FAULTS = {
@@ -73,7 +73,7 @@ def test_fault_in_the_pytorch_module(variant, plant, probe, quantity):
 
 FLAX_FAULTS = {
     "pooling takes the mean": ("resampling.MaxPool", "mean", "encoder.1.down"),
-    "activation leaks": ("layers.LeakyReLU", "leak", "encoder.0.block.0.activation"),
+    "activation leaks": ("layers.Activation", "leak", "encoder.0.block.0.activation"),
     "merge order swapped": ("resampling.Merge", "swap", "decoder.1.merge"),
     "transposed kernel not flipped": ("resampling.TransposedConv", "unflipped", "decoder.1.up"),
 }
