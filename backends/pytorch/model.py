@@ -64,11 +64,14 @@ class PyTorchModel(Model):
         self.load_weights(initial_weights(spec))
 
     def _build(self, spec: UNetSpec) -> UNet:
-        module = UNet(spec)
+        module = self._new_module(spec)
         for layer in module.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.p = 0.0  # what is random cannot be compared
         return module.to(self.device, self.dtype).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
+
+    def _new_module(self, spec: UNetSpec) -> UNet:
+        return UNet(spec)
 
     def load_weights(self, weights: Weights) -> None:
         load_weights(self.module, self.spec, weights)
