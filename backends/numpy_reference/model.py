@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from shared_specs import Recipe, UNetSpec, initial_weights
+from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
-from .layers import Layer
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding
-from .unet import UNet, cross_entropy, layer_at
+from .unet import UNet, weighted_loss
 from .weights import native, to_canonical, to_native
 
 
@@ -60,48 +60,33 @@ class NumPyModel(Model):
 
     def parameter_count(self) -> int:
         state = ("running_mean", "running_var")
-        tensors = [item for layer in self._layers().values() for item in layer.tensors.items()]
+        tensors = [item for layer in self.module.layers.values() for item in layer.tensors.items()]
         return sum(values.size for leaf, values in tensors if leaf not in state)
-
-    def _layers(self) -> dict[str, Layer]:
-        """The layers by canonical name, in order."""
-        return {layer.name: layer_at(self.module, layer.name.split(".")) for layer in self.spec.layers}
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer)
 
     def forward(self, images: np.ndarray) -> np.ndarray:
         self.check_images(images)
-        logits = self.module(np.asarray(images, np.float64))
-        self._forget()
+        (logits,) = self.module(np.asarray(images, np.float64))
         return logits
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
         self.check_images(images)
-        self.module(np.asarray(images, np.float64))
-        outputs = {}
-        for name, layer in self._layers().items():
-            assert layer.output is not None
-            outputs[name] = layer.output
-        self._forget()
-        return outputs
-
-    def _forget(self) -> None:
-        for layer in self._layers().values():
-            layer.forget()
+        return self.module.maps(np.asarray(images, np.float64), [layer.name for layer in self.spec.layers])
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
-        logits = self.module(np.asarray(images, np.float64), training=True)
-        loss, gradient = cross_entropy(logits, labels, self.rounding)
-        image_gradient = self.module.backward(gradient)
+        heads = self.module(np.asarray(images, np.float64), training=True)
+        targets = labels_of_heads(self.spec, images.shape, labels)
+        loss, head_gradients = weighted_loss(heads, targets, self.spec.loss_weights, self.rounding)
+        image_gradient = self.module.backward(head_gradients)
         gradients = {}
         for tensor in self.spec.tensors:
             if tensor.trainable:
                 layer, leaf = native(self.module, tensor)
                 gradients[tensor.name] = to_canonical(tensor, layer.gradients[leaf]).copy()
-        self._forget()
-        return StepResult(float(loss), logits.copy(), gradients, image_gradient)
+        return StepResult(float(loss), heads[0].copy(), gradients, image_gradient)
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = self.loss_and_gradients(images, labels)

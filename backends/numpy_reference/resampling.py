@@ -1,175 +1,174 @@
-"""Between the levels of a U-Net in NumPy, forward and backward written out: down, up and merge."""
+"""Between the levels of a U-Net in NumPy, forward and backward written out: down and up."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
+
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from einops import rearrange
 
-from shared_specs import UNetSpec
-from shared_specs.schema import Bilinear as BilinearSpec
-from shared_specs.schema import MaxPool as MaxPoolSpec
-from shared_specs.schema import Merge as MergeSpec
-from shared_specs.schema import TransposedConvolution as TransposedConvolutionSpec
-
-from .layers import PER_CHANNEL, Layer
-from .rounding import Rounding
+from .correlation import correlate, spread, taps, window, windows
+from .interpolation import apply, linear, nearest
+from .layers import Layer, but_channels, per_channel
+from .padding import pad, unpad
 
 
-def down(spec: UNetSpec, rounding: Rounding) -> Layer:
-    return MaxPool(spec.down, rounding)
+class Pool(Layer):
+    """A window that moves over the map: where each of its elements lies, for all places of the window at once."""
+
+    def reached(self, size: tuple[int, ...]) -> list[tuple[slice, ...]]:
+        """For each element of the window in reading order, where it lies in a map of this size, margins included."""
+        self.ones = (1,) * len(size)
+        kernel, stride = self.settings.kernel, self.settings.stride
+        self.size = windows(size, kernel, stride, self.ones)
+        return [window(tap, self.size, stride, self.ones) for tap in np.ndindex(*kernel)]
 
 
-class MaxPool(Layer):
-    """The maximum of each window; among equal elements the first in reading order wins, as in PyTorch."""
+class MaxPool(Pool):
+    """The maximum of each window; among equal elements the first in reading order wins, as in PyTorch.
+
+    The margins hold minus infinity, so that they never win.
+    """
 
     keeps = ("winner",)
 
-    def __init__(self, spec: MaxPoolSpec, rounding: Rounding):
-        super().__init__(rounding)
-        self.kernel, self.stride = spec.kernel, spec.stride
-
     def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
-        k = self.kernel
-        self.shape = x.shape
+        self.margins = [(p, p) for p in self.settings.padding]
         decided_on, tie = self.rounding.decide(x)
-        candidates = self._windows(decided_on)
-        tie = np.broadcast_to(tie, (1, x.shape[1], 1, 1))[..., None]
-        largest = candidates.max(-1, keepdims=True)
-        near = (candidates >= largest - abs(tie)) | np.isnan(candidates)
-        first, last = near.argmax(-1), k * k - 1 - near[..., ::-1].argmax(-1)
-        self.winner = np.where(tie[..., 0] > 0, last, first)
-        windows = self._windows(x)
-        return np.take_along_axis(windows, self.winner[..., None], -1)[..., 0]
-
-    def _windows(self, x: np.ndarray) -> np.ndarray:
-        """Every window of x, its elements in reading order on the last axis."""
-        windows = sliding_window_view(x, (self.kernel, self.kernel), axis=(2, 3))[:, :, :: self.stride, :: self.stride]
-        return windows.reshape(*windows.shape[:4], -1)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dx = np.zeros(self.shape, dy.dtype)
-        for i, j in np.ndindex(self.kernel, self.kernel):
-            won = np.where(self.winner == i * self.kernel + j, dy, 0)
-            rows = slice(i, i + (dy.shape[2] - 1) * self.stride + 1, self.stride)
-            columns = slice(j, j + (dy.shape[3] - 1) * self.stride + 1, self.stride)
-            dx[:, :, rows, columns] += won
-        return self.rounding(dx)
-
-
-def up(spec: UNetSpec, rounding: Rounding) -> Layer:
-    return Bilinear(spec.up, rounding) if spec.up.kind == "bilinear" else TransposedConv(spec.up, rounding)
-
-
-class Bilinear(Layer):
-    """y = R x C^T: bilinear interpolation is one matrix along the rows and one along the columns."""
-
-    def __init__(self, spec: BilinearSpec, rounding: Rounding):
-        super().__init__(rounding)
-        self.spec = spec
-
-    def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
-        self.rows, self.columns = (interpolation(size, self.spec) for size in x.shape[2:])
-        return self.rows @ x @ self.columns.T
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        return self.rounding(self.rows.T @ dy @ self.columns)
-
-
-def interpolation(size: int, spec: BilinearSpec) -> np.ndarray:
-    """The matrix (size * scale, size) of linear interpolation along one axis.
-
-    Output pixel i lies at i (size - 1) / (size * scale - 1) with `align_corners`, where the centres of the outer
-    pixels coincide, and at (i + 1/2) / scale - 1/2 else, where their outer edges do; positions are clamped.
-    """
-    out = np.arange(size * spec.scale)
-    if spec.align_corners:
-        position = out * ((size - 1) / max(size * spec.scale - 1, 1))
-    else:
-        position = np.clip((out + 0.5) / spec.scale - 0.5, 0, size - 1)
-    before = np.minimum(np.floor(position).astype(int), size - 1)
-    after = np.minimum(before + 1, size - 1)
-    matrix = np.zeros((len(out), size))
-    np.add.at(matrix, (out, before), 1 - (position - before))
-    np.add.at(matrix, (out, after), position - before)
-    return matrix
-
-
-class TransposedConv(Layer):
-    """y[n,o,s h + i - padding, s w + j - padding] += weight[c,o,i,j] x[n,c,h,w], and bias[o] everywhere."""
-
-    keeps = ("x",)
-
-    def __init__(self, spec: TransposedConvolutionSpec, rounding: Rounding):
-        super().__init__(rounding)
-        self.kernel, self.stride, self.padding = spec.kernel, spec.stride, spec.padding
-
-    def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
-        self.x = x
-        height, width = (self.stride * (size - 1) + self.kernel for size in x.shape[2:])
-        taps = np.tensordot(x, self.tensors["weight"], axes=([1], [0]))  # (N, H, W, O, kH, kW)
-        full = np.zeros((x.shape[0], taps.shape[3], height, width), taps.dtype)
-        for i, j in np.ndindex(self.kernel, self.kernel):
-            full[self._reached(i, j)] += taps[..., i, j].transpose(0, 3, 1, 2)
-        y = full[:, :, self.padding : height - self.padding, self.padding : width - self.padding]
-        if "bias" in self.tensors:
-            y = self.rounding(y) + self.tensors["bias"][:, None, None]
+        decided_on, x = (pad(each, self.margins, value=-np.inf) for each in (decided_on, x))
+        self.shape = x.shape
+        self.places = self.reached(x.shape[2:])
+        self.winner = winner([decided_on[place] for place in self.places], np.asarray(tie))
+        y = np.empty(self.winner.shape, x.dtype)
+        for number, place in enumerate(self.places):
+            np.copyto(y, x[place], where=self.winner == number)
         return y
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        if "bias" in self.tensors:
-            self.gradients["bias"] = self.rounding.sum(dy, PER_CHANNEL, in_one_row=True)
-        p, weight = self.padding, self.tensors["weight"]
-        full = np.pad(dy, ((0, 0), (0, 0), (p, p), (p, p)))
-        dx, dw = np.zeros_like(self.x), np.zeros_like(weight)
-        for i, j in np.ndindex(self.kernel, self.kernel):
-            reached = full[self._reached(i, j)]  # (N, O, H, W)
-            dx += np.tensordot(reached, weight[:, :, i, j], axes=([1], [1])).transpose(0, 3, 1, 2)
-            dw[:, :, i, j] = np.tensordot(self.x, reached, axes=([0, 2, 3], [0, 2, 3]))
-        self.gradients["weight"] = self.rounding(dw)
+        dx = np.zeros(self.shape, dy.dtype)
+        for number, place in enumerate(self.places):
+            dx[place] += np.where(self.winner == number, dy, 0)
+        return self.rounding(unpad(dx, self.margins))
+
+
+def winner(candidates: list[np.ndarray], tie: np.ndarray) -> np.ndarray:
+    """The number of the largest candidate: the first that lies no more than `tie` below the largest, or the last where
+    `tie` is positive."""
+    least = reduce(np.maximum, candidates) - abs(tie)
+    near = [(candidate >= least) | np.isnan(candidate) for candidate in candidates]
+
+    def overwritten(numbers: Iterable[int]) -> np.ndarray:
+        found = np.zeros(least.shape, np.int32)
+        for number in numbers:
+            np.copyto(found, number, where=near[number])
+        return found
+
+    first = overwritten(reversed(range(len(near))))
+    return np.where(tie > 0, overwritten(range(len(near))), first) if np.any(tie > 0) else first
+
+
+class AveragePool(Pool):
+    """The mean of each window."""
+
+    def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
+        self.shape = x.shape
+        self.places = self.reached(x.shape[2:])
+        y = x[self.places[0]]
+        for place in self.places[1:]:
+            y = self.rounding(y + x[place])
+        return y / len(self.places)
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        share = self.rounding(dy / len(self.places))
+        dx = np.zeros(self.shape, dy.dtype)
+        for place in self.places:
+            dx[place] += share
         return self.rounding(dx)
 
-    def _reached(self, i: int, j: int) -> tuple[slice, slice, slice, slice]:
-        """Where the kernel's element (i, j) writes in the output, before padding is removed."""
-        height, width = self.x.shape[2:]
-        rows = slice(i, i + self.stride * (height - 1) + 1, self.stride)
-        return (slice(None), slice(None), rows, slice(j, j + self.stride * (width - 1) + 1, self.stride))
+
+class TransposedConv(Layer):
+    """y[n,o,stride p + t - padding] += weight[c,o,t] x[n,c,p], and bias[o] everywhere: the adjoint of a convolution."""
+
+    keeps = ("x",)
+
+    def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
+        self.x = x
+        conv = self.settings
+        by_axis = zip(x.shape[2:], conv.stride, conv.kernel, conv.padding, conv.output_padding, strict=True)
+        # Up to the last pixel that is reached, or to the end of the output where that lies further.
+        size = [s * (side - 1) + k + max(more - p, 0) for side, s, k, p, more in by_axis]
+        self.margins = [(p, max(p - more, 0)) for p, more in zip(conv.padding, conv.output_padding, strict=True)]
+        y = unpad(spread(x, self.tensors["weight"], conv.stride, conv.dilation, size), self.margins)
+        if "bias" in self.tensors:
+            y = self.rounding(y) + per_channel(self.tensors["bias"], y)
+        return y
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        conv, r = self.settings, self.rounding
+        if "bias" in self.tensors:
+            self.gradients["bias"] = r.sum(dy, but_channels(dy), in_one_row=True)
+        by_axis = zip(self.x.shape[2:], conv.stride, conv.kernel, strict=True)
+        reached = tuple(slice(s * (side - 1) + k) for side, s, k in by_axis)
+        full = pad(dy, self.margins)[(slice(None), slice(None), *reached)]
+        self.gradients["weight"] = r(taps(full, self.x, conv.kernel, conv.stride, conv.dilation))
+        return r(correlate(full, self.tensors["weight"], conv.stride, conv.dilation))
 
 
-class Merge(Layer):
-    """Join the skip with the upsampled map: make their sizes equal as the spec says, then concatenate."""
+class Nearest(Layer):
+    """Repetition, by a factor for each axis or to the size of a second input."""
 
-    def __init__(self, spec: MergeSpec, rounding: Rounding):
-        super().__init__(rounding)
-        self.spec = spec
+    def matrix(self, before: int, after: int) -> np.ndarray:
+        return nearest(before, after)
 
-    def forward(self, skip: np.ndarray, upsampled: np.ndarray, *, training: bool) -> np.ndarray:
-        self.skip_shape, self.upsampled_shape = skip.shape, upsampled.shape
-        if self.spec.size_mismatch == "crop_skip":
-            skip = skip[self._inner()]
-        elif self.spec.size_mismatch == "pad_upsampled":
-            padded = np.zeros((*upsampled.shape[:2], *skip.shape[2:]), upsampled.dtype)
-            padded[self._inner()] = upsampled
-            upsampled = padded
-        maps = {"skip": skip, "upsampled": upsampled}
-        return np.concatenate([maps[name] for name in self.spec.order], axis=1)
+    def forward(self, x: np.ndarray, like: np.ndarray | None = None, *, training: bool) -> np.ndarray:
+        scale = self.settings.scale
+        sides = x.shape[2:]
+        size = [side * factor for side, factor in zip(sides, scale, strict=True)] if like is None else like.shape[2:]
+        self.has_like = like is not None
+        self.matrices = [self.matrix(before, after) for before, after in zip(sides, size, strict=True)]
+        return apply(self.matrices, x, self.rounding)
 
-    def backward(self, dy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The gradients of the skip and of the upsampled map."""
-        widths = {"skip": self.skip_shape[1], "upsampled": self.upsampled_shape[1]}
-        parts = np.split(dy, [widths[self.spec.order[0]]], axis=1)
-        d = dict(zip(self.spec.order, parts, strict=True))
-        if self.spec.size_mismatch == "crop_skip":
-            whole = np.zeros(self.skip_shape, dy.dtype)
-            whole[self._inner()] = d["skip"]
-            d["skip"] = whole
-        elif self.spec.size_mismatch == "pad_upsampled":
-            d["upsampled"] = d["upsampled"][self._inner()]
-        return d["skip"], d["upsampled"]
+    def backward(self, dy: np.ndarray) -> np.ndarray | tuple[np.ndarray, None]:
+        dx = apply([matrix.T for matrix in self.matrices], dy, self.rounding)
+        return (dx, None) if self.has_like else dx
 
-    def _inner(self) -> tuple[slice, ...]:
-        """Where the smaller, upsampled map lies in the skip."""
-        inner = [slice(None), slice(None)]
-        for skip, upsampled in zip(self.skip_shape[2:], self.upsampled_shape[2:], strict=True):
-            margin = self.spec.margin(skip - upsampled)
-            inner.append(slice(margin, margin + upsampled))
-        return tuple(inner)
+
+class Linear(Nearest):
+    """Linear interpolation along each axis, by a factor or to the size of a second input."""
+
+    def matrix(self, before: int, after: int) -> np.ndarray:
+        return linear(before, after, self.settings.align_corners, self.rounding)
+
+
+PIXEL_SHUFFLE = {
+    2: ("n (c i j) h w", "n c (h i) (w j)"),
+    3: ("n (c i j k) d h w", "n c (d i) (h j) (w k)"),
+}
+"""By the number of spatial axes, the map before and after, in PyTorch's order of channels."""
+
+
+class PixelShuffle(Layer):
+    """Channels become pixels, scale of them along each axis (Shi et al. 2016, arXiv 1609.05158)."""
+
+    def forward(self, x: np.ndarray, *, training: bool) -> np.ndarray:
+        before, after = PIXEL_SHUFFLE[x.ndim - 2]
+        return rearrange(x, f"{before} -> {after}", **self._factors(x))
+
+    def backward(self, dy: np.ndarray) -> np.ndarray:
+        before, after = PIXEL_SHUFFLE[dy.ndim - 2]
+        return rearrange(dy, f"{after} -> {before}", **self._factors(dy))
+
+    def _factors(self, x: np.ndarray) -> dict[str, int]:
+        return {axis: self.settings.scale for axis in "ijk"[: x.ndim - 2]}
+
+
+KINDS = {
+    "max_pool": MaxPool,
+    "average_pool": AveragePool,
+    "transposed_conv": TransposedConv,
+    "nearest": Nearest,
+    "linear": Linear,
+    "pixel_shuffle": PixelShuffle,
+}
+"""The class of each kind of layer here."""

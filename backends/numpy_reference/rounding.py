@@ -58,8 +58,8 @@ class Rounding:
     def decide(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | float]:
         """What a decision about the map x (N, C, H, W) is made on, and how far from a tie it is made the other way.
 
-        The second is (1, C, 1, 1) and signed by the side: as wide as the error that noise has brought so far, measured
-        against the run without noise. It is zero where nothing is turned.
+        The second has one value a channel, signed by the side: as wide as the error that noise has brought so far,
+        measured against the run without noise. It is zero where nothing is turned.
         """
         x = np.real(x)
         if self.decisions is not None:
@@ -67,5 +67,5 @@ class Rounding:
         if self.noise is None or not self.exact_decisions:
             return x, 0.0
         exact = self.exact_decisions.popleft()
-        error = np.sqrt(np.mean(np.square(x - exact), (0, 2, 3), keepdims=True))
+        error = np.sqrt(np.mean(np.square(x - exact), (0, *range(2, x.ndim)), keepdims=True))
         return exact, self.noise.turned * TIE_WIDTH * error

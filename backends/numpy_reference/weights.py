@@ -1,38 +1,41 @@
-"""Canonical tensors in the NumPy network: one table from leaf to (native name, permutation)."""
+"""Canonical tensors in the NumPy network: one table from leaf to (native name, pattern of einops)."""
 
 from __future__ import annotations
 
 import numpy as np
+from einops import rearrange
 
 from shared_specs.layout import Tensor
 
 from .layers import Layer
-from .unet import UNet, layer_at
+from .unet import UNet
 
 LEAVES = {
-    "conv.weight": ("weight", (0, 1, 2, 3)),
-    "conv.bias": ("bias", (0,)),
-    "norm.weight": ("weight", (0,)),
-    "norm.bias": ("bias", (0,)),
-    "norm.running_mean": ("running_mean", (0,)),
-    "norm.running_var": ("running_var", (0,)),
-    "up.weight": ("weight", (0, 1, 2, 3)),
-    "up.bias": ("bias", (0,)),
-    "head.weight": ("weight", (0, 1, 2, 3)),
-    "head.bias": ("bias", (0,)),
+    "conv.weight": ("weight", "o i ... -> o i ..."),
+    "conv.bias": ("bias", "o -> o"),
+    "norm.weight": ("weight", "c -> c"),
+    "norm.bias": ("bias", "c -> c"),
+    "norm.running_mean": ("running_mean", "c -> c"),
+    "norm.running_var": ("running_var", "c -> c"),
+    "activation.weight": ("weight", "c -> c"),
+    "up.weight": ("weight", "i o ... -> i o ..."),
+    "up.bias": ("bias", "o -> o"),
+    "head.weight": ("weight", "o i ... -> o i ..."),
+    "head.bias": ("bias", "o -> o"),
 }
-"""Native axis i is canonical axis permutation[i]. The reference computes in the canonical layouts."""
+"""The pattern leads from the canonical layout to the native one. The reference computes in the canonical layouts."""
 
 
 def native(unet: UNet, tensor: Tensor) -> tuple[Layer, str]:
     """The layer that holds a canonical tensor, and its name there."""
     leaf, _ = LEAVES[tensor.leaf]
-    return layer_at(unet, tensor.name.split(".")[:-1]), leaf
+    return unet.layers[tensor.name.rpartition(".")[0]], leaf
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(LEAVES[tensor.leaf][1])
+    return rearrange(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(np.argsort(LEAVES[tensor.leaf][1]))
+    canonical, native = LEAVES[tensor.leaf][1].split(" -> ")
+    return rearrange(values, f"{native} -> {canonical}")
