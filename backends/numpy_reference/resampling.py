@@ -160,7 +160,8 @@ class PixelShuffle(Layer):
         return rearrange(dy, f"{after} -> {before}", **self._factors(dy))
 
     def _factors(self, x: np.ndarray) -> dict[str, int]:
-        return {axis: self.settings.scale for axis in "ijk"[: x.ndim - 2]}
+        factor: int = self.settings.scale
+        return dict.fromkeys("ijk"[: x.ndim - 2], factor)
 
 
 KINDS = {
