@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from shared_specs import Recipe, UNetSpec
@@ -32,14 +32,15 @@ Treatment = Callable[..., Tensor]
 its inputs is put there by the network."""
 
 
-def any_kind(module: nn.Module, layer: Layer, r: Rounding, *inputs: Tensor) -> Tensor:
+def any_kind(module: Any, layer: Layer, r: Rounding, *inputs: Tensor) -> Tensor:
     parameters = {name: r.gradient(parameter) for name, parameter in module.named_parameters()}
     return functional_call(module, parameters, inputs)
 
 
-def convolution(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def convolution(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     """Plain or transposed: the bias is added to a product that was rounded."""
-    y = functional_call(module, {"weight": r.gradient(module.weight), "bias": None}, (x,))
+    tensors: dict[str, Any] = {"weight": r.gradient(module.weight), "bias": None}
+    y = functional_call(module, tensors, (x,))
     if module.bias is None:
         return y
     return r(y) + r.spread(by_channel(module.bias, y), y, in_one_row=True)
@@ -50,7 +51,7 @@ def by_channel(values: Tensor, x: Tensor) -> Tensor:
     return values.reshape(1, -1, *(1,) * (x.ndim - 2))
 
 
-def batch_norm(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def batch_norm(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     spec = layer.settings
     kept_mean, kept_variance = module.running_mean, module.running_var
     if not module.training:
@@ -66,37 +67,37 @@ def batch_norm(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tenso
     return affine(module, r, normed)
 
 
-def group_norm(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def group_norm(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     groups = layer.out_channels if layer.kind == "instance_norm" else layer.settings.groups
     normed = Normalise.apply(x.reshape(x.shape[0], groups, -1), (2,), layer.settings.epsilon, r)[0]
     return affine(module, r, normed.reshape(x.shape))
 
 
-def layer_norm(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def layer_norm(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     return affine(module, r, Normalise.apply(x, (1,), layer.settings.epsilon, r)[0])
 
 
-def affine(module: nn.Module, r: Rounding, normed: Tensor) -> Tensor:
+def affine(module: Any, r: Rounding, normed: Tensor) -> Tensor:
     if module.weight is None:
         return normed
     weight = r.gradient(r.spread(by_channel(module.weight, normed), normed))
     return weight * r.gradient(normed) + r.spread(by_channel(module.bias, normed), normed)
 
 
-def relu(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def relu(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     return torch.where(r.decide(x, torch.gt), x, 0.0)
 
 
-def leaky_relu(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def leaky_relu(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     return torch.where(r.decide(x, torch.gt), x, layer.settings.slope * x)
 
 
-def prelu(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def prelu(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     slope = r.gradient(r.spread(by_channel(module.weight, x), x))
     return torch.where(r.decide(x, torch.gt), x, slope * x)
 
 
-def elu(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def elu(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     alpha = layer.settings.alpha
     if alpha == 1:  # the derivative has no jump at 0, and nothing is decided there
         return any_kind(module, layer, r, x)
@@ -104,7 +105,7 @@ def elu(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     return torch.where(passes, x, alpha * r.gradient(r(torch.expm1(torch.where(passes, 0.0, x)))))
 
 
-def max_pool(module: nn.Module, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
+def max_pool(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     winners = r.decide(x, partial(winner, layer))
     return x.flatten(2).gather(2, winners.flatten(2)).reshape(winners.shape)
 
@@ -131,7 +132,7 @@ def winner(layer: Layer, x: Tensor, tie: Tensor) -> Tensor:
     return torch.where(tie > 0, last, first)
 
 
-def linear(module: nn.Module, layer: Layer, r: Rounding, x: Tensor, like: Tensor | None = None) -> Tensor:
+def linear(module: Any, layer: Layer, r: Rounding, x: Tensor, like: Tensor | None = None) -> Tensor:
     scale = layer.settings.scale
     size = like.shape[2:] if like is not None else [s * f for s, f in zip(x.shape[2:], scale, strict=True)]
     return resize(x, size, layer.settings.align_corners, r)
@@ -161,7 +162,7 @@ def interpolation(before: int, after: int, align_corners: bool, r: Rounding, lik
     return matrix
 
 
-def merge(module: nn.Module, layer: Layer, r: Rounding, *maps: Tensor) -> Tensor:
+def merge(module: Any, layer: Layer, r: Rounding, *maps: Tensor) -> Tensor:
     how = layer.settings
     if how.size_mismatch == "resize_upsampled" and how.resize != "nearest":
         *skips, upsampled = maps
@@ -169,7 +170,7 @@ def merge(module: nn.Module, layer: Layer, r: Rounding, *maps: Tensor) -> Tensor
     return any_kind(module, layer, r, *maps)
 
 
-def multiply(module: nn.Module, layer: Layer, r: Rounding, x: Tensor, gate: Tensor) -> Tensor:
+def multiply(module: Any, layer: Layer, r: Rounding, x: Tensor, gate: Tensor) -> Tensor:
     return x * r.gradient(r.spread(gate, x))
 
 
@@ -245,7 +246,7 @@ class NoisyModel(PyTorchModel):
 
     @torch.no_grad()
     def _round_what_moved(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
-        for parameter, state in optimizer.state.items():
+        for state in optimizer.state.values():
             for slot, values in state.items():
                 if isinstance(values, Tensor) and slot != "step":
                     values.copy_(self.rounding.noisy(values))

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from ..contract import UNIT_ROUNDOFF, RoundingNoise
 
 TIE_WIDTH = 4.0
 """Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
+
+Axes = tuple[int, ...]
 
 Decide = Callable[[Tensor, Tensor], Tensor]
 """Makes a decision about a map, given how far from a tie it is made the other way; (1, C, 1, 1), signed by the side."""
@@ -51,7 +52,7 @@ class Rounding:
     def _normal(self, x: Tensor) -> Tensor:
         return torch.randn(x.shape, generator=self._random, device=x.device, dtype=torch.float32)
 
-    def sum(self, x: Tensor, axes: Sequence[int], in_one_row: bool = False) -> Tensor:
+    def sum(self, x: Tensor, axes: Axes, in_one_row: bool = False) -> Tensor:
         """The sum over these axes, which stay, with the noise of adding n elements up, outside autograd.
 
         `numpy_reference/rounding.py` says where the two forms come from.
@@ -60,7 +61,7 @@ class Rounding:
         if self.noise is None:
             return total
         n = x.numel() / max(total.numel(), 1)
-        square = torch.linalg.vector_norm(x, dim=tuple(axes), keepdim=True).square() / n  # keeps no squared map
+        square = torch.linalg.vector_norm(x, dim=axes, keepdim=True).square() / n  # keeps no squared map
         if in_one_row or self.noise.unit_roundoff <= UNIT_ROUNDOFF["float64"]:
             mean_square = (total / n).square()
             size = (n**3 / 3 * mean_square + n**2 / 2 * (square - mean_square).clamp(min=0)).sqrt()
@@ -69,7 +70,7 @@ class Rounding:
         accumulator = min(self.noise.unit_roundoff, UNIT_ROUNDOFF["float32"])
         return self.noisy(total) + accumulator * self._normal(total) * size
 
-    def mean(self, x: Tensor, axes: Sequence[int]) -> Tensor:
+    def mean(self, x: Tensor, axes: Axes) -> Tensor:
         """The mean over these axes, with the noise of its sum."""
         total = self.sum(x, axes)
         return total / (x.numel() / max(total.numel(), 1))
@@ -114,7 +115,6 @@ class _Backward(Function):
         return x.view_as(x)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.rounding.noisy(gradients[0]), None
 
@@ -123,11 +123,11 @@ class _Spread(Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, shape: Sequence[int], rounding: Rounding, in_one_row: bool) -> Tensor:
         ctx.rounding, ctx.in_one_row = rounding, in_one_row
-        ctx.axes = [axis for axis, (few, many) in enumerate(zip(values.shape, shape, strict=True)) if few != many]
+        sides = zip(values.shape, shape, strict=True)
+        ctx.axes = tuple(axis for axis, (few, many) in enumerate(sides) if few != many)
         return values.expand(*shape)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         dy = gradients[0]
         return ctx.rounding.sum(dy, ctx.axes, ctx.in_one_row) if ctx.axes else dy, None, None, None
@@ -140,9 +140,7 @@ class Normalise(Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, axes: tuple[int, ...], epsilon: float, rounding: Rounding
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, axes: Axes, epsilon: float, rounding: Rounding) -> tuple[Tensor, Tensor, Tensor]:
         r = rounding
         mean = r.mean(x, axes)
         variance = r.mean(r.noisy(x - mean).square_(), axes)
@@ -154,7 +152,6 @@ class Normalise(Function):
         return normed, mean, variance
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         """Mean and variance depend on the input too."""
         normed, scale = ctx.saved_tensors
@@ -171,7 +168,7 @@ class CrossEntropy(Function):
         r, at = rounding, labels[:, None]
         shifted = r.noisy(logits - logits.amax(1, keepdim=True))
         exponentials = r.noisy(shifted.exp())
-        total = r.sum(exponentials, [1])
+        total = r.sum(exponentials, (1,))
         chosen = r.noisy(shifted - total.log()).gather(1, at)
         gradient = r.noisy(exponentials / total)
         gradient.scatter_add_(1, at, torch.full_like(chosen, -1.0))
@@ -180,7 +177,6 @@ class CrossEntropy(Function):
         return -r.mean(chosen, tuple(range(chosen.ndim))).reshape(())
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return ctx.rounding.noisy(gradients[0] * gradient), None, None
