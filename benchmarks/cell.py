@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.contract import PHASES, PRECISIONS, Execution
-from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec, spec_names
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec
+from shared_specs.catalog import CORE
 from shared_specs.shapes import Axes, Shape, feature_shapes, size_label, size_of, smallest_input
 
 from . import contestants, machine
@@ -171,7 +172,7 @@ def default_cells(
     chosen = list(backends or contestants.default())
     arms = _arms(chosen, list(tunings))
     cells = []
-    for name in specs or (CPU_SPECS if on_cpu else spec_names()):
+    for name in specs or (CPU_SPECS if on_cpu else CORE):
         divisor = narrow or (CPU_NARROW if on_cpu else 1)
         spec = load_spec(name)
         wanted = size_of(spec, parse_size(size)) if size is not None else _default_size(spec, name, on_cpu)

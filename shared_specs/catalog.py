@@ -11,6 +11,9 @@ from .schema import UNetSpec
 
 ZOO = Path(__file__).parent / "zoo"
 
+CORE = ("unet_bn_crop", "unet_bn_pad", "unet_bn_same", "unet_paper", "unet_same")
+"""The classic U-Net in five forms: what is tested at every precision, and timed where nothing else was asked for."""
+
 
 def spec_names() -> list[str]:
     """The names of the zoo, in alphabetical order."""

@@ -8,12 +8,12 @@ from . import tables
 from .problems import shorten
 
 if TYPE_CHECKING:
-    from .schema import Level, UNetSpec
+    from .schema import Level, Override, Part, UNetSpec
 
 
 def check(spec: UNetSpec) -> None:
-    """Raises ValueError for the first thing that does not agree. Channels are checked by `layout`."""
-    _axes(spec, "", spec.dimensions)
+    """Raises ValueError for the first thing that does not agree. Channels are checked by `network`, as it is built."""
+    _axes(spec, "", spec.dimensions, "")
     expected = {"conv", "activation"} | ({"norm"} if spec.norm.kind != "none" else set())
     expected |= {"dropout"} if spec.dropout is not None else set()
     if sorted(spec.block.order) != sorted(expected):
@@ -27,34 +27,64 @@ def check(spec: UNetSpec) -> None:
         if widths is not None and len(widths) != spec.levels - count:
             part = "decoder" if count else "encoder"
             raise ValueError(f"{key}: got {len(widths)} widths, expected {spec.levels - count}, one a {part} level")
-    for override in spec.override:
-        levels = spec.levels - (override.part == "decoder")
-        if override.levels is not None and max(override.levels, default=0) >= levels:
-            raise ValueError(
-                f"override.levels: got {list(override.levels)}, expected {override.part} levels below {levels}"
-            )
-    for part in ("encoder", "decoder"):
-        for level in range(spec.levels - (part == "decoder")):
-            _level(spec, part, level)
+    for number, override in enumerate(spec.override):
+        _override(spec, override, f"override.{number}")
+    for level in range(spec.levels):
+        _level(spec, "encoder", level)
+    for level in range(spec.levels - 1):
+        _level(spec, "decoder", level)
     _deep_supervision(spec)
 
 
-def _level(spec: UNetSpec, part: str, level: int) -> None:
-    at = spec.at("encoder" if part == "encoder" else "decoder", level)
+def _override(spec: UNetSpec, override: Override, key: str) -> None:
+    levels = spec.levels - (override.part == "decoder")
+    if override.levels is not None and not 0 <= max(override.levels, default=-1) < levels:
+        raise ValueError(
+            f"{key}.levels: got {shorten(list(override.levels))}, "
+            f"expected one or more {override.part} levels below {levels}"
+        )
+    if levels == 0:
+        raise ValueError(f"{key}.part: got 'decoder', expected 'encoder' as there is one level")
+    for name in UNUSED[override.part]:
+        if getattr(override, name) is not None:
+            raise ValueError(f"{key}.{name}: got a table, expected none as the {override.part} has no {name}")
+
+
+UNUSED = {"encoder": ("up", "merge", "attention"), "decoder": ("down",)}
+"""Tables that mean nothing on one side of the network."""
+
+
+def _level(spec: UNetSpec, part: Part, level: int) -> None:
+    at = spec.at(part, level)
     where = f"at {part} level {level}"
-    _axes(at, "", spec.dimensions)
+    _axes(at, "", spec.dimensions, f" {where}")
     _order("block.order", at.block.order, at.norm, needs_conv=True)
     if ("dropout" in at.block.order) and at.dropout is None:
         raise ValueError(f"block.order: got {shorten(list(at.block.order))}, expected no dropout as none is given")
     if part == "decoder":
         _decoder(spec, at, where)
+    elif isinstance(at.down, tables.MaxPool):
+        by_axis = (_by_axis(value, spec.dimensions) for value in (at.down.kernel, at.down.padding))
+        if any(2 * padding > kernel for kernel, padding in zip(*by_axis, strict=True)):
+            raise ValueError(
+                f"down.padding: got {_shown(at.down.padding)}, expected at most half of the kernel "
+                f"{_shown(at.down.kernel)}, or a window lies in the padding alone"
+            )
     residual = at.residual
     if residual is None:
         return
-    if at.block.convolutions % residual.span:
+    if residual.stem >= max(at.block.convolutions, 1):
         raise ValueError(
-            f"residual.span: got {residual.span}, expected a divisor of the {at.block.convolutions} convolutions {where}"
+            f"residual.stem: got {residual.stem}, expected fewer than the {at.block.convolutions} convolutions {where}"
         )
+    if (at.block.convolutions - residual.stem) % residual.span:
+        after = f" after the {residual.stem} of the stem" if residual.stem else ""
+        raise ValueError(
+            f"residual.span: got {residual.span}, "
+            f"expected a divisor of the {at.block.convolutions - residual.stem} convolutions {where}{after}"
+        )
+    if residual.norm and at.norm.kind == "none":
+        raise ValueError(f"residual.norm: got True, expected false as norm.kind is 'none' {where}")
     if residual.last_activation == "after_sum" and at.block.order[-1] != "activation":
         raise ValueError(
             f"residual.last_activation: got 'after_sum', expected 'before_sum' as block.order does not end "
@@ -65,19 +95,22 @@ def _level(spec: UNetSpec, part: str, level: int) -> None:
 def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
     strides = at.conv.stride if isinstance(at.conv.stride, tuple) else (at.conv.stride,)
     if set(strides) != {1}:
-        raise ValueError(f"conv.stride: got {at.conv.stride}, expected 1 {where}; take an override for the encoder")
+        raise ValueError(
+            f"conv.stride: got {_shown(at.conv.stride)}, expected 1 {where}; take an override for the encoder"
+        )
     up = at.up
     if isinstance(up, tables.TransposedConvolution):
         by_axis = [_by_axis(value, spec.dimensions) for value in (up.kernel, up.stride, up.padding, up.output_padding)]
         for kernel, stride, padding, output_padding in zip(*by_axis, strict=True):
             if 2 * padding >= kernel + stride:
                 raise ValueError(
-                    f"up.padding: got {up.padding}, expected less than half of kernel + stride "
+                    f"up.padding: got {_shown(up.padding)}, expected less than half of kernel + stride "
                     f"= {kernel + stride}, or nothing is left of two pixels"
                 )
             if output_padding and output_padding >= stride:
                 raise ValueError(
-                    f"up.output_padding: got {up.output_padding}, expected less than the stride {up.stride}"
+                    f"up.output_padding: got {_shown(up.output_padding)}, "
+                    f"expected less than the stride {_shown(up.stride)}"
                 )
     for name, unit in (("up.before", up.before), ("up.after", up.after)):
         if unit is not None:
@@ -85,9 +118,12 @@ def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
     if at.merge.before_up and getattr(up, "scale", None) == "skip":
         raise ValueError("up.scale: got 'skip', expected a number as merge.before_up joins the skip first")
     if at.attention is not None and (at.merge.size_mismatch != "error" or at.merge.before_up):
-        raise ValueError(f"attention: expected merge.size_mismatch 'error' and no merge.before_up {where}")
+        raise ValueError(
+            f"attention: got a table, expected none as merge.size_mismatch is not 'error' "
+            f"or merge.before_up is true {where}"
+        )
     if spec.nested and (at.merge.before_up or at.merge.kind == "none"):
-        raise ValueError(f"nested: got true, expected a merge after up-sampling {where}")
+        raise ValueError(f"nested: got true, expected false as there is no merge after up-sampling {where}")
 
 
 def _order(key: str, order: tuple[str, ...], norm: tables.Norm, needs_conv: bool) -> None:
@@ -105,7 +141,13 @@ def _deep_supervision(spec: UNetSpec) -> None:
     if deep is None:
         return
     if spec.head is None:
-        raise ValueError("deep_supervision: expected a head, whose form the deeper heads have")
+        raise ValueError(
+            "deep_supervision: got a table, expected none as there is no head, whose form deeper heads have"
+        )
+    if spec.levels < 3:
+        raise ValueError(
+            f"deep_supervision: got a table, expected none as there are {spec.levels} levels, not 3 or more"
+        )
     if list(deep.levels) != sorted(set(deep.levels)) or deep.levels[-1] > spec.levels - 2:
         raise ValueError(
             f"deep_supervision.levels: got {list(deep.levels)}, "
@@ -113,23 +155,29 @@ def _deep_supervision(spec: UNetSpec) -> None:
         )
     if len(deep.weights) != len(deep.levels) + 1:
         raise ValueError(
-            f"deep_supervision.weights: got {len(deep.weights)}, expected {len(deep.levels) + 1}, the final head's first"
+            f"deep_supervision.weights: got {len(deep.weights)}, "
+            f"expected {len(deep.levels) + 1}, the final head's first"
         )
 
 
-def _axes(table: tables.Table, prefix: str, dimensions: int) -> None:
+def _axes(table: tables.Table, prefix: str, dimensions: int, where: str) -> None:
     """Refuse a size with another number of axes than the spec has."""
     for key in type(table).model_fields:
         value = getattr(table, key)
         if isinstance(value, tables.Table):
-            _axes(value, f"{prefix}{key}.", dimensions)
+            _axes(value, f"{prefix}{key}.", dimensions, where)
         elif key in BY_AXIS and isinstance(value, tuple) and len(value) != dimensions:
             raise ValueError(
-                f"{prefix}{key}: got {list(value)}, expected one number or {dimensions} as dimensions is {dimensions}"
+                f"{prefix}{key}: got {shorten(list(value))}, "
+                f"expected one number or {dimensions} as dimensions is {dimensions}{where}"
             )
 
 
 BY_AXIS = ("kernel", "stride", "padding", "dilation", "output_padding", "scale")
+
+
+def _shown(value: int | tuple[int, ...]) -> str:
+    return shorten(value if isinstance(value, int) else list(value))
 
 
 def _by_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:

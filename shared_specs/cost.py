@@ -3,7 +3,7 @@
 FLOPs are those of the convolutions, plain and transposed, a multiply-add counting 2; biases, norms, activations,
 pooling and interpolation are left out (well under 1% of any network of the zoo at full width). A backward pass
 costs as much again for the gradient of the weights and as much again for that of the input, which a convolution
-of the images does not need. Heads of deep supervision are counted: they run in training.
+of the images, or of what is made of them without parameters, does not need. Heads of deep supervision are counted: they run in training.
 
 Bytes are the fewest that a perfectly fused program moves: each convolution reads its input and its weights once
 and writes its output once; everything between two convolutions is fused with them and moves nothing of its own.
@@ -53,25 +53,30 @@ def layer_costs(spec: UNetSpec, images: shapes.Shape, bytes_per_element: int = 4
         ShapeError: where the network cannot take the images.
     """
     maps = {layout.IMAGES: images} | shapes.feature_shapes(spec, images)
-    return {
-        layer.name: _convolution(layer, maps[layer.inputs[0]], maps[layer.name], bytes_per_element)
-        if layer.kind in ("conv", "transposed_conv")
-        else Cost()
-        for layer in spec.layers
-    }
+    learned: set[str] = set()  # maps that depend on a parameter; the others need no gradient
+    costs = {}
+    for layer in spec.layers:
+        costs[layer.name] = Cost()
+        if layer.kind in ("conv", "transposed_conv"):
+            before, after = maps[layer.inputs[0]], maps[layer.name]
+            costs[layer.name] = _convolution(layer, before, after, layer.inputs[0] in learned, bytes_per_element)
+        if layer.parameter_count or not learned.isdisjoint(layer.inputs):
+            learned.add(layer.name)
+    return costs
 
 
-def _convolution(layer: layout.Layer, before: shapes.Shape, after: shapes.Shape, bytes_per_element: int) -> Cost:
+def _convolution(
+    layer: layout.Layer, before: shapes.Shape, after: shapes.Shape, passes_gradient: bool, bytes_per_element: int
+) -> Cost:
     weight = layer.tensors[0]
     # Every weight meets every output pixel of a convolution, and every input pixel of a transposed one.
     flops = 2 * weight.size * shapes.pixels(before if layer.kind == "transposed_conv" else after)
     inputs, outputs = math.prod(before), math.prod(after)
-    takes_images = layer.inputs == (layout.IMAGES,)  # which need no gradient
     return Cost(
         forward_flops=flops,
-        backward_flops=flops if takes_images else 2 * flops,
+        backward_flops=2 * flops if passes_gradient else flops,
         forward_bytes=bytes_per_element * (inputs + weight.size + outputs),
-        backward_bytes=bytes_per_element * (outputs + inputs + 2 * weight.size + (0 if takes_images else inputs)),
+        backward_bytes=bytes_per_element * (outputs + inputs + 2 * weight.size + (inputs if passes_gradient else 0)),
     )
 
 

@@ -13,40 +13,47 @@ MOST_PROBLEMS = 10
 """How many problems one message lists; a file with more is mended from the top."""
 
 
-def describe(error: ValidationError, values: Any) -> str:
-    """One line for all that pydantic found wrong: the key, what it got and what it takes."""
+def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
+    """One line for all that pydantic found wrong: the key (after `prefix`), what it got and what it takes."""
     problems = error.errors()
-    parts = [_describe(problem, values) for problem in problems[:MOST_PROBLEMS]]
+    parts = [_describe(problem, values, prefix) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         parts.append(f"and {len(problems) - MOST_PROBLEMS} more")
     return one_line("; ".join(parts))
 
 
-def _describe(problem: Any, values: Any) -> str:
+def _describe(problem: Any, values: Any, prefix: str) -> str:
     keys = [str(key) for key in problem["loc"]]
+    key = prefix + in_file(keys, values)
     match problem["type"]:
         case "extra_forbidden":
-            return f"unknown key {in_file(keys, values)}; remove it"
+            return f"unknown key {key}; remove it"
         case "missing":
-            return f"key {in_file(keys, values)} is missing; add it"
+            return f"key {key} is missing; add it"
         case "union_tag_invalid":
-            return f"{'.'.join(keys)}.kind: got {problem['ctx']['tag']!r}, expected {problem['ctx']['expected_tags']}"
+            context = problem["ctx"]
+            return f"{key}.kind: got {shorten(context['tag'])}, expected {context['expected_tags']}"
         case "union_tag_not_found":
-            return f"key {'.'.join(keys)}.kind is missing; add it"
+            return f"key {key}.kind is missing; add it"
         case "value_error":  # raised by a validator of ours, whose message starts with a key
-            return ".".join(filter(None, [in_file(keys, values), str(problem["ctx"]["error"])]))
+            return ".".join(filter(None, [key, str(problem["ctx"]["error"])]))
         case "model_type" | "model_attributes_type" | "dict_type":
             takes = "a table"
         case _:
             takes = re.sub(r"^\w+ should (be |have )?|, not \d+$| after validation(?=,|$)", "", problem["msg"])
-    return f"{in_file(keys, values)}: got {shorten(problem['input'])}, expected {takes}"
+    return f"{key}: got {shorten(problem['input'])}, expected {takes}"
 
 
 def in_file(keys: list[str], values: Any) -> str:
-    """The dotted key as the file has it: pydantic puts the tag of a union (`norm.batch.epsilon`) in between."""
+    """The dotted key as the file has it.
+
+    Pydantic puts the tag of a union in between, as in `norm.batch.epsilon` and `conv.kernel.axes.1`.
+    """
     shown = []
     for key in keys:
         if isinstance(values, dict) and key == values.get("kind") and key not in values:
+            continue
+        if values is not None and not isinstance(values, dict) and not key.isdigit():
             continue
         shown.append(key if len(key) <= 60 else f"{key[:57]}...")
         if isinstance(values, dict):

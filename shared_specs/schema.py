@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from . import consistency, layout
+from . import consistency, layout, network
 from .errors import SpecError, one_line
-from .problems import describe, shorten
+from .keymap import Checkpoint
+from .problems import describe
 from .tables import (
     Activation,
     Attention,
@@ -21,6 +22,7 @@ from .tables import (
     Convolution,
     DeepSupervision,
     Down,
+    DownConvolution,
     Dropout,
     Head,
     Merge,
@@ -64,29 +66,32 @@ class Override(Table):
 
     part: Part
     levels: Annotated[tuple[Annotated[int, Field(ge=0, lt=16)], ...], Field(strict=False)] | None = None
-    block: dict[str, Any] = {}
-    conv: dict[str, Any] = {}
-    norm: dict[str, Any] = {}
-    activation: dict[str, Any] = {}
-    down: dict[str, Any] = {}
-    up: dict[str, Any] = {}
-    merge: dict[str, Any] = {}
-    dropout: dict[str, Any] = {}
-    residual: dict[str, Any] = {}
-    attention: dict[str, Any] = {}
+    block: dict[str, Any] | None = None
+    conv: dict[str, Any] | None = None
+    norm: dict[str, Any] | None = None
+    activation: dict[str, Any] | None = None
+    down: dict[str, Any] | None = None
+    up: dict[str, Any] | None = None
+    merge: dict[str, Any] | None = None
+    dropout: dict[str, Any] | None = None
+    residual: dict[str, Any] | None = None
+    attention: dict[str, Any] | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # its tables are dicts, which have none
 
     def applied(self, at: Level, key: str) -> Level:
-        """The level with these keys changed. Raises ValueError that begins with `key`."""
+        """The level with these keys changed. Raises ValueError, where they make no sense, that names them by `key`."""
         values = at.model_dump()
         for name in Level.model_fields:
             change, before = getattr(self, name), values[name]
-            if change:
+            if change is not None:
                 is_another = before is None or change.get("kind", before.get("kind")) != before.get("kind")
                 values[name] = change if is_another else before | change
         try:
             return Level.model_validate(values)
         except ValidationError as error:
-            raise ValueError(f"{key}.{describe(error, values)}") from error
+            raise ValueError(describe(error, values, prefix=f"{key}.")) from error
 
 
 class UNetSpec(Level):
@@ -95,9 +100,11 @@ class UNetSpec(Level):
     Attributes:
         widths: output channels of each encoder level.
         middle_widths: channels after every convolution of an encoder block but the last; as `widths` where absent.
-        decoder_widths, decoder_middle_widths: the same of the decoder, from level 0 down; as the encoder's where absent.
+        decoder_widths: the same of the decoder, from level 0 down; as the encoder's where absent.
+        decoder_middle_widths: the middle of the decoder's blocks; as `decoder_widths` where absent.
         nested: decoder nodes at every level that reach all former maps of it (U-Net++, Zhou et al. 2018,
             arXiv 1807.10165).
+        checkpoint: how the original implementation names its tensors.
 
     Raises:
         SpecError: from the constructors `from_toml` and `narrow`, where the values describe no network.
@@ -118,11 +125,16 @@ class UNetSpec(Level):
     nested: bool = False
     head: Head | None = None
     deep_supervision: DeepSupervision | None = None
+    checkpoint: Checkpoint | None = None
     override: Annotated[tuple[Override, ...], Field(strict=False, max_length=64)] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         consistency.check(self)
+        if self.parameter_count == 0:
+            raise ValueError(
+                "block.convolutions: got a network without parameters, expected some convolution or a head"
+            )
         if self.parameter_count > LARGEST_PARAMETER_COUNT:
             raise ValueError(
                 f"widths: got a network of {self.parameter_count:,} parameters, "
@@ -167,7 +179,7 @@ class UNetSpec(Level):
     @cached_property
     def layers(self) -> tuple[layout.Layer, ...]:
         """Every layer in the order of execution, with its canonical name."""
-        return tuple(layout.layers(self))
+        return tuple(network.layers(self))
 
     @cached_property
     def tensors(self) -> tuple[layout.Tensor, ...]:
@@ -205,13 +217,14 @@ class UNetSpec(Level):
     @property
     def fingerprint(self) -> str:
         """SHA-256 of everything that shapes the function; titles and sources do not count."""
-        text = self.model_dump_json(exclude={"name", "title", "source", "citation", "licence"})
+        text = self.model_dump_json(exclude={"name", "title", "source", "citation", "licence", "checkpoint"})
         return hashlib.sha256(text.encode()).hexdigest()
 
     def narrow(self, divisor: int) -> UNetSpec:
         """The same network with every width divided by `divisor`, for quick checks.
 
-        A level without convolutions keeps its width, which is that of its input.
+        What is given from without is kept: the width of a level that only hands on the images, and that of the
+        logits in a network without a head.
 
         Raises:
             SpecError: where a width cannot be divided.
@@ -223,7 +236,8 @@ class UNetSpec(Level):
         )
         if divisor < 1 or most % divisor:
             raise SpecError(
-                f"{self.name}: widths {list(self.widths)} cannot all be divided by {divisor}; "
+                f"{self.name}: {' and '.join(f'{key} {list(getattr(self, key))}' for key in keys)} "
+                f"cannot all be divided by {divisor}; "
                 f"take one of {', '.join(str(d) for d in range(1, most + 1) if most % d == 0)}"
             )
         if divisor == 1:
@@ -236,9 +250,18 @@ class UNetSpec(Level):
 
     def _is_divided(self, key: str, level: int) -> bool:
         part: Part = "decoder" if key.startswith("decoder") else "encoder"
-        if self.head is None and part == "decoder" and level == 0:
-            return False  # its width is the number of classes
-        return self.at(part, level).block.convolutions > 0 or part == "decoder"
+        if "middle" in key:
+            return self.at(part, level).block.convolutions > 1  # else nothing has this width
+        makes_logits = self.head is None and level == 0
+        if part == "decoder":
+            return not makes_logits
+        if makes_logits and (self.levels == 1 or self.decoder_widths is None):
+            return False
+        at = self.at("encoder", level)
+        if at.block.convolutions or level == 0:
+            return at.block.convolutions > 0
+        is_of_down = isinstance(at.down, DownConvolution) and at.down.width == "next"
+        return is_of_down or self._is_divided(key, level - 1)
 
     @classmethod
     def from_toml(cls, path: str | Path) -> UNetSpec:

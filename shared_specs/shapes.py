@@ -203,7 +203,11 @@ def _smallest_hint(spec: UNetSpec) -> str:
     smallest = _smallest(spec)
     if smallest == LARGEST_INPUT:
         return f"no input below {size_label((LARGEST_INPUT,) * spec.dimensions)} is large enough"
-    return f"the smallest square input is {smallest}"
+    return f"the smallest {_equal_sides(spec)} input is {smallest}"
+
+
+def _equal_sides(spec: UNetSpec) -> str:
+    return "square" if spec.dimensions == 2 else "cubic"
 
 
 def _divisible_hint(spec: UNetSpec) -> str:
@@ -215,7 +219,8 @@ def _divisible_hint(spec: UNetSpec) -> str:
     except (_TooSmall, _Misfit):
         return "another image size"
     if len(set(strides)) == 1:
-        return f"images whose height and width are divisible by {strides[0]}"
+        sides = "height and width" if spec.dimensions == 2 else "depth, height and width"
+        return f"images whose {sides} are divisible by {strides[0]}"
     return f"images whose sides are divisible by {size_label(strides)}"
 
 
@@ -230,7 +235,7 @@ def total_stride(spec: UNetSpec) -> Axes:
 
 
 def smallest_input(spec: UNetSpec) -> int:
-    """The smallest square input size that the network can take.
+    """The smallest size of a square or cubic input that the network can take.
 
     Raises:
         ShapeError: where none up to a generous bound is accepted.
@@ -244,7 +249,7 @@ def smallest_input(spec: UNetSpec) -> int:
             continue
         return size
     raise ShapeError(
-        f"{spec.name}: no square input between {start} and {stop - 1} pixels fits at every level; "
+        f"{spec.name}: no {_equal_sides(spec)} input between {start} and {stop - 1} pixels fits at every level; "
         "take fewer levels or more padding"
     )
 

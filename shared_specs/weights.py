@@ -16,6 +16,7 @@ from .errors import WeightsError, one_line
 from .files import write_atomically
 
 if TYPE_CHECKING:
+    from .layout import Tensor
     from .schema import UNetSpec
 
 Weights = Mapping[str, np.ndarray]
@@ -52,22 +53,28 @@ def check_weights(spec: UNetSpec, weights: Weights, origin: str = "weights") -> 
     Raises:
         WeightsError: listing every missing, unexpected, misshapen and non-finite tensor at once.
     """
-    expected = {tensor.name: tensor.shape for tensor in spec.tensors}
-    problems = [f"missing {name} {shape}" for name, shape in expected.items() if name not in weights]
+    expected = {tensor.name: tensor for tensor in spec.tensors}
+    problems = [f"missing {name} {tensor.shape}" for name, tensor in expected.items() if name not in weights]
     problems += [f"unexpected {name}" for name in weights if name not in expected]
     for name in expected.keys() & weights.keys():
-        tensor = np.asarray(weights[name])
-        if tensor.shape != expected[name]:
-            problems.append(f"{name} is {tensor.shape}, expected {expected[name]}")
-        elif tensor.dtype.name not in DTYPES:
-            problems.append(f"{name} has dtype {tensor.dtype}, expected one of {', '.join(DTYPES)}")
-        elif not np.isfinite(tensor).all():
-            where = tuple(int(i) for i in np.argwhere(~np.isfinite(tensor))[0])
-            problems.append(f"{name} has {tensor[where]} at {where}, expected finite values")
-        elif name.endswith(".running_var") and (tensor < 0).any():
-            problems.append(f"{name} has a negative variance")
+        problem = problem_of(name, np.asarray(weights[name]), expected[name])
+        problems += [] if problem is None else [problem]
     if problems:
         raise WeightsError(f"{origin}: not weights of {spec.name}: {'; '.join(sorted(problems))}")
+
+
+def problem_of(label: str, values: np.ndarray, tensor: Tensor) -> str | None:
+    """What keeps values from being those of a canonical tensor, in words that begin with the label; None if nothing."""
+    if values.shape != tensor.shape:
+        return f"{label} is {values.shape}, expected {tensor.shape}"
+    if values.dtype.name not in DTYPES:
+        return f"{label} has dtype {values.dtype}, expected one of {', '.join(DTYPES)}"
+    if not np.isfinite(values).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+        return f"{label} has {values[where]} at {where}, expected finite values"
+    if tensor.leaf == "norm.running_var" and (values < 0).any():
+        return f"{label} has a negative variance"
+    return None
 
 
 def save_weights(path: str | Path, weights: Weights, spec: UNetSpec) -> None:

@@ -1,7 +1,7 @@
 """What all tests share: their axes, `--require-backends`, and small specs.
 
-A test that takes `backend_name`, `precision` or `spec_name` as an argument runs once for each, with ids such as
-`flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that collecting them loads none.
+A test that takes `backend_name`, `precision`, `spec_name` (the core networks) or `zoo_name` (the others) as an argument runs
+once for each, with ids such as `flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that collecting them loads none.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pytest
 
 import backends
 from shared_specs import UNetSpec, load_spec, spec_names
+from shared_specs.catalog import CORE
 
 # The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
@@ -24,7 +25,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 AXES: dict[str, Callable[[], list[str]]] = {
     "backend_name": backends.names,
     "precision": lambda: ["float64", "float32"],
-    "spec_name": spec_names,
+    "spec_name": lambda: list(CORE),
+    "zoo_name": lambda: [name for name in spec_names() if name not in CORE],
 }
 """In the order of the ids; what a test parametrises itself comes after them."""
 
@@ -104,5 +106,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def spec(spec_name: str) -> UNetSpec:
-    """Each network of the zoo, narrow enough to be quick."""
+    """Each of the five core networks, narrow enough to be quick."""
     return load_spec(spec_name).narrow(16)

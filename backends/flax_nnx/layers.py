@@ -1,18 +1,21 @@
-"""The layers of a block in Flax NNX, one function or class per choice in the spec. Maps are (N, H, W, C)."""
+"""The layers of a block in Flax NNX, one builder for each kind of the spec.
+
+Maps are (N, H, W, C) or (N, D, H, W, C).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from shared_specs import UNetSpec
-from shared_specs.schema import BatchNorm as BatchNormSpec
-from shared_specs.schema import Identity, ReLU
-from shared_specs.schema import LeakyReLU as LeakyReLUSpec
+from shared_specs.layout import Convolution, Layer
+from shared_specs.tables import BatchNorm as BatchNormSpec
 
 
 @dataclass(frozen=True)
@@ -30,42 +33,44 @@ class Numerics:
     param_dtype: DTypeLike = jnp.float32
 
 
-def conv(spec: UNetSpec, in_channels: int, out_channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
-    return Conv(in_channels, out_channels, spec.conv.kernel, spec.conv.padding, spec.conv.bias, numerics, rngs)
+Builder = Callable[[Layer, Numerics, nnx.Rngs], nnx.Module]
+
+MAPS = {2: "NHWC", 3: "NDHWC"}
+"""The axes of a map by the number of spatial dimensions."""
+
+PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+"""PyTorch's padding modes under the names of jnp.pad."""
 
 
-def head(spec: UNetSpec, in_channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
-    return Conv(in_channels, spec.out_channels, spec.head.kernel, spec.head.padding, spec.head.bias, numerics, rngs)
+def conv(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return Conv(layer.settings, layer.in_channels, layer.out_channels, numerics, rngs)
 
 
 class Conv(nnx.Module):
-    """A convolution of stride 1, padded alike on every side. Its tensors are those of nnx.Conv.
+    """A convolution. Its tensors are those of nnx.Conv.
 
     nnx.Conv adds its bias in the dtype of the maps, so that in bfloat16 the gradient of the bias is summed there.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int,
-        padding: int,
-        bias: bool,
-        numerics: Numerics,
-        rngs: nnx.Rngs,
-    ):
-        self.padding, self.numerics = padding, numerics
-        init = nnx.initializers.lecun_normal()
-        self.kernel = nnx.Param(init(rngs.params(), (kernel, kernel, in_channels, out_channels), numerics.param_dtype))
-        self.bias = nnx.Param(jnp.zeros(out_channels, numerics.param_dtype)) if bias else None
+    def __init__(self, settings: Convolution, in_channels: int, out_channels: int, numerics: Numerics, rngs: nnx.Rngs):
+        self.settings, self.numerics = settings, numerics
+        shape = (*settings.kernel, in_channels, out_channels)
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), shape, numerics.param_dtype))
+        self.bias = nnx.Param(jnp.zeros(out_channels, numerics.param_dtype)) if settings.bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        margins = [(margin, margin) for margin in self.settings.padding]
+        if self.settings.padding_mode != "zeros":
+            x = jnp.pad(x, [(0, 0), *margins, (0, 0)], PADDING_MODES[self.settings.padding_mode])
+            margins = [(0, 0)] * len(margins)
+        maps = MAPS[len(margins)]
         y = jax.lax.conv_general_dilated(
             x.astype(self.numerics.dtype),
             self.kernel[...].astype(self.numerics.dtype),
-            window_strides=(1, 1),
-            padding=[(self.padding, self.padding)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            window_strides=self.settings.stride,
+            padding=margins,
+            rhs_dilation=self.settings.dilation,
+            dimension_numbers=(maps, f"{maps[1:-1]}IO", maps),
             precision=self.numerics.precision,
         )
         return add_bias(y, self.bias)
@@ -76,19 +81,8 @@ def add_bias(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
     return x if bias is None else (x.astype(bias[...].dtype) + bias[...]).astype(x.dtype)
 
 
-def norm(spec: UNetSpec, channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
-    if spec.norm.kind == "group":
-        return nnx.GroupNorm(
-            channels,
-            spec.norm.groups,
-            epsilon=spec.norm.epsilon,  # Flax's default is 1e-6, PyTorch's 1e-5
-            use_fast_variance=False,  # E[x^2] - E[x]^2 cancels
-            dtype=numerics.dtype,
-            param_dtype=numerics.param_dtype,
-            rngs=rngs,
-        )
-    assert spec.norm.kind == "batch"
-    return BatchNorm(spec.norm, channels, numerics)
+def batch_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return BatchNorm(layer.settings, layer.out_channels, numerics)
 
 
 class BatchNorm(nnx.Module):
@@ -97,8 +91,8 @@ class BatchNorm(nnx.Module):
     Like nnx.BatchNorm it has `use_running_average`, which `model.train()` and `model.eval()` set.
     """
 
-    def __init__(self, spec: BatchNormSpec, channels: int, numerics: Numerics):
-        self.spec, self.dtype = spec, numerics.dtype
+    def __init__(self, settings: BatchNormSpec, channels: int, numerics: Numerics):
+        self.settings, self.dtype = settings, numerics.dtype
         self.use_running_average = False
         self.scale = nnx.Param(jnp.ones(channels, numerics.param_dtype))
         self.bias = nnx.Param(jnp.zeros(channels, numerics.param_dtype))
@@ -110,36 +104,118 @@ class BatchNorm(nnx.Module):
         if self.use_running_average:
             mean, variance = self.mean[...], self.var[...]
         else:
-            mean = x.mean((0, 1, 2))
-            variance = jnp.square(x - mean).mean((0, 1, 2))
+            all_but_channels = tuple(range(x.ndim - 1))
+            mean = x.mean(all_but_channels)
+            variance = jnp.square(x - mean).mean(all_but_channels)  # E[x^2] - E[x]^2 cancels
             count = x.size // x.shape[-1]
             if count == 1:
                 raise ValueError(f"expected more than one value a channel in training, got a map of {x.shape}")
-            kept = variance * (count / (count - 1)) if self.spec.running_variance == "unbiased" else variance
-            momentum = self.spec.momentum  # of the new batch; nnx.BatchNorm's is that of the old value
+            kept = variance * (count / (count - 1)) if self.settings.running_variance == "unbiased" else variance
+            momentum = self.settings.momentum  # of the new batch; nnx.BatchNorm's is that of the old value
             self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)
             self.var[...] = (1 - momentum) * self.var[...] + momentum * jax.lax.stop_gradient(kept)
-        scale = self.scale[...] * jax.lax.rsqrt(variance + self.spec.epsilon)
+        scale = self.scale[...] * jax.lax.rsqrt(variance + self.settings.epsilon)
         return ((x - mean) * scale + self.bias[...]).astype(self.dtype)
 
 
-def activation(spec: UNetSpec) -> nnx.Module:
-    match spec.activation:
-        case LeakyReLUSpec(slope=slope):
-            return LeakyReLU(slope)
-        case ReLU():
-            return LeakyReLU(0.0)
-        case Identity():
-            return LeakyReLU(1.0)
+def instance_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    affine = layer.settings.affine
+    return nnx.InstanceNorm(
+        layer.out_channels, use_scale=affine, use_bias=affine, rngs=rngs, **statistics(layer, numerics)
+    )
 
 
-class LeakyReLU(nnx.Module):
-    """x where x > 0, else slope x. At 0 the derivative is the slope, as in PyTorch; nnx.leaky_relu's is 1."""
+def group_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return nnx.GroupNorm(layer.out_channels, layer.settings.groups, rngs=rngs, **statistics(layer, numerics))
 
-    def __init__(self, slope: float):
-        self.slope = slope
+
+def layer_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return nnx.LayerNorm(layer.out_channels, rngs=rngs, **statistics(layer, numerics))
+
+
+def statistics(layer: Layer, numerics: Numerics) -> dict[str, Any]:
+    """What Flax's own norms are told, since none of their defaults is PyTorch's."""
+    return {
+        "epsilon": layer.settings.epsilon,  # Flax's default is 1e-6, PyTorch's 1e-5
+        "use_fast_variance": False,  # E[x^2] - E[x]^2 cancels
+        "dtype": numerics.dtype,
+        "param_dtype": numerics.param_dtype,
+    }
+
+
+def activation(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return Activation(layer.kind, layer.settings, numerics)
+
+
+class Activation(nnx.Module):
+    """A function of each element, in the dtype of the parameters: in bfloat16 each of its operations would round."""
+
+    def __init__(self, kind: str, settings: Any, numerics: Numerics):
+        self.kind, self.settings, self.numerics = kind, settings, numerics
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        if self.slope == 0:
-            return nnx.relu(x)
-        return x if self.slope == 1 else jnp.where(x > 0, x, self.slope * x)
+        return FUNCTIONS[self.kind](x.astype(self.numerics.param_dtype), self.settings).astype(x.dtype)
+
+
+FUNCTIONS: dict[str, Callable[[jax.Array, Any], jax.Array]] = {
+    "relu": lambda x, settings: nnx.relu(x),
+    # At 0 the derivative is the slope, as in PyTorch; nnx.leaky_relu's is 1.
+    "leaky_relu": lambda x, settings: jnp.where(x > 0, x, settings.slope * x),
+    "elu": lambda x, settings: nnx.elu(x, settings.alpha),
+    "gelu": lambda x, settings: nnx.gelu(x, approximate=settings.approximation == "tanh"),
+    "silu": lambda x, settings: nnx.silu(x),
+    "tanh": lambda x, settings: jnp.tanh(x),
+    "sigmoid": lambda x, settings: nnx.sigmoid(x),
+    "identity": lambda x, settings: x,
+}
+
+
+def prelu(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    (slopes,) = layer.tensors[0].shape
+    return PReLU(slopes, numerics)
+
+
+class PReLU(nnx.Module):
+    """Leaky ReLU with learned slopes, for each channel or one for all; nnx.PReLU has only one."""
+
+    def __init__(self, slopes: int, numerics: Numerics):
+        self.negative_slope = nnx.Param(jnp.full(slopes, 0.25, numerics.param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        slope = self.negative_slope[...]
+        wide = x.astype(slope.dtype)
+        return jnp.where(wide > 0, wide, slope * wide).astype(x.dtype)
+
+
+def dropout(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
+    return nnx.Dropout(layer.settings.rate, rngs=rngs)
+
+
+class Sum(nnx.Module):
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return x + y
+
+
+class Multiply(nnx.Module):
+    """In the dtype of the parameters, since the gradient of a map with one channel is a sum over channels."""
+
+    def __init__(self, numerics: Numerics):
+        self.numerics = numerics
+
+    def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        wide = self.numerics.param_dtype
+        return (x.astype(wide) * y.astype(wide)).astype(x.dtype)
+
+
+KINDS: dict[str, Builder] = {
+    "conv": conv,
+    "batch_norm": batch_norm,
+    "instance_norm": instance_norm,
+    "group_norm": group_norm,
+    "layer_norm": layer_norm,
+    **dict.fromkeys(FUNCTIONS, activation),
+    "prelu": prelu,
+    "dropout": dropout,
+    "sum": lambda layer, numerics, rngs: Sum(),
+    "multiply": lambda layer, numerics, rngs: Multiply(numerics),
+}

@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 from shared_specs import Recipe, UNetSpec, initial_weights
 from shared_specs.folding import fold_norm, without_norm
 from shared_specs.shapes import smallest_input
+from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
@@ -100,17 +101,19 @@ class FlaxModel(Model):
         with self._precision():
             inputs = self._images(images)
             captured = self._captured(self.parameters, self.statistics, inputs)
-        return {layer.name: _nchw(captured[layer.name]) for layer in self.spec.layers}
+        return {layer.name: _channels_first(captured[layer.name]) for layer in self.spec.layers}
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
         with self._precision():
-            inputs, targets = self._images(images), self._labels(labels)
+            inputs, targets = self._images(images), self._labels(images, labels)
             (loss, (logits, self.statistics)), (gradients, image_gradient) = self._gradients_and_images(
                 self.parameters, inputs, self.statistics, targets
             )
         self._latest = gradients
-        return StepResult(float(loss), _nchw(logits), self._canonical(gradients), _nchw(image_gradient))
+        return StepResult(
+            float(loss), _channels_first(logits), self._canonical(gradients), _channels_first(image_gradient)
+        )
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = self.loss_and_gradients(images, labels)
@@ -129,7 +132,7 @@ class FlaxModel(Model):
             if phase == "forward":
                 return self._inference(inputs)
             assert labels is not None
-            targets = self._labels(labels)
+            targets = self._labels(images, labels)
             state = (self.parameters, self.statistics, self.optimizer_arrays)
             if phase == "forward_backward":
                 compute = self.compiler(self._gradients, self.parameters, inputs, self.statistics, targets)
@@ -176,7 +179,7 @@ class FlaxModel(Model):
     def fetch(self, outputs: dict[str, Any]) -> dict[str, np.ndarray]:
         fetched = {}
         if "logits" in outputs:
-            fetched["logits"] = _nchw(outputs["logits"])
+            fetched["logits"] = _channels_first(outputs["logits"])
         if "loss" in outputs:
             fetched["loss"] = np.array(outputs["loss"])
         gradients = self._canonical(outputs.get("gradients", {}))
@@ -195,8 +198,8 @@ class FlaxModel(Model):
     def effective_precision(self) -> str:
         if not self.compiler.precision:
             with self._precision():
-                side = smallest_input(self.spec)
-                shape = (1, self.spec.in_channels, side, side)
+                sides = (smallest_input(self.spec),) * self.spec.dimensions
+                shape = (1, self.spec.in_channels, *sides)
                 self.compiler(self.network.logits, self.parameters, self.statistics, self._images(np.zeros(shape)))
         return self.compiler.precision
 
@@ -229,7 +232,7 @@ class FlaxModel(Model):
         return jax.jit(run)
 
     def _step(
-        self, parameters: Arrays, statistics: Arrays, state: Any, inputs: jax.Array, targets: jax.Array
+        self, parameters: Arrays, statistics: Arrays, state: Any, inputs: jax.Array, targets: list[jax.Array]
     ) -> tuple[Arrays, Arrays, Any, jax.Array]:
         (loss, (_, statistics)), gradients = self._gradients(parameters, inputs, statistics, targets)
         parameters, state = self._update(gradients, state, parameters)
@@ -273,13 +276,15 @@ class FlaxModel(Model):
 
     def _images(self, images: np.ndarray) -> jax.Array:
         self._place(len(images))
-        return self._on_device(images.transpose(0, 2, 3, 1), self.dtype, split=True)
+        return self._on_device(np.moveaxis(images, 1, -1), self.dtype, split=True)
 
-    def _labels(self, labels: np.ndarray) -> jax.Array:
-        return self._on_device(labels, np.int32, split=True)
+    def _labels(self, images: np.ndarray, labels: np.ndarray) -> list[jax.Array]:
+        """For every head."""
+        of_heads = labels_of_heads(self.spec, images.shape, labels)
+        return [self._on_device(each, np.int32, split=True) for each in of_heads]
 
 
-def _nchw(array: jax.Array) -> np.ndarray:
+def _channels_first(array: jax.Array) -> np.ndarray:
     # NumPy's own types: it knows JAX's bfloat16 only through a library, and not how to add it up.
     values = np.array(array, np.float32 if array.dtype == jnp.bfloat16 else None)
-    return values.transpose(0, 3, 1, 2)
+    return np.moveaxis(values, -1, 1)

@@ -40,28 +40,29 @@ class Network:
             held = parameters if tensor.trainable else statistics
             native(module, tensor).set_value(held[tensor.name])
         module.set_attributes(use_running_average=not training, raise_if_not_found=False)
+        module.set_attributes(deterministic=True, raise_if_not_found=False)  # dropout: random values cannot be compared
         return module
 
     def logits(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> jax.Array:
         return self.module(parameters, statistics, training=False)(images)
 
     def captured(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> Arrays:
-        """Every layer's output by canonical name."""
+        """Every layer's output by canonical name, those of the deep heads too."""
         module = self.module(parameters, statistics, training=False)
-        _, captured = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)(images)
+        _, captured = nnx.capture(module.heads, nnx.Intermediate, method_outputs=nnx.Intermediate)(images)
         flat = {".".join(map(str, path)): held.get_value() for path, held in nnx.to_flat_state(captured)}
         return {layer.name: flat[f"{layer.name}.__call__"][0] for layer in self.spec.layers}
 
     def loss(
-        self, parameters: Arrays, images: jax.Array, statistics: Arrays, labels: jax.Array
+        self, parameters: Arrays, images: jax.Array, statistics: Arrays, labels: list[jax.Array]
     ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
-        """The loss; beside it the logits and the statistics after the step."""
+        """The loss, given labels for every head; beside it the logits and the statistics after the step."""
         module = self.module(parameters, statistics, training=True)
-        logits = module(images)
-        wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-        loss = optax.softmax_cross_entropy_with_integer_labels(wide, labels).mean()
+        heads = module.heads(images)
+        losses = [cross_entropy(logits, classes) for logits, classes in zip(heads, labels, strict=True)]
+        loss = sum(weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True))
         moved = {name: native(module, self.spec.tensor(name)).get_value() for name in statistics}
-        return loss, (logits, moved)
+        return jnp.asarray(loss), (heads[0], moved)
 
     def parameter_count(self) -> int:
         parameters = nnx.state(nnx.merge(self.graph, self.abstract), nnx.Param)
@@ -75,3 +76,9 @@ class Network:
             "precision": ", ".join({str(numerics.precision) for numerics in convolutions}),
             "computes_in": ", ".join({str(jnp.dtype(numerics.dtype)) for numerics in convolutions}),
         }
+
+
+def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The mean over all pixels, in float32 at least."""
+    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    return optax.softmax_cross_entropy_with_integer_labels(wide, labels).mean()

@@ -2,88 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
 from shared_specs import UNetSpec
+from shared_specs.layout import IMAGES, Layer, schedule
 
 from . import layers, resampling
 from .layers import Numerics
 
+KINDS = layers.KINDS | resampling.KINDS
 
-class Unit(nnx.Module):
-    """One convolution with its norm and activation, in the order of the spec."""
-
-    def __init__(self, spec: UNetSpec, in_channels: int, out_channels: int, numerics: Numerics, rngs: nnx.Rngs):
-        self.order = spec.block.order
-        for step in self.order:
-            if step == "conv":
-                self.conv = layers.conv(spec, in_channels, out_channels, numerics, rngs)
-                in_channels = out_channels
-            elif step == "norm":
-                self.norm = layers.norm(spec, in_channels, numerics, rngs)
-            else:
-                self.activation = layers.activation(spec)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for step in self.order:
-            x = getattr(self, step)(x)
-        return x
-
-
-def block(spec: UNetSpec, in_channels: int, out_channels: int, numerics: Numerics, rngs: nnx.Rngs) -> nnx.List:
-    widths = [in_channels] + [out_channels] * spec.block.convolutions
-    pairs = zip(widths, widths[1:], strict=False)
-    return nnx.List(Unit(spec, before, after, numerics, rngs) for before, after in pairs)
-
-
-class Encoder(nnx.Module):
-    """One level on the way down; level 0 does not down-sample."""
-
-    def __init__(self, spec: UNetSpec, level: int, numerics: Numerics, rngs: nnx.Rngs):
-        self.down = resampling.down(spec) if level else None
-        in_channels = spec.widths[level - 1] if level else spec.in_channels
-        self.block = block(spec, in_channels, spec.widths[level], numerics, rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if self.down is not None:
-            x = self.down(x)
-        for unit in self.block:
-            x = unit(x)
-        return x
-
-
-class Decoder(nnx.Module):
-    """One level on the way up; merges with the encoder of the same level."""
-
-    def __init__(self, spec: UNetSpec, level: int, numerics: Numerics, rngs: nnx.Rngs):
-        below, width = spec.widths[level + 1], spec.widths[level]
-        upsampled = below // 2 if spec.up.kind == "transposed_conv" else below
-        self.up = resampling.up(spec, below, numerics, rngs)
-        self.merge = resampling.Merge(spec.merge)
-        self.block = block(spec, width + upsampled, width, numerics, rngs)
-
-    def __call__(self, x: jax.Array, skip: jax.Array) -> jax.Array:
-        x = self.merge(skip, self.up(x))
-        for unit in self.block:
-            x = unit(x)
-        return x
+Step = tuple[str, tuple[str, ...], tuple[str, ...]]
+"""A layer in the loop: its name, the maps that it reads, and those that nothing needs afterwards."""
 
 
 class UNet(nnx.Module):
     """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597) built from a spec.
 
-    Maps images (N, H, W, C) to logits (N, H', W', classes). Attribute paths are the canonical names of the spec.
+    Maps images (N, H, W, C) or (N, D, H, W, C) to logits (N, H', W', classes). Attribute paths are the canonical
+    names of the spec, so `encoder[0].block[1].conv` is a convolution.
 
     Args:
         spec: the network.
         dtype: of convolutions and maps.
         param_dtype: of parameters, norm statistics and what is summed up; `dtype` by default.
         precision: of matrix products and convolutions; None is JAX's default, which is TF32 on recent GPUs.
-        rngs: for the initial parameters.
+        rngs: for the initial parameters and dropout.
     """
+
+    encoder: nnx.List[Any]
 
     def __init__(
         self,
@@ -95,15 +48,66 @@ class UNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         numerics = Numerics(dtype, precision, dtype if param_dtype is None else param_dtype)
-        self.encoder = nnx.List(Encoder(spec, level, numerics, rngs) for level in range(spec.levels))
-        self.decoder = nnx.List(Decoder(spec, level, numerics, rngs) for level in range(spec.levels - 1))
-        self.head = layers.head(spec, spec.widths[0], numerics, rngs)
+        hang(self, {layer.name: KINDS[layer.kind](layer, numerics, rngs) for layer in spec.layers})
+        self._outputs = (spec.logits, *spec.deep_logits)
+        self._inference = self._steps([layer for layer in spec.layers if not layer.is_deep])
+        self._training = self._steps(spec.layers)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        x, skips = images, []
-        for encoder in self.encoder:
-            x = encoder(x)
-            skips.append(x)
-        for level in reversed(range(len(self.decoder))):
-            x = self.decoder[level](x, skips[level])
-        return self.head(x)
+        """The logits."""
+        return self._run(images, self._inference)[self._outputs[0]]
+
+    def heads(self, images: jax.Array) -> tuple[jax.Array, ...]:
+        """The logits and those of the heads of deep supervision, in the order of `spec.loss_weights`."""
+        maps = self._run(images, self._training)
+        return tuple(maps[name] for name in self._outputs)
+
+    def _steps(self, layers: Sequence[Layer]) -> tuple[Step, ...]:
+        return tuple((layer.name, layer.inputs, done_with) for layer, done_with in schedule(layers, self._outputs))
+
+    def _run(self, images: jax.Array, steps: tuple[Step, ...]) -> dict[str, jax.Array]:
+        maps = {IMAGES: images}
+        for name, inputs, done_with in steps:
+            maps[name] = layer_at(self, name)(*[maps[source] for source in inputs])
+            for finished in done_with:
+                del maps[finished]
+        return maps
+
+
+class Branch(nnx.Module):
+    """A part of the tree that holds layers and is none."""
+
+
+def hang(tree: nnx.Module, layers: dict[str, nnx.Module]) -> nnx.Module:
+    """The tree with layers put into it by dotted name."""
+    for key, below in by_first_key(layers).items():
+        setattr(tree, key, branch(below))
+    return tree
+
+
+def branch(layers: dict[str, nnx.Module]) -> nnx.Module:
+    """A layer whose name has come to an end, a list where the next keys are numbers, else a module that holds more."""
+    if "" in layers:
+        return layers[""]
+    places = by_first_key(layers)
+    if not any(key.isdigit() for key in places):
+        return hang(Branch(), layers)
+    # Levels without layers leave gaps.
+    return nnx.List(branch(places.get(str(place), {})) for place in range(1 + max(map(int, places))))
+
+
+def by_first_key(layers: dict[str, nnx.Module]) -> dict[str, dict[str, nnx.Module]]:
+    """Grouped by the name up to the first dot, each under the rest of its name."""
+    groups: dict[str, dict[str, nnx.Module]] = {}
+    for name, layer in layers.items():
+        key, _, rest = name.partition(".")
+        groups.setdefault(key, {})[rest] = layer
+    return groups
+
+
+def layer_at(tree: nnx.Module, name: str) -> Any:
+    """The layer of this canonical name."""
+    node: Any = tree
+    for key in name.split("."):
+        node = node[int(key)] if key.isdigit() else getattr(node, key)
+    return node

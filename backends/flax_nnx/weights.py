@@ -4,42 +4,44 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from einops import rearrange
 from flax import nnx
 
 from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from .unet import layer_at
+
 LEAVES = {
-    "conv.weight": ("kernel", (2, 3, 1, 0)),
-    "conv.bias": ("bias", (0,)),
-    "norm.weight": ("scale", (0,)),
-    "norm.bias": ("bias", (0,)),
-    "norm.running_mean": ("mean", (0,)),
-    "norm.running_var": ("var", (0,)),
-    "up.weight": ("kernel", (0, 2, 3, 1)),
-    "up.bias": ("bias", (0,)),
-    "head.weight": ("kernel", (2, 3, 1, 0)),
-    "head.bias": ("bias", (0,)),
+    "conv.weight": ("kernel", "o i ... -> ... i o"),
+    "conv.bias": ("bias", "c -> c"),
+    "norm.weight": ("scale", "c -> c"),
+    "norm.bias": ("bias", "c -> c"),
+    "norm.running_mean": ("mean", "c -> c"),
+    "norm.running_var": ("var", "c -> c"),
+    "activation.weight": ("negative_slope", "c -> c"),
+    "up.weight": ("kernel", "i o ... -> i ... o"),
+    "up.bias": ("bias", "c -> c"),
+    "head.weight": ("kernel", "o i ... -> ... i o"),
+    "head.bias": ("bias", "c -> c"),
 }
-"""Native axis i is canonical axis permutation[i]."""
+"""Leaf to (native name, canonical axes -> native axes)."""
 
 
 def native(module: nnx.Module, tensor: Tensor) -> nnx.Variable:
     """The parameter or statistic that holds a canonical tensor."""
     leaf, _ = LEAVES[tensor.leaf]
-    node = module
-    for key in tensor.name.split(".")[:-1]:
-        node = node[int(key)] if isinstance(node, nnx.List) else getattr(node, key)
-    return getattr(node, leaf)
+    return getattr(layer_at(module, tensor.name.rpartition(".")[0]), leaf)
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(LEAVES[tensor.leaf][1])
+    return rearrange(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return values.transpose(np.argsort(LEAVES[tensor.leaf][1]))
+    canonical, native_axes = LEAVES[tensor.leaf][1].split(" -> ")
+    return rearrange(values, f"{native_axes} -> {canonical}")
 
 
 def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:

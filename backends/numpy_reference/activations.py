@@ -98,7 +98,7 @@ class GELU(Layer):
         """The erf or the tanh."""
         r = self.rounding
         if self.settings.approximation == "tanh":
-            return r(np.tanh(r(np.sqrt(2 / np.pi) * r(x + 0.044715 * r(x**3)))))
+            return r(np.tanh(r(np.sqrt(2 / np.pi) * r(x + 0.044715 * r(x * np.square(x))))))
         return r(erf(r(x / np.sqrt(2))))
 
     def _cdf(self, sigmoidal: np.ndarray) -> np.ndarray:

@@ -74,7 +74,8 @@ class Conv(Layer):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         conv, r = self.settings, self.rounding
-        self.gradients["weight"] = r(taps(self.x, dy, conv.kernel, conv.stride, conv.dilation))
+        dw = taps(self.x, dy, conv.kernel, conv.stride, conv.dilation)
+        self.gradients["weight"] = r.sum_of_products(dw, dy, self.x)
         if "bias" in self.tensors:
             self.gradients["bias"] = r.sum(dy, but_channels(dy), in_one_row=True)
         padded = spread(dy, self.tensors["weight"], conv.stride, conv.dilation, self.x.shape[2:])

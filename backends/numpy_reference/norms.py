@@ -16,7 +16,7 @@ class Norm(Layer):
     Mean and biased variance are those of the map's own elements over the axes that a subclass says.
     """
 
-    keeps = ("normed",)
+    keeps = ("normed", "scale")
 
     def grouped(self, x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
         """The map reshaped for the statistics, and the axes there over which they are taken."""

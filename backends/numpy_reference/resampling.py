@@ -111,7 +111,8 @@ class TransposedConv(Layer):
         by_axis = zip(self.x.shape[2:], conv.stride, conv.kernel, strict=True)
         reached = tuple(slice(s * (side - 1) + k) for side, s, k in by_axis)
         full = pad(dy, self.margins)[(slice(None), slice(None), *reached)]
-        self.gradients["weight"] = r(taps(full, self.x, conv.kernel, conv.stride, conv.dilation))
+        dw = taps(full, self.x, conv.kernel, conv.stride, conv.dilation)
+        self.gradients["weight"] = r.sum_of_products(dw, self.x, full)
         return r(correlate(full, self.tensors["weight"], conv.stride, conv.dilation))
 
 

@@ -50,6 +50,21 @@ class Rounding:
         accumulator = min(self.noise.unit_roundoff, UNIT_ROUNDOFF["float32"])
         return self(total) + accumulator * self._random.standard_normal(total.shape) * size
 
+    def sum_of_products(self, total: np.ndarray, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """The gradient (O, C, kH, kW) of a convolution's weight, with the noise of adding it up.
+
+        Its n terms, one a pixel, are products of the maps `one` (N, O, H, W) and `other` (N, C, H, W); they are taken
+        to be of the size that independent maps give, and to be added in blocks as in `sum`. PyTorch's own error in
+        float32 on a CPU grows nearly as in one row: at 12,512 pixels it is 37 times that of rounding the result alone.
+        """
+        if self.noise is None or self._random is None:
+            return total
+        squares = [np.mean(np.square(x), (0, *range(2, x.ndim))) for x in (one, other)]
+        size = np.sqrt(np.outer(*squares)).reshape(*total.shape[:2], *(1,) * (total.ndim - 2))
+        accumulator = min(self.noise.unit_roundoff, UNIT_ROUNDOFF["float32"])
+        terms = one.size // one.shape[1]
+        return self(total) + accumulator * self._random.standard_normal(total.shape) * size * terms**0.75
+
     def mean(self, x: np.ndarray, axis: Axes, keepdims: bool = False) -> np.ndarray:
         """The mean, with the noise of its sum."""
         total = self.sum(x, axis, keepdims)

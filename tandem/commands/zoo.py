@@ -4,33 +4,29 @@ from __future__ import annotations
 
 import backends
 from shared_specs import UNetSpec, load_spec, spec_names
+from shared_specs.cost import total_cost
+from shared_specs.shapes import Axes, size_label
 
 from ..console import Output, plain_table
-
-UNEQUAL = {
-    "error": "refused",
-    "crop_skip": "cropped",
-    "pad_upsampled": "padded",
-    "resize_upsampled": "resized",
-    None: "no skips",
-}
-"""What becomes of a skip and a decoder map of different sizes."""
+from ..units import counted
+from .show import usual_size
 
 
 def run(json_path: str | None = None) -> int:
     """Print the zoo."""
     output = Output(json_path)
     specs = [load_spec(name) for name in spec_names()]
-    columns = ("name", "parameters", "in → out", "norm", "padding", "unequal sizes")
-    table = plain_table("", *columns, right=("parameters", "padding"))
+    sizes = {spec.name: usual_size(spec) for spec in specs}
+    columns = ("name", "parameters", "FLOPs", "of one image", "in → out", "what it is")
+    table = plain_table("", *columns, right=("parameters", "FLOPs"), wrap=("what it is",))
     for spec in specs:
         table.add_row(
             spec.name,
             f"{spec.parameter_count:,}",
+            counted(_flops(spec, sizes[spec.name])),
+            size_label(sizes[spec.name]),
             f"{spec.in_channels} → {spec.out_channels}",
-            spec.norm.kind,
-            str(spec.conv.padding),
-            UNEQUAL[spec.merge.size_mismatch],
+            spec.title,
         )
     output.print(table)
     for spec in specs:
@@ -40,22 +36,29 @@ def run(json_path: str | None = None) -> int:
         reason = backends.missing(name)
         if reason:
             output.print(f"Not here: {reason}")
-    output.write("list", {"specs": [_row(spec) for spec in specs], "backends": _backends()})
+    output.write("list", {"specs": [_row(spec, sizes[spec.name]) for spec in specs], "backends": _backends()})
     return 0
 
 
-def _row(spec: UNetSpec) -> dict[str, object]:
+def _flops(spec: UNetSpec, size: Axes) -> int:
+    return total_cost(spec, (1, spec.in_channels, *size)).forward_flops
+
+
+def _row(spec: UNetSpec, size: Axes) -> dict[str, object]:
     return {
         "name": spec.name,
         "title": spec.title,
         "source": spec.source,
+        "citation": spec.citation,
+        "licence": spec.licence,
+        "dimensions": spec.dimensions,
         "parameters": spec.parameter_count,
+        "size": list(size),
+        "forward_flops": _flops(spec, size),
         "in_channels": spec.in_channels,
         "out_channels": spec.out_channels,
         "widths": list(spec.widths),
         "norm": spec.norm.kind,
-        "padding": spec.conv.padding,
-        "size_mismatch": spec.merge.size_mismatch,
         "fingerprint": spec.fingerprint,
     }
 

@@ -6,216 +6,16 @@ rounding. It needs no framework and shares no code with the backward pass.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 import backends
-from backends.contract import Execution
-from shared_specs import UNetSpec
-from shared_specs.shapes import output_shape
+from backends.contract import Execution, RoundingNoise
+from parity.noise_floor import rms
 from shared_specs.supervision import labels_of_heads
+from tests.variants import VARIANTS, built
 
 STEP = 1e-100
-
-BATCH_NORM = {"kind": "batch", "epsilon": 1e-3, "momentum": 0.2, "running_variance": "biased"}
-MAX_POOL = {"kind": "max_pool", "kernel": 2, "stride": 2, "padding": 0, "rounding": "floor"}
-UP_UNIT = {
-    "kernel": 3,
-    "padding": 1,
-    "padding_mode": "zeros",
-    "bias": True,
-    "width": "half",
-    "order": ["conv", "norm", "activation"],
-    "norm": {"kind": "instance", "epsilon": 1e-3, "affine": True},
-    "activation": {"kind": "silu"},
-}
-TRANSPOSED = {
-    "kind": "transposed_conv",
-    "kernel": 2,
-    "stride": 2,
-    "padding": 0,
-    "output_padding": 0,
-    "bias": True,
-    "width": "half",
-}
-RESIDUAL = {
-    "span": 2,
-    "last_activation": "after_sum",
-    "stride_by": "conv",
-    "kernel": 1,
-    "padding": 0,
-    "bias": True,
-    "norm": True,
-}
-ATTENTION = {"width": "half", "bias": True, "norm": BATCH_NORM}
-STRIDED = [{"part": "encoder", "levels": [1, 2], "conv": {"stride": 2}, "down": {"kind": "none"}}]
-NO_NORM = {"norm": {"kind": "none"}, "block__order": ["conv", "activation"]}
-VOLUME = {"dimensions": 3, "in_channels": 2, "out_channels": 3, "widths": [4, 8], "size": (4, 6, 8)}
-
-
-def to_size(mismatch: str, **more: Any) -> dict[str, Any]:
-    """Sizes that are odd at each level, made equal at the merge."""
-    merge = {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": mismatch}
-    return {"merge": merge | more, "size": (15, 11)}
-
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "as in the zoo": {},
-    "four levels, widths of their own": {
-        "widths": [4, 6, 6, 8],
-        "middle_widths": [3, 5, 7, 9],
-        "decoder_widths": [4, 2, 6],
-        "decoder_middle_widths": [5, 3, 4],
-        "size": (16, 24),
-    },
-    "3-D": VOLUME,
-    # convolutions
-    "crop": to_size("crop_skip", odd_difference="half_to_even") | {"conv__padding": 0, "size": (44, 46)},
-    "strides in the block": {"override": STRIDED},
-    "stride by axis": {
-        "override": [{"part": "encoder", "levels": [1], "conv": {"stride": (1, 2)}, "down": {"kind": "none"}}],
-        "up__kernel": (2, 2),
-        "merge": {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "resize_upsampled"}
-        | {"resize": "linear"},
-    },
-    "dilation": {"conv__dilation": (2, 3), "conv__padding": (2, 3)},
-    "reflect": {"conv__padding_mode": "reflect", "widths": [4, 8]},
-    "replicate": {"conv__padding_mode": "replicate", "conv__kernel": 5, "conv__padding": 2},
-    "circular": {"conv__padding_mode": "circular", "conv__kernel": (3, 5), "conv__padding": (1, 2)},
-    "3-D, reflect": VOLUME | {"conv__padding_mode": "reflect"},
-    "no biases": {"conv__bias": False, "up__bias": False, "head__bias": False},
-    "wide kernels": {"conv__kernel": 5, "conv__padding": 2, "head__kernel": 3, "head__padding": 1},
-    "kernel by axis": {"conv__kernel": (1, 5), "conv__padding": (0, 2)},
-    "3-D, kernel, dilation and padding by axis": VOLUME
-    | {"conv__kernel": (1, 3, 5), "conv__padding": (0, 1, 3), "conv__dilation": (1, 1, 2)}
-    | {"merge": {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "crop_skip"}}
-    | {"merge__odd_difference": "all_after", "size": (4, 6, 24)},
-    # norms
-    "no norm": NO_NORM,
-    "norm last": {"block": {"convolutions": 1, "order": ["conv", "activation", "norm"]}},
-    "norm first": {"block__order": ["norm", "activation", "conv"], "in_channels": 3},
-    "group norm": {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-3}},
-    "instance norm": {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": False}},
-    "affine instance norm": {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": True}},
-    "layer norm": {"norm": {"kind": "layer", "epsilon": 1e-3}},
-    "3-D, group norm": VOLUME | {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-3}},
-    "3-D, instance norm": VOLUME | {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": True}},
-    "3-D, layer norm": VOLUME | {"norm": {"kind": "layer", "epsilon": 1e-3}},
-    # activations and dropout
-    "leaky relu": {"activation": {"kind": "leaky_relu", "slope": 0.2}},
-    "prelu": {"activation": {"kind": "prelu", "slopes": "one"}},
-    "prelu per channel": {"activation": {"kind": "prelu", "slopes": "per_channel"}},
-    "3-D, prelu per channel": VOLUME | {"activation": {"kind": "prelu", "slopes": "per_channel"}},
-    "elu": {"activation": {"kind": "elu", "alpha": 0.7}},
-    "smooth elu": {"activation": {"kind": "elu", "alpha": 1.0}},
-    "gelu": {"activation": {"kind": "gelu", "approximation": "none"}},
-    "gelu by tanh": {"activation": {"kind": "gelu", "approximation": "tanh"}},
-    "silu": {"activation": {"kind": "silu"}},
-    "tanh": {"activation": {"kind": "tanh"}},
-    "sigmoid": {"activation": {"kind": "sigmoid"}},
-    "identity": {"activation": {"kind": "identity"}},
-    "dropout": {"dropout": {"rate": 0.5}, "block__order": ["conv", "dropout", "norm", "activation"]},
-    # down
-    "overlapping pool": {"down__kernel": 3} | to_size("crop_skip", odd_difference="floor") | {"size": (23, 27)},
-    "padded pool": {"down__kernel": 3, "down__padding": 1},
-    "pool by axis": {
-        "down": MAX_POOL | {"kernel": (2, 1), "stride": (2, 1)},
-        "up__kernel": (2, 1),
-        "up__stride": (2, 1),
-    },
-    "3-D, padded pool": VOLUME | {"down__kernel": 3, "down__padding": 1},
-    "average pool": {"down": MAX_POOL | {"kind": "average_pool"}},
-    "overlapping average pool": {"down": MAX_POOL | {"kind": "average_pool", "kernel": 3}}
-    | to_size("pad_upsampled", odd_difference="floor", padding_mode="zeros"),
-    "3-D, average pool": VOLUME | {"down": MAX_POOL | {"kind": "average_pool"}},
-    "strided convolution": {
-        "down": {"kind": "conv", "kernel": 3, "stride": 2, "padding": 1, "bias": True, "width": "same"}
-    },
-    "strided convolution to the next width": {
-        "down": {"kind": "conv", "kernel": 2, "stride": 2, "padding": 0, "bias": False, "width": "next"}
-    },
-    # up
-    "overlapping up": {"up__kernel": 4, "up__padding": 1},
-    "output padding": {"up__kernel": 3, "up__padding": 1, "up__output_padding": 1},
-    "output padding beyond the kernel": {"up__output_padding": 1, "up__kernel": 1, "up__padding": 0},
-    "stride beyond the kernel": {"up__kernel": (1, 3), "up__padding": (0, 1), "up__output_padding": (1, 1)},
-    "3-D, output padding": VOLUME | {"up__kernel": 3, "up__padding": 1, "up__output_padding": 1},
-    "transposed to the decoder's width": {"up__width": "decoder", "decoder_widths": [3, 5]},
-    "nearest": {"up": {"kind": "nearest", "scale": 2}},
-    "linear": {"up": {"kind": "linear", "scale": 2, "align_corners": False}},
-    "linear, corners aligned": {"up": {"kind": "linear", "scale": 2, "align_corners": True}},
-    "3-D, nearest": VOLUME | {"up": {"kind": "nearest", "scale": 2}},
-    "3-D, linear": VOLUME | {"up": {"kind": "linear", "scale": 2, "align_corners": False}},
-    "3-D, linear, corners aligned": VOLUME | {"up": {"kind": "linear", "scale": 2, "align_corners": True}},
-    "nearest to the skip": {"up": {"kind": "nearest", "scale": "skip"}, "size": (15, 11)},
-    "linear to the skip": {"up": {"kind": "linear", "scale": "skip", "align_corners": False}, "size": (15, 11)},
-    "linear to the skip, corners aligned": {
-        "up": {"kind": "linear", "scale": "skip", "align_corners": True},
-        "size": (15, 11),
-    },
-    "unit before up": {"up": {"kind": "nearest", "scale": 2, "before": UP_UNIT}},
-    "unit after up": {
-        "up": {"kind": "linear", "scale": 2, "align_corners": False, "after": UP_UNIT | {"width": "skip"}}
-    },
-    "units around a transposed convolution": {"up": TRANSPOSED | {"before": UP_UNIT, "after": UP_UNIT}},
-    "pixel shuffle": {"up": {"kind": "pixel_shuffle", "scale": 2, "before": UP_UNIT | {"width": "same"}}},
-    "3-D, pixel shuffle": VOLUME | {"up": {"kind": "pixel_shuffle", "scale": 2}},
-    "one resolution": {"down": {"kind": "none"}, "up": {"kind": "none", "after": UP_UNIT}, "size": (5, 6)},
-    # merge
-    "upsampled first": {"merge__order": ["upsampled", "skip"]},
-    "sum": {"merge": {"kind": "sum", "size_mismatch": "error"}},
-    "no skips": {"merge": {"kind": "none"}},
-    "merge before up": to_size("crop_skip", odd_difference="floor", before_up=True) | {"size": (8, 12)},
-    "odd crop": to_size("crop_skip", odd_difference="floor") | {"conv__padding": 0, "size": (47, 45)},
-    "pad": to_size("pad_upsampled", odd_difference="half_to_even", padding_mode="zeros"),
-    "pad valid convolutions": to_size("pad_upsampled", odd_difference="floor", padding_mode="replicate")
-    | {"conv__padding": 0, "size": (44, 46)},
-    "pad after": to_size("pad_upsampled", odd_difference="all_after", padding_mode="reflect"),
-    "resize, nearest": to_size("resize_upsampled", resize="nearest"),
-    "resize, linear": to_size("resize_upsampled", resize="linear"),
-    "resize, corners aligned": to_size("resize_upsampled", resize="linear_align_corners"),
-    "3-D, pad": VOLUME | to_size("pad_upsampled", odd_difference="floor", padding_mode="reflect") | {"size": (5, 6, 7)},
-    "3-D, resize": VOLUME | to_size("resize_upsampled", resize="linear") | {"size": (5, 6, 7)},
-    # structures
-    "residual, activation after the sum": {"residual": RESIDUAL},
-    "residual, activation before the sum": {
-        "residual": RESIDUAL | {"span": 1, "last_activation": "before_sum", "norm": False, "bias": False}
-    },
-    "residual, strided shortcut": {"residual": RESIDUAL | {"kernel": 3, "padding": 1}, "override": STRIDED},
-    "residual, pooled shortcut": {"residual": RESIDUAL | {"stride_by": "average_pool"}, "override": STRIDED},
-    "attention": {"attention": ATTENTION},
-    "attention without norm": {"attention": ATTENTION | {"norm": {"kind": "none"}, "bias": False}},
-    "3-D, attention": VOLUME | {"attention": ATTENTION},
-    "deep supervision": {
-        "widths": [4, 4, 8, 8],
-        "deep_supervision": {"levels": [1, 2], "weights": [0.7, 0.5, 0.3]},
-        "size": (8, 16),
-    },
-    "nested": {"nested": True, "widths": [4, 4, 8, 8], "size": (8, 16)},
-    "nested, upsampled first": {"nested": True, "merge__order": ["upsampled", "skip"]},
-    "nested sum, deep supervision": {
-        "nested": True,
-        "widths": [4, 4, 4],
-        "up__width": "same",
-        "merge": {"kind": "sum", "size_mismatch": "crop_skip", "odd_difference": "floor"},
-        "deep_supervision": {"levels": [1], "weights": [1.0, 0.5]},
-    },
-    "head with norm and activation": {
-        "head": {"kernel": 1, "padding": 0, "bias": True, "norm": BATCH_NORM, "activation": {"kind": "tanh"}}
-    },
-    "no head": {"head": None, "out_channels": 4},
-}
-
-
-def built(variant: Any, changes: dict[str, Any]) -> tuple[UNetSpec, np.ndarray, np.ndarray]:
-    """A variant's spec with images and labels: random, of sides that are not equal."""
-    spec = variant(**{key: value for key, value in changes.items() if key != "size"})
-    random = np.random.default_rng(0)
-    images = random.normal(size=(2, spec.in_channels, *changes.get("size", (8, 12))))
-    count, classes, *size = output_shape(spec, images.shape)
-    return spec, images, random.integers(0, classes, (count, *size))
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
@@ -249,6 +49,53 @@ def test_every_gradient_is_the_complex_step_derivative(variant, changes):
     along = result.image_gradient * direction
     measured = derivative(images + 1j * STEP * direction)
     assert measured == pytest.approx(along.sum(), rel=0, abs=1e-12 * np.abs(along).sum())
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
+def test_noise_moves_every_gradient_a_little(variant, changes):
+    """Decisions that are kept as they are without noise find their way to the layer that made them."""
+    spec, images, labels = built(variant, changes)
+    reference = backends.get("numpy_reference")
+    exact = reference.build(spec, Execution(precision="float64")).loss_and_gradients(images, labels)
+    noisy = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=1)).loss_and_gradients(images, labels)
+    largest = max(rms(gradient) for gradient in exact.gradients.values())
+    moved = {name: rms(noisy.gradients[name] - gradient) / largest for name, gradient in exact.gradients.items()}
+    assert 0 < min(moved.values()) <= max(moved.values()) < 1e-4
+
+
+def test_deep_heads_run_in_training_and_for_activations_alone(variant):
+    spec, images, labels = built(variant, VARIANTS["deep supervision"])
+    model = backends.get("numpy_reference").build(spec, Execution(precision="float64"))
+    (logits,) = model.module(images)
+    activations = model.activations(images)
+    assert list(activations) == [layer.name for layer in spec.layers]
+    np.testing.assert_array_equal(activations[spec.logits], logits)
+    heads = model.module(images, training=True)
+    assert [head.shape for head in heads] == [
+        activations[name].shape for name in ("head", "deep_head.0", "deep_head.1")
+    ]
+    assert model.loss_and_gradients(images, labels).logits.shape == logits.shape
+
+
+@pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
+def test_no_map_is_kept(variant, changes):
+    """At full width those of one step are gigabytes."""
+    spec, images, labels = built(variant, changes)
+    model = backends.get("numpy_reference").build(spec, Execution(precision="float64"))
+
+    def kept() -> list[str]:
+        layers = model.module.layers.items()
+        return [
+            f"{name}: {key}"
+            for name, layer in layers
+            for key in vars(layer)
+            if isinstance(vars(layer)[key], np.ndarray)
+        ]
+
+    model.forward(images)
+    assert kept() == []
+    model.loss_and_gradients(images, labels)
+    assert kept() == []
 
 
 def test_the_variants_have_every_kind_of_layer(variant):

@@ -98,8 +98,7 @@ def test_reruns_differ_by_their_seed_only(variant):
 
 def test_a_unit_near_zero_is_turned_where_that_is_asked_for(variant):
     """In float32 a ReLU whose input rounding could push over zero enters the floor by design, not by luck."""
-    from backends.numpy_reference.layers import LeakyReLU
-    from backends.numpy_reference.unet import layer_at
+    from backends.numpy_reference.activations import LeakyReLU
 
     spec = variant(norm={"kind": "none"}, block={"convolutions": 1, "order": ["conv", "activation"]})
     batch = random_batch(spec)
@@ -114,7 +113,7 @@ def test_a_unit_near_zero_is_turned_where_that_is_asked_for(variant):
     for turned in (1, 0, -1):
         model = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=1, turned=turned))
         model.load_weights(weights)
-        activation = layer_at(model.module, [*path[:-1], "activation"])
+        activation = model.module.layers[".".join([*path[:-1], "activation"])]
         assert isinstance(activation, LeakyReLU)
 
         def backward(dy, activation=activation):
