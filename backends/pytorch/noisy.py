@@ -39,8 +39,9 @@ def any_kind(module: Any, layer: Layer, r: Rounding, *inputs: Tensor) -> Tensor:
 
 def convolution(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
     """Plain or transposed: the bias is added to a product that was rounded."""
-    tensors: dict[str, Any] = {"weight": r.gradient(module.weight), "bias": None}
-    y = functional_call(module, tensors, (x,))
+    weight, sizes = r.kernel(module.weight, x, layer.kind == "transposed_conv")
+    tensors: dict[str, Any] = {"weight": weight, "bias": None}
+    y = r.see(functional_call(module, tensors, (x,)), sizes)
     if module.bias is None:
         return y
     return r(y) + r.spread(by_channel(module.bias, y), y, in_one_row=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,26 @@ Axes = tuple[int, ...]
 
 Decide = Callable[[Tensor, Tensor], Tensor]
 """Makes a decision about a map, given how far from a tie it is made the other way; (1, C, 1, 1), signed by the side."""
+
+
+@dataclass
+class Sizes:
+    """The mean squares, by channel, of a convolution's input and of its output's gradient, and their pixels.
+
+    The second becomes known on the way back, before the gradient of the weight.
+    """
+
+    input: Tensor | None = None
+    input_pixels: int = 0
+    output: Tensor | None = None
+    output_pixels: int = 0
+    is_transposed: bool = False
+
+
+def mean_square(x: Tensor) -> Tensor:
+    """By channel."""
+    axes = (0, *range(2, x.ndim))
+    return torch.linalg.vector_norm(x, dim=axes).square() / (x.numel() / x.shape[1])
 
 
 class Rounding:
@@ -75,6 +96,31 @@ class Rounding:
         total = self.sum(x, axes)
         return total / (x.numel() / max(total.numel(), 1))
 
+    def kernel(self, weight: Tensor, x: Tensor, is_transposed: bool) -> tuple[Tensor, Sizes]:
+        """The weight of a convolution of x, its gradient being a sum over pixels, and what must `see` the output."""
+        if self.noise is None or not torch.is_grad_enabled():
+            return weight, Sizes()
+        sizes = Sizes(mean_square(x.detach()), x.numel() // x.shape[1], is_transposed=is_transposed)
+        return _Kernel.apply(weight, sizes, self), sizes  # pyright: ignore[reportReturnType]
+
+    def see(self, y: Tensor, sizes: Sizes) -> Tensor:
+        return y if self.noise is None else _See.apply(y, sizes)  # pyright: ignore[reportReturnType]
+
+    def sum_of_products(self, total: Tensor, sizes: Sizes) -> Tensor:
+        """The gradient of a convolution's weight, with the noise of adding it up, outside autograd.
+
+        `numpy_reference/rounding.py` says how much that is. The first axis of a plain convolution's weight is the
+        output's, of a transposed one's the input's.
+        """
+        assert self.noise is not None
+        one, other, terms = sizes.output, sizes.input, sizes.output_pixels
+        if sizes.is_transposed:
+            one, other, terms = sizes.input, sizes.output, sizes.input_pixels
+        assert one is not None and other is not None
+        size = torch.outer(one, other).sqrt().reshape(*total.shape[:2], *(1,) * (total.ndim - 2))
+        accumulator = min(self.noise.unit_roundoff, UNIT_ROUNDOFF["float32"])
+        return self.noisy(total) + accumulator * self._normal(total) * size * terms**0.75
+
     def spread(self, values: Tensor, like: Tensor, in_one_row: bool = False) -> Tensor:
         """Values repeated along the axes where they have one element and a map has more; their gradient is a sum."""
         return _Spread.apply(values, like.shape, self, in_one_row)  # pyright: ignore[reportReturnType]
@@ -117,6 +163,30 @@ class _Backward(Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return ctx.rounding.noisy(gradients[0]), None
+
+
+class _Kernel(Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, sizes: Sizes, rounding: Rounding) -> Tensor:
+        ctx.sizes, ctx.rounding = sizes, rounding
+        return weight.view_as(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.rounding.sum_of_products(gradients[0], ctx.sizes), None, None
+
+
+class _See(Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, sizes: Sizes) -> Tensor:
+        ctx.sizes = sizes
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (dy,) = gradients
+        ctx.sizes.output, ctx.sizes.output_pixels = mean_square(dy), dy.numel() // dy.shape[1]
+        return dy, None
 
 
 class _Spread(Function):

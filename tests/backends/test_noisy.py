@@ -23,8 +23,8 @@ RERUNS = 8
 
 FARTHEST = 4.0
 """How far, as a factor, two estimates of one deviation may lie apart. From 8 re-runs each they do so by chance only:
-over all variants of the schema, 12 re-runs each, the farthest of 20,000 were 0.5 and 2.2, but for a single number at
-0.28, which 60 re-runs gave as 0.9."""
+over most choices of the schema, with 12 re-runs each, the farthest of 20,000 were 0.5 and 2.2, but for a single number
+at 0.28, which 60 re-runs gave as 0.9."""
 
 Variant = Callable[..., UNetSpec]
 
@@ -126,15 +126,25 @@ def test_without_noise_it_is_the_numpy_reference(variant: Variant, name: str) ->
     assert not strayed
 
 
+NOISES = {
+    "float64": ("float64", 0),
+    "float32": ("float32", 0),
+    "float32 turned up": ("float32", 1),
+    "float32 turned down": ("float32", -1),
+    "bfloat16": ("bfloat16", 0),
+}
+CASES = [(name, noise) for name in VARIANTS for noise in NOISES]
+QUICK = [("batch norm", noise) for noise in NOISES] + [
+    (name, list(NOISES)[number % len(NOISES)]) for number, name in enumerate(VARIANTS) if name != "batch norm"
+]
+
+
 @pytest.mark.parametrize(
-    ("precision", "turned"),
-    [("float64", 0), ("float32", 0), ("float32", 1), ("float32", -1), ("bfloat16", 0)],
-    ids=["float64", "float32", "float32 turned up", "float32 turned down", "bfloat16"],
+    ("name", "kind"),
+    [pytest.param(*case, id="-".join(case), marks=() if case in QUICK else pytest.mark.full) for case in CASES],
 )
-@pytest.mark.parametrize("name", VARIANTS)
-def test_noise_moves_every_quantity_as_far_as_in_numpy(
-    variant: Variant, name: str, precision: str, turned: int
-) -> None:
+def test_noise_moves_every_quantity_as_far_as_in_numpy(variant: Variant, name: str, kind: str) -> None:
+    precision, turned = NOISES[kind]
     spec, batch, recipe = case(variant, name)
     reference: Any = backends.get("numpy_reference")
     true = quantities(reference.build_noisy(spec, RoundingNoise(0.0, 0), recipe), batch)
@@ -176,8 +186,8 @@ def test_a_program_gives_what_the_methods_give(variant: Variant, phase: str) -> 
     result = run(batch.images, batch.labels)
     assert fetched["loss"] == result.loss
     for name, values in one.weights().items():
-        np.testing.assert_array_equal(values, other.read_tensor(name))
-    # The gradient of the images, which a program does not compute, takes noise of its own: a second step differs.
+        # The gradient of the images takes noise that a program, which does not compute it, gives to others.
+        np.testing.assert_allclose(values, other.read_tensor(name), rtol=1e-5, atol=1e-6)
 
 
 def test_reruns_differ_by_their_seed_only(variant: Variant) -> None:
