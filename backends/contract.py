@@ -255,11 +255,17 @@ class RoundingNoise:
 
 
 class ReferenceBackend(Backend):
-    """A backend that can also re-run itself under rounding noise."""
+    """A backend that can also re-run itself in float64 under rounding noise."""
 
     @abstractmethod
-    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> Model:
-        """Build the network so that inputs, weights and every operation's output carry the noise."""
+    def build_noisy(
+        self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe(), device: str = "cpu"
+    ) -> Model:
+        """Build the network in float64 so that inputs, weights and every operation's output carry the noise.
+
+        Raises:
+            BackendError: where the device is not one that this backend has.
+        """
 
 
 @dataclass(frozen=True)

@@ -2,55 +2,79 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import numpy as np
 import psutil
 
 import backends
-from backends.contract import UNIT_ROUNDOFF, Execution, Model, ReferenceBackend
-from parity.noise_floor import distance, floor, limit_of, reruns
-from shared_specs import TandemError, initial_weights
-from shared_specs.shapes import feature_shapes
+from parity.batches import telling_size
+from parity.noise_floor import distance
+from shared_specs import SpecError, TandemError
+from shared_specs.cost import total_cost
 
 from . import fingerprint
 from .cell import Cell
 from .machine import FREE_MEMORY_SHARE
+from .process import WorkerFailure, WorkerProcess
 from .records import Gate
+from .reference import Reference, check_room, compute, no_room
 
+NUMPY, FRAMEWORK = "numpy_reference", "pytorch"
+"""Whose reference judges a small cell, and whose a large one."""
 
-@dataclass(frozen=True)
-class Reference:
-    """The float64 values of a fingerprint, and how far rounding alone moves each of them."""
+NUMPY_FLOPS = 6e9
+"""Of one step, up to which NumPy computes the reference. In float32 that takes it 39 steps, about a minute on a core;
+the default cells of a CPU have 5e9. Beyond, each hundredfold would take hours."""
 
-    quantities: fingerprint.Fingerprint
-    floors: dict[str, float]
-    limit: float
+TIME_LIMIT_S = 3600.0
+"""For the process that computes one reference."""
+
+LIKE_FLOORS = 2.0
+"""How far, as a factor, a framework's floors may lie from NumPy's, in the median over quantities. Each is estimated
+from a few re-runs, so that one alone may be off by chance."""
 
 
 @dataclass
 class References:
-    """The references of a run, each computed once. It is the parent that computes them, never a timed process."""
+    """The references of a run, each computed once. It is the parent that sees to them, never a timed process."""
 
     _known: dict[tuple[object, ...], Reference] = field(default_factory=dict)
+    _proven: set[tuple[object, ...]] = field(default_factory=set)
 
     def has(self, cell: Cell) -> bool:
         return _key(cell) in self._known
 
     def get(self, cell: Cell) -> Reference:
-        """The reference of this cell: a few runs of NumPy at its exact shape, seconds for a small network.
+        """The reference of this cell at its exact shape: NumPy's where the cell is small, else PyTorch's.
 
         Raises:
-            TandemError: where it would not fit into the memory that is free.
+            TandemError: where it would not fit into the memory that is free, or could not be computed or proven.
         """
         key = _key(cell)
         if key not in self._known:
-            _check_room(cell)
-            self._known[key] = _compute(cell)
+            by_numpy = is_small(cell) or backends.missing(FRAMEWORK) is not None
+            self._known[key] = _by_numpy(cell) if by_numpy else self._by_framework(cell)
         return self._known[key]
+
+    def _by_framework(self, cell: Cell) -> Reference:
+        """Of a process of its own, on the cell's device, once that has shown on a small cell that it is right."""
+        small = proof_cell(cell)
+        proof = (cell.device, *_key(small))
+        expected = None if proof in self._proven else _by_numpy(small)
+        limit = int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
+        with WorkerProcess(TIME_LIMIT_S, "benchmarks.reference", memory_limit_bytes=limit) as worker:
+            try:
+                if expected is not None:
+                    check_proof(expected, _ask(worker, small))
+                    self._proven.add(proof)
+                return _ask(worker, cell)
+            except WorkerFailure as failure:
+                if failure.status != "out_of_memory":
+                    raise
+                raise no_room(f"the PyTorch reference ran out of memory on {cell.device} ({failure})") from failure
 
 
 def judge(reference: Reference | None, candidate: Mapping[str, Sequence[float]]) -> Gate:
@@ -65,49 +89,67 @@ def judge(reference: Reference | None, candidate: Mapping[str, Sequence[float]])
     unexpected = sorted(candidate.keys() - reference.quantities.keys())
     if unexpected:
         worst, farthest = unexpected[0], np.inf
-    return Gate(comparable=farthest <= reference.limit, distance=farthest, quantity=worst, limit=reference.limit)
+    return Gate(
+        comparable=farthest <= reference.limit,
+        distance=farthest,
+        quantity=worst,
+        limit=reference.limit,
+        reference=reference.by,
+    )
 
 
-def _check_room(cell: Cell) -> None:
-    """Fail before the kernel ends this process, and with it the run."""
-    needed, free = reference_bytes(cell), psutil.virtual_memory().available
-    if needed > FREE_MEMORY_SHARE * free:
+def is_small(cell: Cell) -> bool:
+    """Whether NumPy computes its reference within about a minute."""
+    batch = cell.batch if cell.phase != "forward" else len(fingerprint.ends(cell.batch))
+    shape = (batch, *cell.images_shape[1:])
+    flops, _ = total_cost(cell.network, shape).of_phase(cell.phase)
+    return flops <= NUMPY_FLOPS
+
+
+def proof_cell(cell: Cell) -> Cell:
+    """What a framework's reference must compute as NumPy does before it is believed of this cell.
+
+    The same network, phase and recipe in float64, where every real difference is enormous, on two small images of
+    unequal sides, and narrowed as far as needed for NumPy to be quick.
+    """
+    size = telling_size(cell.network)
+    small = cell.model_copy(update={"size": size, "batch": 2, "precision": "float64"})
+    while not is_small(small):
+        narrower = small.model_copy(update={"narrow": 2 * small.narrow})
+        try:
+            if narrower.network.parameter_count == small.network.parameter_count:
+                break
+        except SpecError:  # its widths cannot be divided further
+            break
+        small = narrower
+    return small
+
+
+def check_proof(expected: Reference, given: Reference) -> None:
+    """Refuse a framework's reference that is not NumPy's within the noise of float64. Raises TandemError."""
+    verdict = judge(expected, {name: values.tolist() for name, values in given.quantities.items()})
+    if not verdict.comparable:
         raise TandemError(
-            f"the NumPy reference would take about {needed / 2**30:.0f} GiB and {free / 2**30:.0f} are free; "
-            "there is no time without parity, so take a smaller batch or size"
+            f"that of {given.by} is not that of {expected.by} on a small cell: {verdict.quantity} lies "
+            f"{verdict.distance:.3g} noise floors away; run `tandem check` to find the first difference"
+        )
+    ratio = statistics.median(given.floors[name] / floor for name, floor in expected.floors.items() if floor > 0)
+    if not 1 / LIKE_FLOORS <= ratio <= LIKE_FLOORS:
+        raise TandemError(
+            f"the noise floors of {given.by} are {ratio:.3g} times those of {expected.by} on a small cell, "
+            f"expected about as large (a factor of {LIKE_FLOORS:g})"
         )
 
 
-def reference_bytes(cell: Cell) -> int:
-    """About what the reference takes of memory: float64, and three maps kept for each layer's output in training."""
-    images = 1 if cell.phase != "forward" else len(fingerprint.ends(cell.batch)) / cell.batch
-    outputs = sum(math.prod(shape) for shape in feature_shapes(cell.network, cell.images_shape).values())
-    return int(8 * outputs * images * (2 if cell.phase == "forward" else 3))
+def _ask(worker: WorkerProcess, cell: Cell) -> Reference:
+    answer = worker.ask("reference", cell=cell.model_dump(mode="json"), by=FRAMEWORK)
+    return Reference.from_json(answer)
+
+
+def _by_numpy(cell: Cell) -> Reference:
+    check_room(cell, NUMPY)
+    return compute(cell, NUMPY)
 
 
 def _key(cell: Cell) -> tuple[object, ...]:
     return cell.network.fingerprint, cell.images_shape, cell.precision, cell.seed, cell.phase, cell.recipe
-
-
-def _compute(cell: Cell) -> Reference:
-    backend = cast(ReferenceBackend, backends.get("numpy_reference"))
-    spec, unit_roundoff = cell.network, UNIT_ROUNDOFF[cell.precision]
-    quantities = _run(backend.build(spec, Execution(precision="float64"), cell.recipe), cell)
-    noisy, turned = (
-        [_run(backend.build_noisy(spec, noise, cell.recipe), cell) for noise in noises]
-        for noises in reruns(unit_roundoff, cell.seed)
-    )
-    floors = {
-        name: floor(values, [run[name] for run in noisy], [run[name] for run in turned], unit_roundoff)
-        for name, values in quantities.items()
-    }
-    return Reference(quantities, floors, limit_of(unit_roundoff))
-
-
-def _run(model: Model, cell: Cell) -> fingerprint.Fingerprint:
-    model.load_weights(initial_weights(cell.network, cell.seed))
-    images, labels = cell.batch_arrays()
-    if cell.phase == "forward":  # the reference need not compute what is not compared
-        images = images[fingerprint.ends(len(images))]
-    step = model.program(cell.phase, images, labels)
-    return fingerprint.take(model, step, cell.phase, step())

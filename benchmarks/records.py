@@ -74,12 +74,17 @@ class WarmUp(Part):
 
 
 class Gate(Part):
-    """How far the fingerprint of the timed program lies from the reference, in noise floors."""
+    """How far the fingerprint of the timed program lies from the reference, in noise floors.
+
+    Attributes:
+        reference: the backend whose float64 values and floors judged it.
+    """
 
     comparable: bool
     distance: float
     quantity: str
     limit: float
+    reference: str = "numpy_reference"
 
 
 class Ceilings(Part):

@@ -28,7 +28,10 @@ class NumPyReference(ReferenceBackend):
         self.check_execution(execution)
         return NumPyModel(spec, execution, recipe)
 
-    def build_noisy(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe()) -> NoisyModel:
+    def build_noisy(
+        self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe(), device: str = "cpu"
+    ) -> NoisyModel:
+        self.check_execution(Execution(device, "float64"))
         return NoisyModel(spec, noise, recipe)
 
     def devices(self) -> list[str]:

@@ -17,7 +17,17 @@ from shared_specs.folding import fold_norm
 from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights
 
-from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
+from ..contract import (
+    CompileReport,
+    Execution,
+    Load,
+    LoadSizes,
+    Model,
+    ReferenceBackend,
+    RoundingNoise,
+    StepResult,
+    check_phase,
+)
 from . import precision
 from .compiling import compile_report, compiled, compiled_for_inference
 from .loads import loads
@@ -28,7 +38,7 @@ from .unet import UNet
 from .weights import load_weights, native, read_tensor, to_canonical
 
 
-class PyTorch(Backend):
+class PyTorch(ReferenceBackend):
     name = "pytorch"
     precisions = tuple(DTYPES)
     tunings = NAMES
@@ -36,6 +46,14 @@ class PyTorch(Backend):
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> PyTorchModel:
         self.check_execution(execution)
         return PyTorchModel(spec, execution, recipe)
+
+    def build_noisy(
+        self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe(), device: str = "cpu"
+    ) -> PyTorchModel:
+        from .noisy import NoisyModel  # which is made of this module
+
+        self.check_execution(Execution(device, "float64"))
+        return NoisyModel(spec, noise, recipe, device)
 
     def knobs(self, execution: Execution) -> dict[str, str]:
         return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
@@ -64,11 +82,14 @@ class PyTorchModel(Model):
         self.load_weights(initial_weights(spec))
 
     def _build(self, spec: UNetSpec) -> UNet:
-        module = UNet(spec)
+        module = self._new_module(spec)
         for layer in module.modules():
             if isinstance(layer, torch.nn.Dropout):
                 layer.p = 0.0  # what is random cannot be compared
         return module.to(self.device, self.dtype).to(memory_format=self.layout)  # pyright: ignore[reportCallIssue]
+
+    def _new_module(self, spec: UNetSpec) -> UNet:
+        return UNet(spec)
 
     def load_weights(self, weights: Weights) -> None:
         load_weights(self.module, self.spec, weights)

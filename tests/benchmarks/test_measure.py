@@ -298,14 +298,14 @@ def test_last_change_is_that_of_a_source_file() -> None:
 def test_a_reference_that_fails_is_a_record_and_the_run_goes_on(
     error: Exception, status: str, tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = gate._compute
+    compute = gate.compute
 
-    def fail(cell: Cell) -> gate.Reference:
+    def fail(cell: Cell, by: str) -> gate.Reference:
         if cell.batch == 1:
             raise error
-        return compute(cell)
+        return compute(cell, by)
 
-    monkeypatch.setattr(gate, "_compute", fail)
+    monkeypatch.setattr(gate, "compute", fail)
     records = run_cells([tiny(batch=1), tiny()], replicates=1)
     assert [record.status for record in records] == [status, "ok"]
     assert records[0].message == f"the reference could not be computed: {error}"

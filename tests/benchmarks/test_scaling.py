@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks import gate
+from benchmarks import reference
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
@@ -122,6 +122,6 @@ def test_what_is_wrong_only_when_it_is_repeated_gets_no_throughput(tiny: TinyCel
 def test_a_reference_without_room_is_no_lack_of_memory_of_the_cell(
     tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "reference_bytes", lambda cell: 2**60)
+    monkeypatch.setattr(reference, "reference_bytes", lambda cell: 2**60)
     record = measure_cell(tiny(), 1, References())
     assert record.status == "failed" and "the NumPy reference would take about" in record.message
