@@ -1,16 +1,16 @@
-"""Canonical tensors in a Flax module: one table from leaf to (native name, permutation)."""
+"""Canonical tensors in a Flax module: one table from leaf to (native name, axes)."""
 
 from __future__ import annotations
 
 import jax
 import numpy as np
-from einops import rearrange
 from flax import nnx
 
 from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from ..layouts import inverse, laid_out
 from .unet import layer_at
 
 LEAVES = {
@@ -36,12 +36,11 @@ def native(module: nnx.Module, tensor: Tensor) -> nnx.Variable:
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return rearrange(values, LEAVES[tensor.leaf][1])
+    return laid_out(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    canonical, native_axes = LEAVES[tensor.leaf][1].split(" -> ")
-    return rearrange(values, f"{native_axes} -> {canonical}")
+    return laid_out(values, inverse(LEAVES[tensor.leaf][1]))
 
 
 def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:

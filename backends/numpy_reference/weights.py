@@ -1,12 +1,12 @@
-"""Canonical tensors in the NumPy network: one table from leaf to (native name, pattern of einops)."""
+"""Canonical tensors in the NumPy network: one table from leaf to (native name, axes)."""
 
 from __future__ import annotations
 
 import numpy as np
-from einops import rearrange
 
 from shared_specs.layout import Tensor
 
+from ..layouts import inverse, laid_out
 from .layers import Layer
 from .unet import UNet
 
@@ -33,9 +33,8 @@ def native(unet: UNet, tensor: Tensor) -> tuple[Layer, str]:
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return rearrange(values, LEAVES[tensor.leaf][1])
+    return laid_out(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    canonical, native = LEAVES[tensor.leaf][1].split(" -> ")
-    return rearrange(values, f"{native} -> {canonical}")
+    return laid_out(values, inverse(LEAVES[tensor.leaf][1]))

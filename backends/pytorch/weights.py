@@ -1,15 +1,16 @@
-"""Canonical tensors in a PyTorch module: one table from leaf to (native name, permutation)."""
+"""Canonical tensors in a PyTorch module: one table from leaf to (native name, axes)."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import nn
 
 from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
+
+from ..layouts import inverse, laid_out
 
 LEAVES = {
     "conv.weight": ("weight", "o i ... -> o i ..."),
@@ -34,12 +35,11 @@ def native(module: nn.Module, tensor: Tensor) -> torch.Tensor:
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    return rearrange(values, LEAVES[tensor.leaf][1])
+    return laid_out(values, LEAVES[tensor.leaf][1])
 
 
 def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
-    canonical, native_axes = LEAVES[tensor.leaf][1].split(" -> ")
-    return rearrange(values, f"{native_axes} -> {canonical}")
+    return laid_out(values, inverse(LEAVES[tensor.leaf][1]))
 
 
 def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:

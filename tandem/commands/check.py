@@ -145,7 +145,8 @@ def _check_channels(spec: UNetSpec, path: str, image: np.ndarray) -> None:
         return
     kinds = {1: "grey, 1 channel", 3: "colour, 3 channels"}
     got, wants = (kinds.get(count, f"{count} channels") for count in (channels, spec.in_channels))
-    fitting = [name for name in spec_names() if load_spec(name).in_channels == channels]
+    zoo = map(load_spec, spec_names())
+    fitting = [other.name for other in zoo if (other.dimensions, other.in_channels) == (spec.dimensions, channels)]
     instead = f", or check {', '.join(fitting)}" if fitting else ""
     raise ShapeError(f"{path}: is {got}, and {spec.name} takes {wants}; convert the image{instead}")
 

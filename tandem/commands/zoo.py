@@ -17,8 +17,8 @@ def run(json_path: str | None = None) -> int:
     output = Output(json_path)
     specs = [load_spec(name) for name in spec_names()]
     sizes = {spec.name: usual_size(spec) for spec in specs}
-    columns = ("name", "parameters", "FLOPs", "of one image", "in → out", "what it is")
-    table = plain_table("", *columns, right=("parameters", "FLOPs"), wrap=("what it is",))
+    columns = ("name", "parameters", "FLOPs", "of one image", "in → out")
+    table = plain_table("", *columns, right=("parameters", "FLOPs"))
     for spec in specs:
         table.add_row(
             spec.name,
@@ -26,11 +26,11 @@ def run(json_path: str | None = None) -> int:
             counted(_flops(spec, sizes[spec.name])),
             size_label(sizes[spec.name]),
             f"{spec.in_channels} → {spec.out_channels}",
-            spec.title,
         )
     output.print(table)
     for spec in specs:
-        output.print(f"{spec.name}: {spec.source}", style="dim")
+        licence = f" ({spec.licence})" if spec.licence else ""
+        output.print(f"{spec.name}: {spec.title}; {spec.source}{licence}", style="dim")
     output.print(f"Backends here: {', '.join(backends.available()) or 'none'}; each builds every network above.")
     for name in backends.names():
         reason = backends.missing(name)

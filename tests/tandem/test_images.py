@@ -162,7 +162,7 @@ ODD = {
     "pickle": (np.array([[{}]], object), "no whole NPY file"),
     "empty": (np.zeros((0, 4)), r"has shape \(0, 4\)"),
     "one_axis": (np.zeros(4), r"has shape \(4,\)"),
-    "four_axes": (np.zeros((1, 2, 2, 3)), r"has shape \(1, 2, 2, 3\)"),
+    "five_axes": (np.zeros((1, 2, 2, 2, 3)), r"has shape \(1, 2, 2, 2, 3\)"),
     "nan": (np.array([[0.0, np.nan]]), r"holds nan at \(0, 1\), expected finite values"),
     "inf": (np.array([[0.0], [-np.inf]]), r"holds -inf at \(1, 0\), expected finite values"),
 }
