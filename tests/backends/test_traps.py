@@ -55,7 +55,8 @@ def test_transposed_convolution_flips_its_kernel_in_every_backend(variant, kerne
         up__kernel=kernel, up__padding=padding, merge__size_mismatch="crop_skip", merge__odd_difference="floor"
     )
     if kernel == 3:  # one pixel more than the skip: pad it away in the encoder instead
-        spec = variant(up__kernel=3, up__padding=1, merge__size_mismatch="pad_upsampled", merge__odd_difference="floor")
+        padded = {"size_mismatch": "pad_upsampled", "odd_difference": "floor", "padding_mode": "zeros"}
+        spec = variant(up__kernel=3, up__padding=1, **{f"merge__{key}": value for key, value in padded.items()})
     verdict = check(spec, probes=["forward", "activations", "gradients"])
     assert verdict.equal, verdict.first_difference
 
