@@ -1,6 +1,6 @@
 """Are they the same? Probes, noise floor, verdict. Imports no framework."""
 
-from .adopt import Adoption, adopt
+from .adoption import Adoption, adopt
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of

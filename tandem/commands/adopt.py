@@ -19,7 +19,7 @@ from rich.text import Text
 import backends
 import parity
 from backends import trace
-from parity.adopt import YOURS
+from parity.adoption.adopt import YOURS
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
 from shared_specs.errors import one_line
 from shared_specs.files import check_writable, write_atomically

@@ -97,6 +97,11 @@ def test_porting_example_proves_what_it_ports() -> None:
     assert float(difference[1]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["train_pytorch.py", "train_flax_nnx.py", "port_weights.py"])
+@pytest.mark.needs_backends("pytorch", "flax_nnx")
+def test_adopting_example_runs() -> None:
+    assert "equal" in run_example("adopt_your_unet.py")
+
+
+@pytest.mark.parametrize("name", ["train_pytorch.py", "train_flax_nnx.py", "port_weights.py", "adopt_your_unet.py"])
 def test_examples_are_short(name: str) -> None:
     assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) < 80

@@ -9,8 +9,8 @@ import pytest
 
 import parity
 from backends import trace
-from parity.inference import infer
-from parity.matching import match
+from parity.adoption.inference import infer
+from parity.adoption.matching import match
 from shared_specs import SpecError, UNetSpec, load_spec, spec_names
 from shared_specs.keymap import to_canonical
 from shared_specs.shapes import total_stride

@@ -21,12 +21,12 @@ from shared_specs.keymap import Checkpoint
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
-from .batches import Batch, random_batch
-from .compare import REFERENCE, compare_all
+from ..batches import Batch, random_batch
+from ..compare import REFERENCE, compare_all
+from ..verdict import Verdict
 from .differences import Difference
 from .inference import Inference, infer
 from .matching import Match, match
-from .verdict import Verdict
 
 YOURS = "your module"
 """What the user's module is called in a verdict."""

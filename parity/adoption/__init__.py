@@ -1,0 +1,5 @@
+"""Which network is a user's own module? Its trace matched with a spec, or made into one, and the proof."""
+
+from .adopt import Adoption, adopt
+
+__all__ = ["Adoption", "adopt"]
