@@ -188,7 +188,7 @@ def test_a_process_that_takes_too_long_is_ended(
 @needs_pytorch
 def test_a_process_without_room_says_so(tiny: TinyCell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "reference_bytes", lambda cell: 2**60)
-    with pytest.raises(TandemError, match="the PyTorch reference would take about .* take a smaller batch or size"):
+    with pytest.raises(TandemError, match=r"the PyTorch reference would take about .* take a smaller batch or size"):
         reference.answer(tiny().model_dump(mode="json"), "pytorch")
 
 
