@@ -115,7 +115,7 @@ def proof_cell(cell: Cell) -> Cell:
     size = telling_size(cell.network)
     small = cell.model_copy(update={"size": size, "batch": 2, "precision": "float64"})
     while not is_small(small):
-        narrower = small.model_copy(update={"narrow": 2 * small.narrow})
+        narrower = Cell.model_validate(small.model_dump() | {"narrow": 2 * small.narrow})  # a copy has the old network
         try:
             if narrower.network.parameter_count == small.network.parameter_count:
                 break

@@ -23,8 +23,7 @@ RERUNS = 8
 
 FARTHEST = 4.0
 """How far, as a factor, two estimates of one deviation may lie apart. From 8 re-runs each they do so by chance only:
-over most choices of the schema, with 12 re-runs each, the farthest of 20,000 were 0.5 and 2.2, but for a single number
-at 0.28, which 60 re-runs gave as 0.9."""
+for every network of `tests/variants.py` in float32, 12 re-runs each, 10,062 quantities lay between 0.44 and 2.6."""
 
 Variant = Callable[..., UNetSpec]
 
