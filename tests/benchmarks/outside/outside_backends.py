@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from backends.contract import Execution
+from backends.numpy_reference.layers import Identity
 from backends.numpy_reference.model import NumPyModel, NumPyReference
 from shared_specs import Recipe, UNetSpec
 
@@ -59,7 +60,8 @@ class SkippedLayer(Outside):
     name = "skipped_layer"
 
     def change_step(self, step: Step, model: NumPyModel) -> Step:
-        model.module.encoder[0].block[1].order = ("conv", "norm")
+        (skipped,) = [layer for layer in model.spec.layers if layer.name == "encoder.0.block.1.activation"]
+        model.module.layers[skipped.name] = Identity(skipped, model.rounding)
         return step
 
 
