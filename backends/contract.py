@@ -146,12 +146,21 @@ class Model(ABC):
         """Refuse images that the network cannot take, in the same words for every backend.
 
         Raises:
-            ShapeError: naming the level and the sizes where the image does not fit.
+            ShapeError: naming the level and the sizes where the image does not fit, or the norm that would see one
+                value a group, which PyTorch refuses.
         """
         if not np.isfinite(images).all():
             where = tuple(int(index) for index in np.argwhere(~np.isfinite(images))[0])
             raise ShapeError(f"{self.spec.name}: images hold {images[where]} at {where}, expected finite values")
-        feature_shapes(self.spec, images.shape)
+        shapes = feature_shapes(self.spec, images.shape)
+        for layer in self.spec.layers:
+            if layer.kind in ("instance_norm", "group_norm"):
+                groups = layer.out_channels if layer.kind == "instance_norm" else layer.settings.groups
+                if layer.out_channels // groups * math.prod(shapes[layer.name][2:]) == 1:
+                    raise ShapeError(self._no_variance(layer.name, "a group"))
+
+    def _no_variance(self, layer: str, of: str, or_else: str = "") -> str:
+        return f"{self.spec.name}: {layer} sees one value {of}, which has no variance; take {or_else}larger images"
 
     def check_step(self, images: np.ndarray, labels: np.ndarray | None) -> None:
         """Refuse images and labels that no training step can take, in the same words for every backend.
@@ -174,12 +183,8 @@ class Model(ABC):
             raise ShapeError(f"{name}: labels run from {low} to {high}, expected 0 to {classes - 1}, one a class")
         for layer in self.spec.layers:
             n, _, *sides = shapes[layer.name]
-            values = math.prod(sides)
-            if (layer.kind == "batch_norm" and n * values == 1) or (layer.kind == "instance_norm" and values == 1):
-                raise ShapeError(
-                    f"{name}: {layer.name} sees one value a channel, which has no variance; "
-                    "take a larger batch or larger images"
-                )
+            if layer.kind == "batch_norm" and n * math.prod(sides) == 1:
+                raise ShapeError(self._no_variance(layer.name, "a channel", "a larger batch or "))
 
 
 class Backend(ABC):
@@ -227,6 +232,10 @@ class Backend(ABC):
         devices = self.devices()
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
             raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")
+
+
+TIE_WIDTH = 4.0
+"""Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
 
 
 @dataclass(frozen=True)

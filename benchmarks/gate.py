@@ -39,9 +39,9 @@ from a few re-runs, so that one alone may be off by chance."""
 
 @dataclass
 class References:
-    """The references of a run, each computed once. It is the parent that sees to them, never a timed process."""
+    """The references of a run, each computed once or found not to be had, by the parent, never by a timed process."""
 
-    _known: dict[tuple[object, ...], Reference] = field(default_factory=dict)
+    _known: dict[tuple[object, ...], Reference | Exception] = field(default_factory=dict)
     _proven: set[tuple[object, ...]] = field(default_factory=set)
 
     def has(self, cell: Cell) -> bool:
@@ -56,8 +56,14 @@ class References:
         key = _key(cell)
         if key not in self._known:
             by_numpy = is_small(cell) or backends.missing(FRAMEWORK) is not None
-            self._known[key] = _by_numpy(cell) if by_numpy else self._by_framework(cell)
-        return self._known[key]
+            try:
+                self._known[key] = _by_numpy(cell) if by_numpy else self._by_framework(cell)
+            except (TandemError, MemoryError) as error:
+                self._known[key] = error  # each attempt may take an hour: one is enough for all records
+        known = self._known[key]
+        if isinstance(known, Exception):
+            raise known
+        return known
 
     def _by_framework(self, cell: Cell) -> Reference:
         """Of a process of its own, on the cell's device, once that has shown on a small cell that it is right."""

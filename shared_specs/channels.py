@@ -68,6 +68,12 @@ def channel_orders(spec: UNetSpec, merge_order: tuple[str, ...] | None) -> dict[
                 f"{spec.name}: checkpoint.merge_order: {layer.name} is a {layer.kind} of merged channels, which no "
                 "order of weights makes up for; give the merge the original's order"
             )
+    for name in (spec.logits, *spec.deep_logits):
+        if name in orders:
+            raise SpecError(
+                f"{spec.name}: checkpoint.merge_order: the logits, {name}, are merged channels, and the classes would "
+                "stand in another order; give the merge the original's order"
+            )
     return found
 
 

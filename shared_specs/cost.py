@@ -3,8 +3,8 @@
 FLOPs are those of the convolutions, plain and transposed, a multiply-add counting 2; biases, norms, activations,
 pooling and interpolation are left out (well under 1% of any network of the zoo at full width). A backward pass
 costs as much again for the gradient of the weights and as much again for that of the input, which a convolution
-of the images, or of what is made of them without parameters, does not need. Heads of deep supervision are counted:
-they run in training.
+of the images, or of what is made of them without parameters, does not need. Heads of deep supervision run in training
+alone, and all of their work counts as backward.
 
 Bytes are the fewest that a perfectly fused program moves: each convolution reads its input and its weights once
 and writes its output once; everything between two convolutions is fused with them and moves nothing of its own.
@@ -40,6 +40,10 @@ class Cost:
             self.backward_bytes + other.backward_bytes,
         )
 
+    def in_training_alone(self) -> Cost:
+        """The same work where inference leaves it out: all of it counts as backward."""
+        return Cost(0, self.forward_flops + self.backward_flops, 0, self.forward_bytes + self.backward_bytes)
+
     def of_phase(self, phase: str) -> tuple[int, int]:
         """(FLOPs, bytes) of a benchmark phase: "forward", or forward and backward for every other one."""
         if phase == "forward":
@@ -60,7 +64,8 @@ def layer_costs(spec: UNetSpec, images: shapes.Shape, bytes_per_element: int = 4
         costs[layer.name] = Cost()
         if layer.kind in ("conv", "transposed_conv"):
             before, after = maps[layer.inputs[0]], maps[layer.name]
-            costs[layer.name] = _convolution(layer, before, after, layer.inputs[0] in learned, bytes_per_element)
+            cost = _convolution(layer, before, after, layer.inputs[0] in learned, bytes_per_element)
+            costs[layer.name] = cost.in_training_alone() if layer.is_deep else cost
         if layer.parameter_count or not learned.isdisjoint(layer.inputs):
             learned.add(layer.name)
     return costs

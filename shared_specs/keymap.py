@@ -35,6 +35,9 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Patterns = Annotated[dict[Name, Name], Field(max_length=400)]
 
 
+CANONICAL = "canonical"
+
+
 class Checkpoint(Table):
     """How the state dict of the original implementation is named.
 
@@ -54,6 +57,8 @@ class Checkpoint(Table):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.scheme == CANONICAL:
+            raise ValueError(f"scheme: got {CANONICAL!r}, which names our own way of naming; take another word")
         if self.merge_order is not None and sorted(self.merge_order) != ["skip", "upsampled"]:
             got = list(self.merge_order)
             raise ValueError(f'merge_order: got {got}, expected "skip" and "upsampled", once each')
@@ -186,14 +191,23 @@ def aliases_of(spec: UNetSpec, key: str) -> list[str]:
     return _aliases(key, list(_checkpoint(spec).aliases.items()))
 
 
+MOST_ALIASES = 64
+"""Other names of one tensor. A pattern that feeds itself, such as "a.*" = "*", would give names without end."""
+
+
 def _aliases(key: str, patterns: list[tuple[str, str]]) -> list[str]:
-    found: list[str] = []
-    for number, (left, right) in enumerate(patterns):
-        alias = _translated(key, right, left)
-        if alias is not None:
-            # Each pattern is followed once, or "a.*" = "*" would never end.
-            found += [alias, *_aliases(alias, patterns[:number] + patterns[number + 1 :])]
-    return list(dict.fromkeys(found))
+    found = [key]
+    for name in found:  # which grows: an alias may have aliases
+        for left, right in patterns:
+            alias = _translated(name, right, left)
+            if alias is not None and alias not in found:
+                found.append(alias)
+        if len(found) > MOST_ALIASES:
+            raise SpecError(
+                f"checkpoint.aliases: give {key} more than {MOST_ALIASES} other names, for instance {found[-1]}; "
+                "let no alias fit its own right side"
+            )
+    return found[1:]
 
 
 def to_canonical(spec: UNetSpec, tensors: Weights, origin: str = "checkpoint") -> dict[str, np.ndarray]:

@@ -235,10 +235,10 @@ class UNetSpec(Level):
             *(width for key in keys for width, yes in zip(getattr(self, key), divided[key], strict=True) if yes)
         )
         if divisor < 1 or most % divisor:
+            fitting = ", ".join(str(number) for number in range(1, most + 1) if self._can_narrow(number, most))
             raise SpecError(
                 f"{self.name}: {' and '.join(f'{key} {list(getattr(self, key))}' for key in keys)} "
-                f"cannot all be divided by {divisor}; "
-                f"take one of {', '.join(str(d) for d in range(1, most + 1) if most % d == 0)}"
+                f"cannot all be divided by {divisor}; take one of {fitting}"
             )
         if divisor == 1:
             return self
@@ -247,6 +247,16 @@ class UNetSpec(Level):
             widths = zip(values[key], divided[key], strict=True)
             values[key] = [width // divisor if yes else width for width, yes in widths]
         return _validated(values, origin=f"{self.name} narrow by {divisor}")
+
+    def _can_narrow(self, divisor: int, most: int) -> bool:
+        """Whether a number divides every width, and what is left still suits norms and halves."""
+        if most % divisor:
+            return False
+        try:
+            self.narrow(divisor)
+        except SpecError:
+            return False
+        return True
 
     def _is_divided(self, key: str, level: int) -> bool:
         part: Part = "decoder" if key.startswith("decoder") else "encoder"

@@ -27,9 +27,9 @@ MOST_TRIES = 4096
 class _TooSmall(Exception):
     """Nothing is left after a layer, or less than its padding needs."""
 
-    def __init__(self, layer: Layer, left: Axes):
+    def __init__(self, layer: Layer, left: Axes, reason: str = "nothing is left after"):
         super().__init__()
-        self.layer, self.left = layer, left
+        self.layer, self.left, self.reason = layer, left, reason
 
 
 class _Misfit(Exception):
@@ -59,7 +59,7 @@ def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
     except _TooSmall as error:
         layer = error.layer
         raise ShapeError(
-            f"{spec.name}: images of {size_label(images[2:])} are too small: nothing is left after {layer.name} "
+            f"{spec.name}: images of {size_label(images[2:])} are too small: {error.reason} {layer.name} "
             f"(level {layer.level}, {size_label(error.left)}); {_smallest_hint(spec)}"
         ) from None
     except _Misfit as error:
@@ -149,7 +149,7 @@ def _after(layer: Layer, into: list[Axes]) -> Axes:
             # A reflection needs one more pixel than it reflects, and a circle no fewer than it continues.
             needed = {"reflect": 1, "circular": 0}.get(conv.padding_mode)
             if needed is not None and any(s < p + needed for s, p in zip(size, conv.padding, strict=True)):
-                raise _TooSmall(layer, size)
+                raise _TooSmall(layer, size, "there is less than the padding repeats at")
             return _windows(size, conv.kernel, conv.stride, conv.padding, conv.dilation)
         case Pool() as pool:
             return _windows(size, pool.kernel, pool.stride, pool.padding, (1,) * len(size))

@@ -6,12 +6,9 @@ from collections import deque
 
 import numpy as np
 
-from ..contract import UNIT_ROUNDOFF, RoundingNoise
+from ..contract import TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 
 Axes = int | tuple[int, ...] | None
-
-TIE_WIDTH = 4.0
-"""Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
 
 
 class Rounding:

@@ -11,10 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from ..contract import UNIT_ROUNDOFF, RoundingNoise
-
-TIE_WIDTH = 4.0
-"""Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
+from ..contract import TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 
 Axes = tuple[int, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -31,25 +32,24 @@ class UNet(nn.Module):
         self.spec = spec
         for layer in spec.layers:
             hang(self, layer.name.split("."), KINDS[layer.kind](layer))
-        for layer in spec.layers:
-            if may_overwrite(layer, spec):
-                setattr(self.get_submodule(layer.name), "inplace", True)  # noqa: B010 (saves a copy of the map)
+        for layer in overwriting(spec.layers):
+            setattr(self.get_submodule(layer.name), "inplace", True)  # noqa: B010 (saves a copy of the map)
+        self._outputs = (spec.logits, *spec.deep_logits)
         self._inference = self._steps([layer for layer in spec.layers if not layer.is_deep])
         self._training = self._steps(spec.layers)
 
     def forward(self, images: Tensor) -> Tensor:
         """The logits."""
-        return self._run(images, self._inference)[self.spec.logits]
+        return self._run(images, self._inference)[self._outputs[0]]
 
     def heads(self, images: Tensor) -> tuple[Tensor, ...]:
         """The logits and those of the heads of deep supervision, in the order of `spec.loss_weights`."""
         maps = self._run(images, self._training)
-        return tuple(maps[name] for name in (self.spec.logits, *self.spec.deep_logits))
+        return tuple(maps[name] for name in self._outputs)
 
     def _steps(self, layers: Sequence[Layer]) -> list[Step]:
-        outputs = (self.spec.logits, *self.spec.deep_logits)
         steps = []
-        for layer, done_with in schedule(layers, outputs):
+        for layer, done_with in schedule(layers, self._outputs):
             parent, _, key = layer.name.rpartition(".")
             steps.append((self.get_submodule(parent), key, layer.inputs, layer.name, done_with))
         return steps
@@ -72,14 +72,17 @@ def hang(tree: nn.Module, path: list[str], layer: nn.Module) -> None:
     tree.add_module(path[-1], layer)
 
 
-def may_overwrite(layer: Layer, spec: UNetSpec) -> bool:
-    """Whether an activation may write over its input: nothing else reads it, nor needs it for a gradient."""
-    if layer.kind not in ("relu", "leaky_relu", "elu"):
-        return False
-    (source,) = layer.inputs
-    readers = [other for other in spec.layers if source in other.inputs]
-    makers = [other.kind for other in spec.layers if other.name == source]
-    return readers == [layer] and bool(makers) and makers[0] in OVERWRITABLE
+def overwriting(layers: Sequence[Layer]) -> list[Layer]:
+    """The activations that may write over their input: nothing else reads it, nor needs it for a gradient."""
+    readers = Counter(name for layer in layers for name in layer.inputs)
+    makers = {layer.name: layer.kind for layer in layers}
+    return [
+        layer
+        for layer in layers
+        if layer.kind in ("relu", "leaky_relu", "elu")
+        and readers[layer.inputs[0]] == 1
+        and makers.get(layer.inputs[0]) in OVERWRITABLE
+    ]
 
 
 OVERWRITABLE = ("conv", "transposed_conv", "batch_norm", "instance_norm", "group_norm", "sum")

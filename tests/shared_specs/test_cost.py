@@ -118,10 +118,12 @@ def test_a_norm_with_parameters_in_front_needs_a_gradient(changed_spec: Callable
     assert without["encoder.0.block.0.conv"].backward_flops == with_scale.forward_flops
 
 
-def test_heads_of_deep_supervision_are_counted(changed_spec: Callable[..., UNetSpec]) -> None:
+def test_heads_of_deep_supervision_are_counted_in_training_alone(changed_spec: Callable[..., UNetSpec]) -> None:
     deep = {"levels": [1], "weights": [1.0, 0.5]}
     spec = changed_spec({"widths": [2, 4, 8], "out_channels": 5, "deep_supervision": deep})
-    assert layer_costs(spec, (1, 3, 8, 8))["deep_head.0"].forward_flops == 2 * 16 * 4 * 5
+    cost = layer_costs(spec, (1, 3, 8, 8))["deep_head.0"]
+    assert cost.of_phase("forward") == (0, 0)
+    assert cost.of_phase("train_step")[0] == 3 * 2 * 16 * 4 * 5
 
 
 def test_cost_refuses_images_that_do_not_fit(small: UNetSpec) -> None:

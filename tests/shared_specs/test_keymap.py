@@ -148,7 +148,24 @@ def test_aliases_of_aliases(spec_with: Callable[..., UNetSpec]) -> None:
 
 
 def test_an_endless_alias_ends(spec_with: Callable[..., UNetSpec]) -> None:
-    assert aliases_of(spec_with(aliases={"a.*": "*"}), "out.bias") == ["a.out.bias"]
+    with pytest.raises(SpecError, match=r"checkpoint\.aliases: give out\.bias more than 64 other names"):
+        aliases_of(spec_with(aliases={"a.*": "*"}), "out.bias")
+
+
+def test_aliases_that_feed_each_other_end_at_once(spec_with: Callable[..., UNetSpec]) -> None:
+    """Ten of them have 10! orders, in each of which a name could be made."""
+    with pytest.raises(SpecError, match="more than 64 other names"):
+        aliases_of(spec_with(aliases={f"{letter}.*": "*" for letter in "abcdefghij"}), "out.bias")
+
+
+def test_an_alias_of_an_alias_is_followed(spec_with: Callable[..., UNetSpec]) -> None:
+    aliases = {"second.*": "first.*", "first.*": "out.*"}
+    assert aliases_of(spec_with(aliases=aliases), "out.bias") == ["first.bias", "second.bias"]
+
+
+def test_our_own_scheme_is_no_name_for_another(spec_with: Callable[..., UNetSpec]) -> None:
+    with pytest.raises((SpecError, ValueError), match="names our own way of naming"):
+        spec_with(scheme="canonical")
 
 
 @pytest.mark.parametrize("ignore", ["loss.*", "*.weight", "loss.weight", "*"])
