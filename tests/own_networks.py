@@ -234,6 +234,18 @@ class Refuses(nn.Module):
         raise ValueError("I will not")
 
 
+class ChangedInPlace(Changeable):
+    """Changes the first map by a statement whose result nobody uses."""
+
+    def __init__(self, statement: str):
+        super().__init__()
+        self.statement = statement
+        self.enter.register_forward_hook(self.change_map)
+
+    def change_map(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        exec(self.statement, {"a": output})
+
+
 def no_module() -> int:
     return 3
 

@@ -73,6 +73,12 @@ def own(name: str, **change: Any) -> Any:
     return getattr(own_networks, name)(**(change | named))
 
 
+def changed_in_place(statement: str) -> Any:
+    from tests.own_networks import ChangedInPlace
+
+    return ChangedInPlace(statement)
+
+
 SHAPES = {
     "Sequentials": (1, 1, 30, 41),
     "Functional": (2, 1, 29, 32),
@@ -180,6 +186,27 @@ def test_first_difference_is_told_in_one_sentence(fault: str) -> None:
     assert str(first).endswith(words)
     assert adoption.first_difference == str(first)
     assert not adoption.equal
+
+
+IN_PLACE = {
+    "mask": ("a[a > 60] = 60", "setitem"),
+    "slice_of_channels": ("a[:, :2].clamp_(max=50)", "clamp"),
+    "data": ("a.data.clamp_(max=50)", "clamp"),
+    "new_data": ("a.data = a.data.clamp(max=50)", "data"),
+    "pixels_beyond_the_images": ("a[:, :, :, 3000:] = 0", "setitem"),
+    "iterated": ("for part in a.data: part.clamp_(max=50)", "clamp"),
+}
+"""A statement on a map that changes nothing on images such as the proof's, and the call that is told."""
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "inferred"])
+def test_map_that_is_changed_in_place_is_another_map(case: str, given: bool) -> None:
+    statement, call = IN_PLACE[case]
+    module = changed_in_place(statement)
+    adoption = parity.adopt(module, changeable() if given else None, backends=["pytorch"])
+    assert not adoption.equal
+    assert call in adoption.first_difference
 
 
 @pytest.mark.parametrize("fault", ["merge_order", "epsilon", "slope", "padding_mode", "align_corners", "momentum"])
