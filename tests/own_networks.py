@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -103,6 +104,34 @@ class Sequentials(nn.Module):
     def join(skip: Tensor, x: Tensor) -> Tensor:
         dy, dx = skip.size(2) - x.size(2), skip.size(3) - x.size(3)
         return torch.cat([skip, F.pad(x, [dx // 2, dx - dx // 2, dy // 2, dy - dy // 2])], dim=1)
+
+
+class _Large(Sequentials):
+    """A private class with more tensors that nobody uses than a key map lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.ModuleList(nn.Linear(2, 2) for _ in range(110))
+        self.conv1.register_buffer("unused", torch.zeros(1))
+
+
+class HalfNamed(nn.Module):
+    """A convolution of one's own, whose bias has another name."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.b = conv.weight, conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.b)
+
+
+class Braces(Sequentials):
+    """A key with what a key map takes for a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outc = nn.Sequential(OrderedDict({"a{b}": self.outc}))
 
 
 class Functional(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,6 +25,7 @@ from ..compare import REFERENCE, compare_all
 from ..verdict import Verdict
 from .differences import Difference
 from .inference import Inference, infer
+from .key_map import key_map
 from .matching import Match, match
 
 YOURS = "your module"
@@ -96,9 +96,13 @@ class Adoption:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The key map: the `[checkpoint]` table of a spec file."""
-        scheme = re.sub(r"[^A-Za-z0-9_.-]", "_", self.module)
-        return Checkpoint(scheme=scheme, ignore=self.ignored, keys=patterns(self.keys))
+        """The key map: the `[checkpoint]` table of a spec file.
+
+        Raises:
+            SpecError: where the module has names that no key map can hold.
+        """
+        assert self.spec is not None
+        return key_map(self.spec, self.module, self.keys, self.ignored)
 
     def to_json(self) -> str:
         """All of it as JSON, but the weights."""
@@ -241,16 +245,6 @@ def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
     counters = [key for key in traced.state if key.endswith("num_batches_tracked")]
     rest = [key for key in traced.state if key not in taken and key not in counters]
     return (*(["*num_batches_tracked"] if counters else []), *rest)
-
-
-def patterns(keys: Mapping[str, str]) -> dict[str, str]:
-    """A key map's lines, from the module's keys to canonical names: one a layer where its tensors are named alike."""
-    lines: dict[str, str] = {}
-    for name, key in keys.items():
-        (layer, _, leaf), (owner, _, native) = name.rpartition("."), key.rpartition(".")
-        alike = leaf == native and owner
-        lines |= {f"{owner}.*": f"{layer}.*"} if alike else {key: name}
-    return lines
 
 
 def _proved(

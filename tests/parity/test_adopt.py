@@ -12,7 +12,7 @@ from backends import trace
 from parity.adoption.inference import infer
 from parity.adoption.matching import match
 from shared_specs import SpecError, UNetSpec, load_spec, spec_names
-from shared_specs.keymap import to_canonical
+from shared_specs.keymap import original_keys, to_canonical
 from shared_specs.shapes import total_stride
 
 pytestmark = pytest.mark.needs_backends("pytorch")
@@ -249,6 +249,19 @@ def test_key_map_turns_the_state_dict_into_the_canonical_weights() -> None:
     assert list(weights) == list(adoption.weights) == [tensor.name for tensor in spec.tensors]
     assert all(np.array_equal(weights[name], values) for name, values in adoption.weights.items())
     assert adoption.keys["encoder.1.block.0.norm.running_var"] == "down1.1.double_conv.1.running_var"
+
+
+def test_key_map_is_right_where_a_layer_is_only_partly_named_alike() -> None:
+    from tests.own_networks import HalfNamed
+
+    module = own("Sequentials")
+    module.outc = HalfNamed(module.outc)
+    adoption = parity.adopt(module, backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert adoption.spec is not None
+    assert original_keys(adoption.spec.model_copy(update={"checkpoint": adoption.checkpoint})) == adoption.keys
+    assert adoption.keys["head.bias"] == "outc.b"
+    assert adoption.checkpoint.keys["outc.weight"] == "head.weight"
 
 
 def test_first_of_several_outputs_is_said_to_be_the_logits() -> None:
