@@ -25,11 +25,17 @@ class Block(nn.Module):
         self.act = change.get("act", nn.LeakyReLU)(**change.get("act_settings", {}))
         self.extra = change.get("extra", nn.Identity)()
         self.act_first = change.get("act_first", False)
+        self.drop = change.get("drop")
+        if change.get("single"):
+            self.c2 = self.n2 = None
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in ((self.c1, self.n1), (self.c2, self.n2)):
+            if conv is None or norm is None:
+                continue
             x = norm(self.act(conv(x))) if self.act_first else self.act(norm(conv(x)))
-        return self.extra(x)
+        x = self.extra(x)
+        return x if self.drop is None else F.dropout(x, 0.5, **self.drop)
 
 
 class Changeable(nn.Module):
@@ -113,6 +119,29 @@ class _Large(Sequentials):
         super().__init__()
         self.unused = nn.ModuleList(nn.Linear(2, 2) for _ in range(110))
         self.conv1.register_buffer("unused", torch.zeros(1))
+
+
+class Sized(nn.Module):
+    """Two levels, resized to 16 x 20 pixels whatever the images are; or by other settings of F.interpolate."""
+
+    def __init__(self, **resize: Any) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+        self.c, self.head = nn.Conv2d(12, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        self.resize = resize or {"size": (16, 20)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = F.relu(self.a(x))
+        x = F.interpolate(F.relu(self.b(F.max_pool2d(skip, 2))), **self.resize)
+        return self.head(F.relu(self.c(torch.cat([skip, x], 1))))
+
+
+class Auxiliary(Sequentials):
+    """Returns one more map in training."""
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return (logits, 2 * logits) if self.training else logits
 
 
 class HalfNamed(nn.Module):

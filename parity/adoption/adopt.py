@@ -26,7 +26,7 @@ from ..verdict import Verdict
 from .differences import Difference
 from .inference import Inference, infer
 from .key_map import key_map
-from .matching import Match, match
+from .matching import ALWAYS_ON, Match, match
 
 YOURS = "your module"
 """What the user's module is called in a verdict."""
@@ -177,6 +177,8 @@ def adopt(
     if len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
+    assumed += tuple(found.unseen_dropouts)
+    assumed += () if images is None else tuple(found.unseen_sizes)
     adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
     names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
     return _proved(adoption, module, images, names, seed, tell)
@@ -232,7 +234,11 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
 
 def _left_out(found: Match) -> tuple[str, ...]:
     """Dropouts that an inferred spec has no place for are told, and do not count as differences."""
-    dropouts = [d for d in found.differences if d.module.startswith("dropout") and "additional" in d.what]
+    dropouts = [
+        d
+        for d in found.differences
+        if d.module.startswith("dropout") and not d.module.endswith(ALWAYS_ON) and "additional" in d.what
+    ]
     found.differences = [difference for difference in found.differences if difference not in dropouts]
     return tuple(
         f"without the {d.module} at {d.where}: a spec has one in every unit of a level or in none" for d in dropouts
@@ -277,7 +283,12 @@ def _proved(
         )
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
-    return replace(adoption, weights=weights, verdict=verdict)
+    most, traced = models[YOURS].most_outputs, len(found.trace.outputs)  # pyright: ignore[reportAttributeAccessIssue]
+    heads = 1 + len(spec.deep_logits)
+    compared = "the logits" if heads == 1 else f"the first {heads}"
+    left_out = (f"the {most} tensors that it returns in training do not matter but for {compared}",)
+    assumed = adoption.assumed + (left_out if most > max(traced, heads) else ())
+    return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
 
 
 def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

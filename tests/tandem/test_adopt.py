@@ -126,6 +126,19 @@ def test_checkpoint_of_another_network_is_one_line(refused: Refused, tmp_path: P
     assert "Missing key(s) in state_dict" in line
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module."])
+def test_prefix_of_a_checkpoint_is_taken_off_and_said(run: Run, tmp_path: Path, prefix: str) -> None:
+    import torch
+
+    from tests.own_networks import Residual
+
+    state = {prefix + key: tensor for key, tensor in Residual().state_dict().items()}
+    torch.save(state, tmp_path / "mine.pth")
+    result = run("adopt", f"{OWN}:Residual", "--checkpoint", tmp_path / "mine.pth")
+    assert result.exit_code == 1, result.output
+    assert f"taken off every name: '{prefix}'" in " ".join(result.stderr.split())
+
+
 def test_module_that_cannot_be_imported_is_one_line(refused: Refused, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "broken_net.py").write_text("raise OSError('disk on fire')")
     monkeypatch.chdir(tmp_path)

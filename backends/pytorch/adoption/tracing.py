@@ -12,17 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from shared_specs import checkpoints as safetensors
 from shared_specs.errors import one_line
+from shared_specs.schemes import prefixes
 
 from ...trace import Event, Shape, Trace, TraceError
 from .. import checkpoints as torch_files
 from . import calls
-
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every key."""
 
 CHANGE_NOTHING = ("requires_grad", "retain_grad", "grad", "backward", "__init__")
 """Calls on a map that return nothing and leave its values."""
@@ -190,6 +189,8 @@ class Recorder(TorchFunctionMode):
                 settings.setdefault("computed", []).append(leaf)
         if kind == "batch_norm" and isinstance(module, _BatchNorm):
             settings["momentum"] = module.momentum  # None, which is a cumulative average, arrives as 0
+        if kind == "dropout":
+            settings["follows_mode"] = isinstance(module, _DropoutNd)
         for output in outputs:
             self.events.append(Event(kind, name.strip("_"), owner, inputs, self._number(output), settings, parameters))
 
@@ -273,15 +274,11 @@ def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
     """
     found = (safetensors if path.endswith(".safetensors") else torch_files).read(Path(path))
     tensors = {key: torch.from_numpy(np.array(values)) for key, values in found.tensors.items()}
-    for prefix in PREFIXES:
-        if (
-            tensors
-            and all(key.startswith(prefix) for key in tensors)
-            and not tensors.keys() & module.state_dict().keys()
-        ):
-            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    own = module.state_dict().keys()
+    prefix = max(prefixes(found.tensors), key=lambda p: sum(key.removeprefix(p) in own for key in tensors))
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise TraceError(f"{path}: {reason(error)}") from error
-    return found.remarks
+    return (*found.remarks, *([f"taken off every name: {prefix!r}"] if prefix else []))
