@@ -26,13 +26,10 @@ class Block(nn.Module):
         self.extra = change.get("extra", nn.Identity)()
         self.act_first = change.get("act_first", False)
         self.drop = change.get("drop")
-        if change.get("single"):
-            self.c2 = self.n2 = None
+        self.convolutions = 1 if change.get("single") else 2
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv, norm in ((self.c1, self.n1), (self.c2, self.n2)):
-            if conv is None or norm is None:
-                continue
+        for conv, norm in ((self.c1, self.n1), (self.c2, self.n2))[: self.convolutions]:
             x = norm(self.act(conv(x))) if self.act_first else self.act(norm(conv(x)))
         x = self.extra(x)
         return x if self.drop is None else F.dropout(x, 0.5, **self.drop)
@@ -301,7 +298,7 @@ class ChangedInPlace(Changeable):
         self.enter.register_forward_hook(self.change_map)
 
     def change_map(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        exec(self.statement, {"a": output})
+        exec(self.statement, {"a": output, "torch": torch})
 
 
 def no_module() -> int:

@@ -194,6 +194,7 @@ IN_PLACE = {
     "data": ("a.data.clamp_(max=50)", "clamp"),
     "new_data": ("a.data = a.data.clamp(max=50)", "data"),
     "pixels_beyond_the_images": ("a[:, :, :, 3000:] = 0", "setitem"),
+    "unseen": ("with torch._C.DisableTorchFunction(): a.clamp_(max=50)", "change in place"),
     "iterated": ("for part in a.data: part.clamp_(max=50)", "clamp"),
 }
 """A statement on a map that changes nothing on images such as the proof's, and the call that is told."""

@@ -68,6 +68,7 @@ def watched(module: nn.Module, images: Tensor, watch: Watch | None = None) -> Tr
     recorder = Recorder(module, images, watch)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), owners(module, recorder), recorder:
         outputs = run(module, images)
+    recorder.look()
     numbers = tuple(recorder.numbers[id(output)] for output in outputs if id(output) in recorder.numbers)
     if not recorder.events or not numbers:
         raise TraceError(f"{type(module).__name__} makes nothing of the images that could be watched")
@@ -116,6 +117,7 @@ class Recorder(TorchFunctionMode):
         self.numbers: dict[int, int] = {}  # of the maps, by identity
         self.shapes: dict[int, Shape] = {}
         self.alive: dict[int, Tensor] = {}  # an identity stands for one object only as long as that lives
+        self.versions: dict[int, int] = {}  # as of the last look
         self.besides: set[int] = set()  # maps that a call changed without returning them
         self.owner: list[tuple[str, nn.Module]] = []
         self._number(images)
@@ -123,18 +125,28 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # Before it runs, as afterwards a tensor that is changed in place is another map.
-        before, versions = dict(self.numbers), {key: _version(tensor) for key, tensor in self.alive.items()}
+        self.look()
+        before = dict(self.numbers)
         result = func(*args, **kwargs)
         outputs, name = list(flat(result)), _name(func)
         read = [before[id(part)] for value in (*args, *kwargs.values()) for part in flat(value) if id(part) in before]
+        changed = self._other_versions()
         if outputs and read:
             self._record(name, args, kwargs, result, before, outputs)
-        changed = [self.alive[key] for key, version in versions.items() if _version(self.alive[key]) != version]
         if result is None and args and id(args[0]) in before and name not in CHANGE_NOTHING:
             changed.append(args[0])  # `x.data = ...` leaves the version as it is
         if changed:
             self._changed(name, changed, read, before, outputs)
         return result
+
+    def look(self) -> None:
+        """See which maps were changed by what is no call of a PyTorch function, such as TorchScript."""
+        changed = self._other_versions()
+        if changed:
+            self._changed("change in place", changed, (), dict(self.numbers), ())
+
+    def _other_versions(self) -> list[Tensor]:
+        return [tensor for key, tensor in self.alive.items() if _version(tensor) != self.versions[key]]
 
     def _changed(
         self,
@@ -152,6 +164,7 @@ class Recorder(TorchFunctionMode):
         memory, identities = {_memory(tensor) for tensor in changed}, {id(tensor) for tensor in changed}
         for key, number in before.items():
             tensor = self.alive[key]
+            self.versions[key] = _version(tensor)
             if (key in identities or _memory(tensor) in memory) and not any(tensor is output for output in outputs):
                 owner = self.owner[-1][0] if self.owner else ""
                 inputs = tuple(dict.fromkeys((number, *read)))
@@ -198,7 +211,7 @@ class Recorder(TorchFunctionMode):
         number = len(self.shapes)
         self.numbers[id(tensor)] = number
         self.shapes[number] = tuple(tensor.shape)
-        self.alive[id(tensor)] = tensor
+        self.alive[id(tensor)], self.versions[id(tensor)] = tensor, _version(tensor)
         if self.watch is not None:
             self.watch(number, tensor)
         return number
