@@ -62,12 +62,12 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
         ) as beside:
             made, old = Path(beside) / "new", Path(beside) / "old"
             yield made
-            if path.exists():
-                path.rename(old)
             try:
+                if path.exists():
+                    path.rename(old)
                 made.rename(path)
-            except OSError:
-                if old.exists():
+            except BaseException:  # also where the user interrupts between the two
+                if old.exists() and not path.exists():
                     old.rename(path)
                 raise
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -24,11 +25,14 @@ class Block(nn.Module):
         self.act = change.get("act", nn.LeakyReLU)(**change.get("act_settings", {}))
         self.extra = change.get("extra", nn.Identity)()
         self.act_first = change.get("act_first", False)
+        self.drop = change.get("drop")
+        self.convolutions = 1 if change.get("single") else 2
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv, norm in ((self.c1, self.n1), (self.c2, self.n2)):
+        for conv, norm in ((self.c1, self.n1), (self.c2, self.n2))[: self.convolutions]:
             x = norm(self.act(conv(x))) if self.act_first else self.act(norm(conv(x)))
-        return self.extra(x)
+        x = self.extra(x)
+        return x if self.drop is None else F.dropout(x, 0.5, **self.drop)
 
 
 class Changeable(nn.Module):
@@ -103,6 +107,57 @@ class Sequentials(nn.Module):
     def join(skip: Tensor, x: Tensor) -> Tensor:
         dy, dx = skip.size(2) - x.size(2), skip.size(3) - x.size(3)
         return torch.cat([skip, F.pad(x, [dx // 2, dx - dx // 2, dy // 2, dy - dy // 2])], dim=1)
+
+
+class _Large(Sequentials):
+    """A private class with more tensors that nobody uses than a key map lists."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.ModuleList(nn.Linear(2, 2) for _ in range(110))
+        self.conv1.register_buffer("unused", torch.zeros(1))
+
+
+class Sized(nn.Module):
+    """Two levels, resized to 16 x 20 pixels whatever the images are; or by other settings of F.interpolate."""
+
+    def __init__(self, **resize: Any) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 8, 3, padding=1)
+        self.c, self.head = nn.Conv2d(12, 4, 3, padding=1), nn.Conv2d(4, 2, 1)
+        self.resize = resize or {"size": (16, 20)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = F.relu(self.a(x))
+        x = F.interpolate(F.relu(self.b(F.max_pool2d(skip, 2))), **self.resize)
+        return self.head(F.relu(self.c(torch.cat([skip, x], 1))))
+
+
+class Auxiliary(Sequentials):
+    """Returns one more map in training."""
+
+    def forward(self, x: Tensor) -> Any:
+        logits = super().forward(x)
+        return (logits, 2 * logits) if self.training else logits
+
+
+class HalfNamed(nn.Module):
+    """A convolution of one's own, whose bias has another name."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.b = conv.weight, conv.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.b)
+
+
+class Braces(Sequentials):
+    """A key with what a key map takes for a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outc = nn.Sequential(OrderedDict({"a{b}": self.outc}))
 
 
 class Functional(nn.Module):
@@ -232,6 +287,18 @@ class Refuses(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         raise ValueError("I will not")
+
+
+class ChangedInPlace(Changeable):
+    """Changes the first map by a statement whose result nobody uses."""
+
+    def __init__(self, statement: str):
+        super().__init__()
+        self.statement = statement
+        self.enter.register_forward_hook(self.change_map)
+
+    def change_map(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        exec(self.statement, {"a": output, "torch": torch})
 
 
 def no_module() -> int:

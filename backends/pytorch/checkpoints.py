@@ -150,9 +150,10 @@ def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:
     """The state dict within what training loops put around it, and a remark on each wrapper."""
     remarks: list[str] = []
     for _ in range(DEEPEST):
-        if not isinstance(found, Mapping) or any(isinstance(value, torch.Tensor) for value in found.values()):
+        if not isinstance(found, Mapping):
             break
-        inside = [key for key in WRAPPERS if isinstance(found.get(key), Mapping)]
+        # First of all, as a tensor beside the state dict may be the best loss so far.
+        inside = [key for key in WRAPPERS if _holds_tensors(found.get(key))]
         if len(inside) > 1:
             raise WeightsError(f"{path}: holds several state dicts ({', '.join(inside)}); save one of them alone")
         if not inside:
@@ -168,6 +169,15 @@ def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:
             f"{path}: holds no state dict (its keys: {keys}); expected one, alone or under one of {', '.join(WRAPPERS)}"
         )
     return found, remarks
+
+
+def _holds_tensors(value: Any, deepest: int = DEEPEST) -> bool:
+    """Whether it is a mapping of tensors, or one with such a mapping under a wrapper's key."""
+    if not isinstance(value, Mapping) or not deepest:
+        return False
+    if any(isinstance(part, torch.Tensor) for part in value.values()):
+        return True
+    return any(_holds_tensors(value.get(key), deepest - 1) for key in WRAPPERS)
 
 
 def _kind(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -26,7 +25,8 @@ from ..compare import REFERENCE, compare_all
 from ..verdict import Verdict
 from .differences import Difference
 from .inference import Inference, infer
-from .matching import Match, match
+from .key_map import key_map
+from .matching import ALWAYS_ON, Match, match
 
 YOURS = "your module"
 """What the user's module is called in a verdict."""
@@ -96,9 +96,13 @@ class Adoption:
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
-        """The key map: the `[checkpoint]` table of a spec file."""
-        scheme = re.sub(r"[^A-Za-z0-9_.-]", "_", self.module)
-        return Checkpoint(scheme=scheme, ignore=self.ignored, keys=patterns(self.keys))
+        """The key map: the `[checkpoint]` table of a spec file.
+
+        Raises:
+            SpecError: where the module has names that no key map can hold.
+        """
+        assert self.spec is not None
+        return key_map(self.spec, self.module, self.keys, self.ignored)
 
     def to_json(self) -> str:
         """All of it as JSON, but the weights."""
@@ -173,6 +177,8 @@ def adopt(
     if len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
+    assumed += tuple(found.unseen_dropouts)
+    assumed += () if images is None else tuple(found.unseen_sizes)
     adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
     names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
     return _proved(adoption, module, images, names, seed, tell)
@@ -228,7 +234,11 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
 
 def _left_out(found: Match) -> tuple[str, ...]:
     """Dropouts that an inferred spec has no place for are told, and do not count as differences."""
-    dropouts = [d for d in found.differences if d.module.startswith("dropout") and "additional" in d.what]
+    dropouts = [
+        d
+        for d in found.differences
+        if d.module.startswith("dropout") and not d.module.endswith(ALWAYS_ON) and "additional" in d.what
+    ]
     found.differences = [difference for difference in found.differences if difference not in dropouts]
     return tuple(
         f"without the {d.module} at {d.where}: a spec has one in every unit of a level or in none" for d in dropouts
@@ -241,16 +251,6 @@ def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
     counters = [key for key in traced.state if key.endswith("num_batches_tracked")]
     rest = [key for key in traced.state if key not in taken and key not in counters]
     return (*(["*num_batches_tracked"] if counters else []), *rest)
-
-
-def patterns(keys: Mapping[str, str]) -> dict[str, str]:
-    """A key map's lines, from the module's keys to canonical names: one a layer where its tensors are named alike."""
-    lines: dict[str, str] = {}
-    for name, key in keys.items():
-        (layer, _, leaf), (owner, _, native) = name.rpartition("."), key.rpartition(".")
-        alike = leaf == native and owner
-        lines |= {f"{owner}.*": f"{layer}.*"} if alike else {key: name}
-    return lines
 
 
 def _proved(
@@ -283,7 +283,12 @@ def _proved(
         )
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
-    return replace(adoption, weights=weights, verdict=verdict)
+    most, traced = models[YOURS].most_outputs, len(found.trace.outputs)  # pyright: ignore[reportAttributeAccessIssue]
+    heads = 1 + len(spec.deep_logits)
+    compared = "the logits" if heads == 1 else f"the first {heads}"
+    left_out = (f"the {most} tensors that it returns in training do not matter but for {compared}",)
+    assumed = adoption.assumed + (left_out if most > max(traced, heads) else ())
+    return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
 
 
 def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

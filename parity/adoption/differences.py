@@ -57,6 +57,19 @@ def is_of_family(event: Event, kind: str) -> bool:
     return event.kind in family(kind)
 
 
+def is_kind(event: Event, layer: Layer) -> bool:
+    """Whether an event is of a layer's kind. Instance norm is group norm with one channel a group."""
+    if {event.kind, layer.kind} == {"instance_norm", "group_norm"}:
+        one_each = layer.settings.groups == layer.out_channels if layer.kind == "group_norm" else has_one_each(event)
+        return bool(one_each)
+    return event.kind == layer.kind
+
+
+def has_one_each(event: Event) -> bool:
+    """Whether a group norm has as many groups as channels."""
+    return event.kind == "group_norm" and event.settings["groups"] == event.settings["channels"]
+
+
 def name_of(event: Event) -> str:
     """What an event is, in the spec's words where it has one."""
     return event.call if event.kind == "other" else event.kind
@@ -65,7 +78,7 @@ def name_of(event: Event) -> str:
 def differences(layer: Layer, event: Event) -> list[Difference]:
     """What differs between a layer and the event that stands in its place."""
     where = str(event)
-    if event.kind != layer.kind:
+    if not is_kind(event, layer):
         return [Difference(layer.name, where, "kind", name_of(event), layer.kind)]
     found = [
         Difference(layer.name, where, what, words(theirs), words(ours))
@@ -107,6 +120,8 @@ def _settings(layer: Layer, event: Event) -> Iterator[tuple[str, Any, Any]]:
         case None:
             return
         case ours:
+            if layer.kind == "group_norm" and event.kind == "instance_norm":
+                theirs = {"groups": ours.groups, **theirs}
             yield from _of_table(layer.kind, theirs, ours.model_dump())
 
 
@@ -120,6 +135,7 @@ def _of_table(kind: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> 
             yield "running statistics", theirs["running_statistics"], kind == "batch_norm"
     if kind == "dropout":
         yield "whole channels", theirs["whole_channels"], False
+        yield "in evaluation mode", "on" if theirs["training"] else "off", "off"
 
 
 def words(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from backends.trace import Event, Trace
 from shared_specs import UNetSpec
 from shared_specs.problems import describe
 
-from .differences import words
+from .differences import has_one_each, words
 from .joins import ROUNDINGS, Join, join_of, pad_words, resize_words
 from .path import STEPS, NotInferred, Section, sections
 from .spec_values import (
@@ -51,7 +51,7 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(trace.simplified())
+    draft = _Draft(_with_instance_norms(trace.simplified()))
     try:
         values = draft.values()
     except NotInferred as reason:
@@ -62,6 +62,15 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         return Inference(UNetSpec.model_validate(values), assumed=tuple(draft.assumed))
     except ValidationError as error:
         return Inference(None, f"what was found makes no spec: {describe(error, values)}")
+
+
+def _with_instance_norms(trace: Trace) -> Trace:
+    """Group norms are called instance norms where all of them have as many groups as channels."""
+    norms = [event for event in trace.events if event.kind == "group_norm"]
+    if not all(map(has_one_each, norms)):
+        return trace
+    events = (replace(e, kind="instance_norm") if e.kind == "group_norm" else e for e in trace.events)
+    return replace(trace, events=tuple(events))
 
 
 @dataclass

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from backends.trace import Event, Trace
 from shared_specs import UNetSpec
-from shared_specs.layout import IMAGES, Layer
+from shared_specs.layout import IMAGES, Layer, Resize
 
-from .differences import ACTIVATIONS, Difference, differences, is_of_family, name_of, words
+from .differences import ACTIVATIONS, Difference, differences, is_kind, is_of_family, name_of, words
 from .joins import Join, joins
 
 LOOK_AHEAD = 12
@@ -20,6 +20,10 @@ MOST_EXTRA = 4
 
 CALLS = {"merge": ("cat", "add"), "sum": ("add",)}
 """Kinds of events that a layer's kind may be."""
+
+
+ALWAYS_ON = " in evaluation mode too"
+"""Of a dropout that does not follow the mode."""
 
 
 @dataclass
@@ -59,6 +63,30 @@ class Match:
         """What no merge showed, told of the first; what another merge showed is known."""
         merges = [layer for layer in self.spec.layers if layer.kind == "merge"]
         return self.unseen[:1] if len(self.unseen) == len(merges) else []
+
+    @property
+    def unseen_dropouts(self) -> list[str]:
+        """Dropouts that are called as functions: a trace of evaluation mode shows them off, and not whether they go on.
+
+        Told in one line.
+        """
+        calls = [self.events[layer.name] for layer in self.spec.layers if layer.name in self.events]
+        places = dict.fromkeys(str(e) for e in calls if e.kind == "dropout" and not e.settings["follows_mode"])
+        return [f"{', '.join(places)}: called as a function, on in training mode"] if places else []
+
+    @property
+    def unseen_sizes(self) -> list[str]:
+        """Maps that are resized to a size, which other images may show to be something else, as one trace cannot."""
+        found: list[str] = []
+        for layer in self.spec.layers:
+            event = self.events.get(layer.name)
+            if event is None or not isinstance(layer.settings, Resize) or event.kind not in ("nearest", "linear"):
+                continue
+            if event.settings["scale"] is None or layer.settings.scale is None:
+                size, scale = words(self.trace.shapes[event.output][2:]), layer.settings.scale
+                ours = "the size of the skip" if scale is None else f"{words(scale)} times the size before"
+                found.append(f"{layer.name}: {size}, which {event} makes of these images, is {ours} for others too")
+        return found
 
     @property
     def missing(self) -> list[str]:
@@ -147,7 +175,7 @@ class _Walk:
         layer = self.layers[number]
         here = self.match.maps[layer.inputs[0]]
         readers = self.readers(here)
-        found = [event for event in readers if event.kind == layer.kind]
+        found = [event for event in readers if is_kind(event, layer)]
         exact = [event for event in found if not differences(layer, event)]
         found = exact or found or [event for event in readers if is_of_family(event, layer.kind)]
         if not found:
@@ -203,7 +231,7 @@ class _Walk:
                 if len(set(chain[-1].inputs)) != 1:
                     continue
                 for event in self.readers(chain[-1].output):
-                    if event.kind == layer.kind and not differences(layer, event):
+                    if is_kind(event, layer) and not differences(layer, event):
                         return [*chain, event]
                     longer.append([*chain, event])
             chains = longer
@@ -211,6 +239,7 @@ class _Walk:
 
     def additional(self, layer: Layer, call: Event) -> None:
         rate = f" of rate {words(call.settings['rate'])}" if call.kind == "dropout" else ""
+        rate += ALWAYS_ON if call.settings.get("training") else ""
         self.differ(Difference(layer.name, str(call), "before it an additional", f"{name_of(call)}{rate}", "none"))
 
     def pair(self, layer: Layer) -> Event:

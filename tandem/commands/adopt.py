@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import importlib
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
             adoption = parity.adopt(module, spec, shape, names, request.seed, tell)
         except trace.TraceError as error:
             raise TandemError(f"{request.target}: {error}") from error
+    if adoption.equal and folder is not None:
+        _ = adoption.checkpoint  # before anything is said, as names can be such that no key map holds them
     show(adoption, output, verbose)
     files = {}
     if adoption.equal and folder is not None:
@@ -133,13 +136,16 @@ def input_shape(text: str | None) -> list[int] | None:
 
 
 def _folder(path: str, inputs: Sequence[str]) -> Path:
-    """The folder to write to, found to be writable before any work."""
+    """The folder to write to, found to be writable before any work. It is made by `write`."""
     folder = Path(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    except OSError as error:  # a name too long, or a folder that may not be entered
         raise TandemError(f"{folder}: cannot be made ({error.strerror}); name another with --output") from error
-    for name in FILES.values():
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        reason = "is no folder" if not there.is_dir() else "is not writable"
+        raise TandemError(f"{folder}: cannot be made ({there} {reason}); name another with --output")
+    for name in FILES.values() if folder.exists() else ():
         check_writable(folder / name, inputs)
     return folder
 
@@ -150,6 +156,10 @@ def write(adoption: parity.Adoption, folder: Path) -> dict[str, str]:
     paths = {what: folder / name for what, name in FILES.items()}
     spec = adoption.spec.model_copy(update={"checkpoint": adoption.checkpoint})
     keymap = adoption.checkpoint.model_dump(mode="json", exclude_defaults=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TandemError(f"{folder}: cannot be made ({error.strerror}); name another with --output") from error
     write_atomically(paths["spec"], to_toml(spec).encode())
     write_atomically(paths["keymap"], ("\n".join(table("checkpoint", keymap, inline=False)) + "\n").encode())
     save_weights(paths["weights"], adoption.weights, spec)

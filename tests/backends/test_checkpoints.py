@@ -180,6 +180,10 @@ WRAPPED: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]]] = {
         lambda state: {"model": {"state_dict": state}},
         ("taken from 'model'", "taken from 'state_dict'"),
     ),
+    "beside_a_tensor": (
+        lambda state: {"epoch": 3, "best_loss": state["a.bias"], "state_dict": state},
+        ("taken from 'state_dict', leaving epoch, best_loss",),
+    ),
     "beside_what_is_no_tensor": (
         lambda state: state | {"mask_values": [0, 1], "version": np.float32(2)},
         ("no tensor and left out: mask_values, version",),

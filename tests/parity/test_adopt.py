@@ -12,7 +12,7 @@ from backends import trace
 from parity.adoption.inference import infer
 from parity.adoption.matching import match
 from shared_specs import SpecError, UNetSpec, load_spec, spec_names
-from shared_specs.keymap import to_canonical
+from shared_specs.keymap import original_keys, to_canonical
 from shared_specs.shapes import total_stride
 
 pytestmark = pytest.mark.needs_backends("pytorch")
@@ -71,6 +71,12 @@ def own(name: str, **change: Any) -> Any:
         key: classes.get(value) or getattr(torch.nn, value) for key, value in change.items() if value.__class__ is str
     }
     return getattr(own_networks, name)(**(change | named))
+
+
+def changed_in_place(statement: str) -> Any:
+    from tests.own_networks import ChangedInPlace
+
+    return ChangedInPlace(statement)
 
 
 SHAPES = {
@@ -182,6 +188,28 @@ def test_first_difference_is_told_in_one_sentence(fault: str) -> None:
     assert not adoption.equal
 
 
+IN_PLACE = {
+    "mask": ("a[a > 60] = 60", "setitem"),
+    "slice_of_channels": ("a[:, :2].clamp_(max=50)", "clamp"),
+    "data": ("a.data.clamp_(max=50)", "clamp"),
+    "new_data": ("a.data = a.data.clamp(max=50)", "data"),
+    "pixels_beyond_the_images": ("a[:, :, :, 3000:] = 0", "setitem"),
+    "unseen": ("with torch._C.DisableTorchFunction(): a.clamp_(max=50)", "change in place"),
+    "iterated": ("for part in a.data: part.clamp_(max=50)", "clamp"),
+}
+"""A statement on a map that changes nothing on images such as the proof's, and the call that is told."""
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "inferred"])
+def test_map_that_is_changed_in_place_is_another_map(case: str, given: bool) -> None:
+    statement, call = IN_PLACE[case]
+    module = changed_in_place(statement)
+    adoption = parity.adopt(module, changeable() if given else None, backends=["pytorch"])
+    assert not adoption.equal
+    assert call in adoption.first_difference
+
+
 @pytest.mark.parametrize("fault", ["merge_order", "epsilon", "slope", "padding_mode", "align_corners", "momentum"])
 def test_proof_sees_what_the_trace_sees(fault: str) -> None:
     adoption = parity.adopt(own("Changeable", **PLANTED[fault][0]), changeable(), backends=["pytorch"])
@@ -222,6 +250,118 @@ def test_key_map_turns_the_state_dict_into_the_canonical_weights() -> None:
     assert list(weights) == list(adoption.weights) == [tensor.name for tensor in spec.tensors]
     assert all(np.array_equal(weights[name], values) for name, values in adoption.weights.items())
     assert adoption.keys["encoder.1.block.0.norm.running_var"] == "down1.1.double_conv.1.running_var"
+
+
+def test_key_map_is_right_where_a_layer_is_only_partly_named_alike() -> None:
+    from tests.own_networks import HalfNamed
+
+    module = own("Sequentials")
+    module.outc = HalfNamed(module.outc)
+    adoption = parity.adopt(module, backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert adoption.spec is not None
+    assert original_keys(adoption.spec.model_copy(update={"checkpoint": adoption.checkpoint})) == adoption.keys
+    assert adoption.keys["head.bias"] == "outc.b"
+    assert adoption.checkpoint.keys["outc.weight"] == "head.weight"
+
+
+def test_frozen_module_is_proven() -> None:
+    module = own("Changeable").requires_grad_(False)
+    adoption = parity.adopt(module, changeable(), backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert not module.out.weight.requires_grad
+
+
+def group_norm(of: str) -> Any:
+    import torch
+
+    return lambda channels: torch.nn.GroupNorm(channels if of == "each" else 4, channels)
+
+
+NORMS = {"instance": {"kind": "instance", "epsilon": 1e-5, "affine": True}}
+NORMS["group"] = {"kind": "group", "groups": 4, "epsilon": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("of", "norm", "words"),
+    [
+        ("each", "instance", ""),
+        ("four", "group", ""),
+        ("each", "group", "encoder.1.block.0.norm, in your module group_norm (lower.n1): groups 8 instead of 4"),
+        ("four", "instance", "kind group_norm instead of instance_norm"),
+    ],
+)
+def test_group_norm_of_one_channel_a_group_is_instance_norm(of: str, norm: str, words: str) -> None:
+    spec = UNetSpec.model_validate(CHANGEABLE | {"norm": NORMS[norm]})
+    adoption = parity.adopt(own("Changeable", norm=group_norm(of)), spec, backends=["pytorch"])
+    assert adoption.equal == (not words), str(adoption)
+    assert words in adoption.first_difference
+
+
+@pytest.mark.parametrize(("of", "kind"), [("each", "instance"), ("four", "group")])
+def test_group_norm_is_inferred_as_one_kind_on_all_levels(of: str, kind: str) -> None:
+    inference = infer(trace.trace(own("Changeable", norm=group_norm(of)), (1, 3, 32, 32)))
+    assert inference.spec is not None, inference.reason
+    assert inference.spec.norm.kind == kind
+    assert inference.spec.override == ()
+
+
+def with_dropout() -> UNetSpec:
+    block = {"convolutions": 1, "order": ["conv", "norm", "activation", "dropout"]}
+    return UNetSpec.model_validate(CHANGEABLE | {"block": block, "dropout": {"rate": 0.5}})
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["on", "off"])
+def test_dropout_that_is_a_function_is_told(training: bool) -> None:
+    module = own("Changeable", drop={"training": training})
+    adoption = parity.adopt(module, backends=["pytorch"])
+    assert adoption.equal != training
+    if training:
+        assert "dropout of rate 0.5 in evaluation mode too" in adoption.first_difference
+    else:
+        assert "without the dropout of rate 0.5" in " ".join(adoption.assumed)
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["on", "off"])
+def test_dropout_of_the_spec_that_is_a_function_is_told(training: bool) -> None:
+    change = {"drop": {"training": training}, "single": True}
+    adoption = parity.adopt(own("Changeable", **change), with_dropout(), backends=["pytorch"])
+    assert adoption.equal != training, str(adoption)
+    assert any("dropout (enter)" in line and "called as a function" in line for line in adoption.assumed)
+    assert ("in evaluation mode on instead of off" in adoption.first_difference) == training
+
+
+def test_more_outputs_in_training_are_told() -> None:
+    adoption = parity.adopt(own("Auxiliary"), backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert "the 2 tensors that it returns in training do not matter but for the logits" in adoption.assumed
+
+
+SIZED = CHANGEABLE | {
+    "in_channels": 1,
+    "widths": [4, 8],
+    "block": {"convolutions": 1, "order": ["conv", "activation"]},
+    "norm": {"kind": "none"},
+    "activation": {"kind": "relu"},
+    "merge": {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "error"},
+}
+
+
+@pytest.mark.parametrize(
+    ("resize", "scale", "words"),
+    [
+        ({"size": (16, 20)}, 2, "is 2 times the size before for others too"),
+        ({"scale_factor": 2}, "skip", "is the size of the skip for others too"),
+        ({"scale_factor": 2}, 2, ""),
+    ],
+    ids=["size_for_a_factor", "factor_for_the_skip", "factor"],
+)
+def test_size_that_agrees_on_the_example_is_told(resize: dict[str, Any], scale: Any, words: str) -> None:
+    spec = UNetSpec.model_validate(SIZED | {"up": {"kind": "nearest", "scale": scale}})
+    adoption = parity.adopt(own("Sized", **resize), spec, (2, 1, 16, 20), backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert bool(adoption.assumed) == bool(words)
+    assert words in " ".join(adoption.assumed)
 
 
 def test_first_of_several_outputs_is_said_to_be_the_logits() -> None:

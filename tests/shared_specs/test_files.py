@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from shared_specs import TandemError
-from shared_specs.files import check_writable, write_atomically
+from shared_specs.files import check_writable, folder_written_whole, write_atomically
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -79,3 +79,29 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     check_writable(link)
     write_atomically(link, b"new")
     assert link.is_symlink() and target.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("interrupted", ["old", "new"], ids=["after_the_first_rename", "in_the_second_rename"])
+def test_an_interruption_leaves_the_old_folder(
+    interrupted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "folder", Path.rename
+    folder.mkdir()
+    (folder / "file").write_bytes(b"old")
+    once = [interrupted]
+
+    def interrupts(self: Path, target: Path) -> Path:
+        if once and once[0] == "new" and self.name == "new":
+            once.clear()
+            raise KeyboardInterrupt
+        moved = rename(self, target)
+        if once and once[0] == "old" and Path(target).name == "old":
+            once.clear()
+            raise KeyboardInterrupt
+        return moved
+
+    monkeypatch.setattr(Path, "rename", interrupts)
+    with pytest.raises(KeyboardInterrupt), folder_written_whole(folder) as made:
+        made.mkdir()
+    assert (folder / "file").read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [folder]

@@ -68,7 +68,7 @@ def test_module_that_is_another_network_is_told_apart(run: Run, tmp_path: Path) 
     assert result.exit_code == 1
     assert "First: encoder.0.block.0.norm, in your module batch_norm (inc.double_conv.1)" in result.stdout
     assert "epsilon 1e-05 instead of 0.001" in result.stdout
-    assert list((tmp_path / "no").iterdir()) == []
+    assert not (tmp_path / "no").exists()
     assert (tmp_path / "weights.safetensors").read_bytes() == before
 
 
@@ -126,6 +126,19 @@ def test_checkpoint_of_another_network_is_one_line(refused: Refused, tmp_path: P
     assert "Missing key(s) in state_dict" in line
 
 
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module."])
+def test_prefix_of_a_checkpoint_is_taken_off_and_said(run: Run, tmp_path: Path, prefix: str) -> None:
+    import torch
+
+    from tests.own_networks import Residual
+
+    state = {prefix + key: tensor for key, tensor in Residual().state_dict().items()}
+    torch.save(state, tmp_path / "mine.pth")
+    result = run("adopt", f"{OWN}:Residual", "--checkpoint", tmp_path / "mine.pth")
+    assert result.exit_code == 1, result.output
+    assert f"taken off every name: '{prefix}'" in " ".join(result.stderr.split())
+
+
 def test_module_that_cannot_be_imported_is_one_line(refused: Refused, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "broken_net.py").write_text("raise OSError('disk on fire')")
     monkeypatch.chdir(tmp_path)
@@ -134,4 +147,26 @@ def test_module_that_cannot_be_imported_is_one_line(refused: Refused, tmp_path: 
 
 def test_folder_that_is_a_file_is_one_line(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "name another with --output" in refused("adopt", f"{OWN}:Functional", "-o", tmp_path / "file")
+    for folder in (tmp_path / "file", tmp_path / "file" / "new"):
+        assert "name another with --output" in refused("adopt", f"{OWN}:Functional", "-o", folder)
+
+
+def test_refused_module_leaves_no_folder(refused: Refused, tmp_path: Path) -> None:
+    refused("adopt", f"{OWN}:Refuses", "--input-shape", "1,1,8,8", "-o", tmp_path / "new" / "folder")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_a_key_map_can_hold_are_written(run: Run, tmp_path: Path) -> None:
+    result = run("adopt", f"{OWN}:_Large", "--backends", "pytorch", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    checkpoint = load_spec(tmp_path / "out" / "spec.toml").checkpoint
+    assert checkpoint is not None
+    assert checkpoint.scheme == "own_Large"
+    assert checkpoint.ignore == ("*num_batches_tracked", "conv1.unused", "unused.*")
+
+
+def test_names_that_no_key_map_can_hold_are_one_line(refused: Refused, tmp_path: Path) -> None:
+    line = refused("adopt", f"{OWN}:Braces", "--backends", "pytorch", "-o", tmp_path / "out")
+    assert "no key map can be written" in line
+    assert "{b}" in line
+    assert not (tmp_path / "out").exists()

@@ -101,9 +101,7 @@ def instance_norm(
 def group_norm(
     input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Call:
-    if num_groups == input.shape[1]:
-        return instance_norm(input, weight=weight, bias=bias, eps=eps)
-    settings = {"groups": num_groups, "epsilon": eps, "affine": weight is not None}
+    settings = {"groups": num_groups, "channels": input.shape[1], "epsilon": eps, "affine": weight is not None}
     return Call("group_norm", [input], settings, {"weight": weight, "bias": bias})
 
 
@@ -142,8 +140,8 @@ def gelu(input: Tensor, approximate: str = "none") -> Call:
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Call:
-    return Call("dropout" if p else "identity", [input], {"rate": p, "whole_channels": False})
+    return Call("dropout" if p else "identity", [input], {"rate": p, "whole_channels": False, "training": training})
 
 
 def channel_dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Call:
-    return Call("dropout" if p else "identity", [input], {"rate": p, "whole_channels": True})
+    return Call("dropout" if p else "identity", [input], {"rate": p, "whole_channels": True, "training": training})

@@ -38,8 +38,16 @@ class AdoptedModel(PyTorchModel):
 
     module: Renamed
 
+    @property
+    def most_outputs(self) -> int:
+        """How many tensors the module has returned at most, in training or not."""
+        return self.module.most_outputs
+
     def _build(self, spec: UNetSpec) -> Any:
-        return Renamed(copy_of(self.theirs).double(), spec, self.keys)
+        copied = copy_of(self.theirs).double()
+        for parameter in copied.parameters():
+            parameter.requires_grad_(parameter.is_floating_point())  # of frozen ones too, to compare their gradients
+        return Renamed(copied, spec, self.keys)
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         try:
@@ -62,11 +70,16 @@ class AdoptedModel(PyTorchModel):
 
 
 class Renamed(nn.Module):
-    """A module whose tensors hang in a tree with the canonical names as well; they are the same tensors."""
+    """A module whose tensors hang in a tree with the canonical names as well; they are the same tensors.
+
+    Attributes:
+        most_outputs: how many tensors the module has returned at most.
+    """
 
     def __init__(self, module: nn.Module, spec: UNetSpec, keys: Mapping[str, str]):
         super().__init__()
         self.spec = spec
+        self.most_outputs = 0
         self.hidden = (module,)  # not as a submodule, or its tensors would be there twice
         state = module.state_dict(keep_vars=True)
         for layer in spec.layers:
@@ -88,6 +101,7 @@ class Renamed(nn.Module):
         """The logits, and what the module returned after them, where the spec has heads of deep supervision."""
         with WithoutDropout():
             outputs = run(self.theirs, images)
+        self.most_outputs = max(self.most_outputs, len(outputs))
         return tuple(outputs[: 1 + len(self.spec.deep_logits)])
 
 

@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
 from shared_specs import checkpoints as safetensors
 from shared_specs.errors import one_line
+from shared_specs.schemes import prefixes
 
 from ...trace import Event, Shape, Trace, TraceError
 from .. import checkpoints as torch_files
 from . import calls
 
-PREFIXES = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every key."""
+CHANGE_NOTHING = ("requires_grad", "retain_grad", "grad", "backward", "__init__")
+"""Calls on a map that return nothing and leave its values."""
 
 Watch = Callable[[int, Tensor], None]
 """Is told each map with its number, as soon as it is there."""
@@ -66,11 +68,12 @@ def watched(module: nn.Module, images: Tensor, watch: Watch | None = None) -> Tr
     recorder = Recorder(module, images, watch)
     with torch.random.fork_rng(devices=[]), torch.no_grad(), owners(module, recorder), recorder:
         outputs = run(module, images)
+    recorder.look()
     numbers = tuple(recorder.numbers[id(output)] for output in outputs if id(output) in recorder.numbers)
     if not recorder.events or not numbers:
         raise TraceError(f"{type(module).__name__} makes nothing of the images that could be watched")
     state = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    return Trace(type(module).__name__, tuple(recorder.events), numbers, recorder.shapes, state)
+    return Trace(type(module).__name__, recorder.effective(numbers), numbers, recorder.shapes, state)
 
 
 def run(module: nn.Module, images: Tensor) -> list[Tensor]:
@@ -113,19 +116,69 @@ class Recorder(TorchFunctionMode):
         self.events: list[Event] = []
         self.numbers: dict[int, int] = {}  # of the maps, by identity
         self.shapes: dict[int, Shape] = {}
-        self.alive: list[Tensor] = []  # an identity stands for one object only as long as that lives
+        self.alive: dict[int, Tensor] = {}  # an identity stands for one object only as long as that lives
+        self.versions: dict[int, int] = {}  # as of the last look
+        self.besides: set[int] = set()  # maps that a call changed without returning them
         self.owner: list[tuple[str, nn.Module]] = []
         self._number(images)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         # Before it runs, as afterwards a tensor that is changed in place is another map.
+        self.look()
         before = dict(self.numbers)
         result = func(*args, **kwargs)
-        outputs = list(flat(result))
-        if outputs and any(id(part) in before for value in (*args, *kwargs.values()) for part in flat(value)):
-            self._record(_name(func), args, kwargs, result, before, outputs)
+        outputs, name = list(flat(result)), _name(func)
+        read = [before[id(part)] for value in (*args, *kwargs.values()) for part in flat(value) if id(part) in before]
+        changed = self._other_versions()
+        if outputs and read:
+            self._record(name, args, kwargs, result, before, outputs)
+        if result is None and args and id(args[0]) in before and name not in CHANGE_NOTHING:
+            changed.append(args[0])  # `x.data = ...` leaves the version as it is
+        if changed:
+            self._changed(name, changed, read, before, outputs)
         return result
+
+    def look(self) -> None:
+        """See which maps were changed by what is no call of a PyTorch function, such as TorchScript."""
+        changed = self._other_versions()
+        if changed:
+            self._changed("change in place", changed, (), dict(self.numbers), ())
+
+    def _other_versions(self) -> list[Tensor]:
+        return [tensor for key, tensor in self.alive.items() if _version(tensor) != self.versions[key]]
+
+    def _changed(
+        self,
+        name: str,
+        changed: Sequence[Tensor],
+        read: Sequence[int],
+        before: Mapping[int, int],
+        outputs: Sequence[Tensor],
+    ) -> None:
+        """Maps that were changed in place, and those that share memory with them, are other maps from here on.
+
+        What the call returned has its number already. The spec has no word for the others: an assignment to a part
+        of a map, or a change of a map by way of its alias.
+        """
+        memory, identities = {_memory(tensor) for tensor in changed}, {id(tensor) for tensor in changed}
+        for key, number in before.items():
+            tensor = self.alive[key]
+            self.versions[key] = _version(tensor)
+            if (key in identities or _memory(tensor) in memory) and not any(tensor is output for output in outputs):
+                owner = self.owner[-1][0] if self.owner else ""
+                inputs = tuple(dict.fromkeys((number, *read)))
+                self.events.append(Event("other", name.strip("_"), owner, inputs, self._number(tensor)))
+                self.besides.add(self.numbers[key])
+
+    def effective(self, outputs: Sequence[int]) -> tuple[Event, ...]:
+        """The events without changes of maps that nobody reads afterwards."""
+        read, kept = set(outputs), []
+        for event in reversed(self.events):
+            if event.output in read or event.output not in self.besides:
+                read.update(event.inputs)
+                kept.append(event)
+        return tuple(reversed(kept))
 
     def _record(
         self,
@@ -149,6 +202,8 @@ class Recorder(TorchFunctionMode):
                 settings.setdefault("computed", []).append(leaf)
         if kind == "batch_norm" and isinstance(module, _BatchNorm):
             settings["momentum"] = module.momentum  # None, which is a cumulative average, arrives as 0
+        if kind == "dropout":
+            settings["follows_mode"] = isinstance(module, _DropoutNd)
         for output in outputs:
             self.events.append(Event(kind, name.strip("_"), owner, inputs, self._number(output), settings, parameters))
 
@@ -156,7 +211,7 @@ class Recorder(TorchFunctionMode):
         number = len(self.shapes)
         self.numbers[id(tensor)] = number
         self.shapes[number] = tuple(tensor.shape)
-        self.alive.append(tensor)
+        self.alive[id(tensor)], self.versions[id(tensor)] = tensor, _version(tensor)
         if self.watch is not None:
             self.watch(number, tensor)
         return number
@@ -165,7 +220,21 @@ class Recorder(TorchFunctionMode):
 def _name(func: Any) -> str:
     """For instance conv2d, or shape where it is a property."""
     name = getattr(func, "__name__", str(func))
-    return getattr(func.__self__, "__name__", name) if name == "__get__" else name
+    return getattr(func.__self__, "__name__", name) if name in ("__get__", "__set__") else name
+
+
+def _version(tensor: Tensor) -> int:
+    """Counts the changes in place."""
+    if tensor.is_inference():
+        raise TraceError("it runs in torch.inference_mode, in which changes in place cannot be watched")
+    return tensor._version
+
+
+def _memory(tensor: Tensor) -> int:
+    try:
+        return tensor.untyped_storage().data_ptr() or id(tensor)
+    except (RuntimeError, NotImplementedError):  # sparse ones have none
+        return id(tensor)
 
 
 @contextmanager
@@ -218,15 +287,11 @@ def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
     """
     found = (safetensors if path.endswith(".safetensors") else torch_files).read(Path(path))
     tensors = {key: torch.from_numpy(np.array(values)) for key, values in found.tensors.items()}
-    for prefix in PREFIXES:
-        if (
-            tensors
-            and all(key.startswith(prefix) for key in tensors)
-            and not tensors.keys() & module.state_dict().keys()
-        ):
-            tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    own = module.state_dict().keys()
+    prefix = max(prefixes(found.tensors), key=lambda p: sum(key.removeprefix(p) in own for key in tensors))
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         raise TraceError(f"{path}: {reason(error)}") from error
-    return found.remarks
+    return (*found.remarks, *([f"taken off every name: {prefix!r}"] if prefix else []))
