@@ -118,9 +118,14 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             is_zip = file.read(4) == b"PK\x03\x04"
+        damaged = _damaged_record(path) if is_zip else None
+        if damaged is not None:
+            raise WeightsError(f"{path}: is damaged at {damaged}, whose checksum differs; copy or save it again")
         with warnings.catch_warnings(), safe_globals([(Unread, name) for name in BOOKKEEPING]):
             warnings.simplefilter("ignore")  # on formats that are refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+    except WeightsError:
+        raise
     except OSError as error:
         reason = error.strerror or one_line(str(error))
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a file of torch.save") from error
@@ -136,6 +141,15 @@ def _load(path: Path) -> Any:
     except Exception as error:  # a damaged file makes torch.load raise anything: IndexError, EOFError, KeyError ...
         reason = one_line(str(error)).partition(". ")[0][:200] or type(error).__name__
         raise WeightsError(f"{path}: is no whole file of torch.save ({reason}); save the state dict again") from error
+
+
+def _damaged_record(path: Path) -> str | None:
+    """The first record whose checksum differs, which torch.load does not look at."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except zipfile.BadZipFile:
+        return None  # cut off, which torch.load says
 
 
 def _code_in(path: Path) -> list[str]:

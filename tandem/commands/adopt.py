@@ -75,6 +75,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     if adoption.equal and folder is not None:
         files = write(adoption, folder)
         output.print(*loading(adoption, files))
+        if request.checkpoint is None:
+            say_note("the weights are those that the factory made; --checkpoint FILE loads trained ones first")
     elif adoption.equal:
         output.print("Nothing was written; --output DIR writes the spec, its key map and the weights.", style="dim")
     output.write("adopt", {**json.loads(adoption.to_json()), "files": files})
@@ -147,6 +149,9 @@ def _folder(path: str, inputs: Sequence[str]) -> Path:
         raise TandemError(f"{folder}: cannot be made ({there} {reason}); name another with --output")
     for name in FILES.values() if folder.exists() else ():
         check_writable(folder / name, inputs)
+    held = [name for name in FILES.values() if (folder / name).exists()]
+    if held:
+        raise TandemError(f"{folder}: holds {', '.join(held)} of an earlier run, which stay; name another folder")
     return folder
 
 

@@ -76,8 +76,9 @@ def run(request: Request, json_path: str | None = None) -> int:
         output.print(f"{chosen.spec.name}: {selections.width_in_words(chosen.spec, chosen.divisor)}", style="bold")
         describe("Read", chosen.source, chosen.source_format, found.scheme, found.weights, remarks, output)
         tell(f"writing {chosen.target}")
+        replaced = ["what was there before is replaced"] if chosen.target.exists() else []
         write(chosen, found.weights)
-    describe("Wrote", chosen.target, chosen.target_format, chosen.scheme_out, found.weights, [], output)
+    describe("Wrote", chosen.target, chosen.target_format, chosen.scheme_out, found.weights, replaced, output)
     content = {
         "spec": chosen.spec.model_dump(mode="json"),
         "narrow": chosen.divisor,

@@ -293,6 +293,12 @@ def truncated(path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
 
 
+def one_byte_changed(path: Path) -> None:
+    content = bytearray(saved_by_torch(path, state_dict()).read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
 def sparse(path: Path) -> None:
     import torch
 
@@ -304,6 +310,7 @@ NOT_STATE_DICTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a_few_bytes": (lambda path: path.write_bytes(b"abc"), "is no whole file of torch.save"),
     "random_bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9_999)), "no whole file"),
     "truncated": (truncated, "is no whole file of torch.save"),
+    "one_byte_changed": (one_byte_changed, "whose checksum differs"),
     "a_zip_of_something_else": (lambda path: zip_of(path, "x", b"y"), "is no whole file of torch.save"),
     "a_zip_of_a_broken_pickle": (lambda path: zip_of(path, "archive/data.pkl", b"\x80\x02}q"), "no whole file"),
     "a_folder": (Path.mkdir, "cannot be read (Is a directory)"),

@@ -27,6 +27,10 @@ def test_adopts_and_writes_what_is_needed(run: Run, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "Equal: your module is adopted" in result.stdout
     assert sorted(path.name for path in folder.iterdir()) == ["keymap.toml", "spec.toml", "weights.safetensors"]
+    assert "the weights are those that the factory made" in result.stderr
+    again = run("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "--output", folder)
+    assert again.exit_code == 2
+    assert "holds spec.toml, keymap.toml, weights.safetensors of an earlier run, which stay" in again.stderr
     spec = load_spec(folder / "spec.toml")
     weights = load_weights(folder / "weights.safetensors", spec)
     assert original_keys(spec)["decoder.0.block.1.conv.weight"] == "conv2.double_conv.3.weight"

@@ -356,7 +356,9 @@ def test_existing_checkpoints_of_the_kind_are_replaced(
     checkpoints.get("flax_nnx").write(files / "out", network, other)
     checkpoints.get("pytorch").write(files / "out.pt", network, other)
     for target in ("out", "out.pt"):
-        assert run("convert", "canonical.safetensors", target, *ARGUMENTS, "--no-check").exit_code == 0
+        result = run("convert", "canonical.safetensors", target, *ARGUMENTS, "--no-check")
+        assert result.exit_code == 0
+        assert "what was there before is replaced" in result.stdout
     for name, path in (("flax_nnx", "out"), ("pytorch", "out.pt")):
         found = checkpoints.get(name)
         assert_same(found.to_canonical(network, found.read(Path(path)).tensors), weights)
