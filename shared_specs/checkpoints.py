@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from safetensors import SafetensorError, deserialize, safe_open
 
-from .errors import WeightsError, one_line
-from .weights import DTYPES, Weights, save_weights
+from .errors import WeightsError
+from .weights import DTYPES, Weights, kinds_in, opened, save_weights
 
 if TYPE_CHECKING:
     from .schema import UNetSpec
@@ -45,23 +45,15 @@ def read(path: Path) -> Checkpoint:
     Raises:
         WeightsError: where the file is none or is truncated, or holds what NumPy has no type for.
     """
-    try:
-        path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
-            foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in KINDS and kind != "BF16"]
-            if foreign:
-                raise WeightsError(f"{path}: holds {listed(foreign)}; save it as one of {', '.join(DTYPES)}")
-            narrow = [name for name, kind in kinds.items() if kind == "BF16"]
-            tensors = {name: file.get_tensor(name) for name in kinds if name not in narrow}
+    with opened(path) as file:
+        metadata, kinds = file.metadata() or {}, kinds_in(file)
+        foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in KINDS and kind != "BF16"]
+        if foreign:
+            raise WeightsError(f"{path}: holds {listed(foreign)}; save it as one of {', '.join(DTYPES)}")
+        narrow = [name for name, kind in kinds.items() if kind == "BF16"]
+        tensors = {name: file.get_tensor(name) for name in kinds if name not in narrow}
         if narrow:
             tensors |= _widened(path, narrow)
-    except OSError as error:
-        reason = error.strerror or one_line(str(error))
-        raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
-    except (SafetensorError, ValueError) as error:
-        raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
     remarks = (widening(narrow),) if narrow else ()
     return Checkpoint({name: tensors[name] for name in kinds}, remarks, metadata)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -100,24 +101,37 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
         WeightsError: where the file is none, is truncated, belongs to another spec, or `check_weights` refuses it.
     """
     path = Path(path)
+    with opened(path) as file:
+        check_metadata(path, file.metadata() or {}, spec)
+        kinds = kinds_in(file)
+        foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16")]
+        if foreign:
+            raise WeightsError(f"{path}: holds {', '.join(foreign)}; save it as one of {', '.join(DTYPES)}")
+        weights = {name: file.get_tensor(name) for name in kinds}
+    check_weights(spec, weights, origin=str(path))
+    return weights
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """A safetensors file, open. Raises WeightsError where it is none, is truncated or cannot be read."""
     try:
         path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            check_metadata(path, metadata, spec)
-            # Asked of the file, as NumPy has a bfloat16 where some framework has been imported, and none elsewhere.
-            kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
-            foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16")]
-            if foreign:
-                raise WeightsError(f"{path}: holds {', '.join(foreign)}; save it as one of {', '.join(DTYPES)}")
-            weights = {name: file.get_tensor(name) for name in kinds}
+            yield file
     except OSError as error:
         reason = error.strerror or one_line(str(error))
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
-    check_weights(spec, weights, origin=str(path))
-    return weights
+
+
+def kinds_in(file: Any) -> dict[str, str]:
+    """What each tensor's elements are, in the file's own words.
+
+    Asked of the file, as NumPy has a bfloat16 where some framework has been imported, and none elsewhere.
+    """
+    return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - not a mapping
 
 
 def check_metadata(path: Path, metadata: Mapping[str, str], spec: UNetSpec) -> None:
