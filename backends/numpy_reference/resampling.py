@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import reduce
 
 import numpy as np
@@ -39,7 +38,7 @@ class MaxPool(Pool):
         decided_on, x = (pad(each, self.margins, value=-np.inf) for each in (decided_on, x))
         self.shape = x.shape
         self.places = self.reached(x.shape[2:])
-        self.winner = winner([decided_on[place] for place in self.places], np.asarray(tie))
+        self.winner = winner(*([each[place] for place in self.places] for each in (decided_on, x)), np.asarray(tie))
         y = np.empty(self.winner.shape, x.dtype)
         for number, place in enumerate(self.places):
             np.copyto(y, x[place], where=self.winner == number)
@@ -52,20 +51,25 @@ class MaxPool(Pool):
         return self.rounding(unpad(dx, self.margins))
 
 
-def winner(candidates: list[np.ndarray], tie: np.ndarray) -> np.ndarray:
-    """The number of the largest candidate: the first that lies no more than `tie` below the largest, or the last where
-    `tie` is positive."""
-    least = reduce(np.maximum, candidates) - abs(tie)
-    near = [(candidate >= least) | np.isnan(candidate) for candidate in candidates]
+def winner(decided_on: list[np.ndarray], values: list[np.ndarray], tie: np.ndarray) -> np.ndarray:
+    """The number of the largest element of each window, as seen in the maps that are decided on, or one near it.
 
-    def overwritten(numbers: Iterable[int]) -> np.ndarray:
-        found = np.zeros(least.shape, np.int32)
-        for number in numbers:
-            np.copyto(found, number, where=near[number])
-        return found
-
-    first = overwritten(reversed(range(len(near))))
-    return np.where(tie > 0, overwritten(range(len(near))), first) if np.any(tie > 0) else first
+    Where there is a tie to turn, it is the element of the largest magnitude of those no more than `tie` below the
+    largest, and where `tie` is positive another one than the largest. A window behind a ReLU may be all zeros but for
+    an element that was turned on: its magnitude tells it.
+    """
+    largest = reduce(np.maximum, decided_on)
+    first = np.zeros(largest.shape, np.int32)
+    for number in reversed(range(len(decided_on))):
+        np.copyto(first, number, where=(decided_on[number] == largest) | np.isnan(decided_on[number]))
+    if not np.any(tie):
+        return first
+    found, farthest = first.copy(), np.full(largest.shape, -1.0)
+    for number, (exact, value) in enumerate(zip(decided_on, values, strict=True)):
+        near = (exact >= largest - abs(tie)) & ((tie < 0) | (number != first)) & (abs(value) > farthest)
+        np.copyto(found, number, where=near)
+        np.copyto(farthest, abs(value), where=near)
+    return found
 
 
 class AveragePool(Pool):

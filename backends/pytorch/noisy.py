@@ -107,30 +107,30 @@ def elu(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
 
 
 def max_pool(module: Any, layer: Layer, r: Rounding, x: Tensor) -> Tensor:
-    winners = r.decide(x, partial(winner, layer))
+    winners = r.decide(x, partial(winner, layer, x.detach()))
     return x.flatten(2).gather(2, winners.flatten(2)).reshape(winners.shape)
 
 
-def winner(layer: Layer, x: Tensor, tie: Tensor) -> Tensor:
-    """Where in the flattened map each window has its maximum: the first that lies no more than |tie| below it, or the
-    last where `tie` is positive."""
+def winner(layer: Layer, values: Tensor, decided_on: Tensor, tie: Tensor) -> Tensor:
+    """Where in the flattened map each window has its largest element, as `numpy_reference/resampling.py` has it."""
     pool = layer.settings
-    take = F.max_pool2d if x.ndim == 4 else F.max_pool3d
-    largest, first = take(x, pool.kernel, pool.stride, pool.padding, return_indices=True)
+    take = F.max_pool2d if values.ndim == 4 else F.max_pool3d
+    largest, first = take(decided_on, pool.kernel, pool.stride, pool.padding, return_indices=True)
     if not tie.any():
         return first
-    least, sides = largest - tie.abs(), x.shape[2:]
     margins = [margin for padding in reversed(pool.padding) for margin in (padding, padding)]
-    values = F.pad(x, margins, value=-torch.inf)
-    numbers = F.pad(torch.arange(sides.numel(), device=x.device).reshape(1, 1, *sides), margins)
-    first, last = torch.full_like(first, -1), torch.zeros_like(first)
+    padded, exact = (F.pad(each, margins, value=-torch.inf) for each in (values.abs(), decided_on))
+    sides = values.shape[2:]
+    numbers = F.pad(torch.arange(sides.numel(), device=values.device).reshape(1, 1, *sides), margins)
+    found, farthest = first.clone(), torch.full_like(largest, -1.0)
     for tap in np.ndindex(*pool.kernel):
         by_axis = zip(tap, largest.shape[2:], pool.stride, strict=True)
         place = (..., *(slice(t, t + stride * (side - 1) + 1, stride) for t, side, stride in by_axis))
-        near = values[place] >= least
-        last = torch.where(near, numbers[place], last)
-        first = torch.where(near & (first < 0), numbers[place], first)
-    return torch.where(tie > 0, last, first)
+        near = (exact[place] >= largest - tie.abs()) & ((tie < 0) | (numbers[place] != first))
+        near &= padded[place] > farthest
+        found = torch.where(near, numbers[place], found)
+        farthest = torch.where(near, padded[place], farthest)
+    return found
 
 
 def linear(module: Any, layer: Layer, r: Rounding, x: Tensor, like: Tensor | None = None) -> Tensor:

@@ -254,16 +254,34 @@ def test_the_winner_of_a_window_is_numpys(kernel: Any, stride: Any, padding: Any
     x = random.integers(0, 8, (2, 3, *size)) / 4.0  # many ties, and many within 0.25 of one
     layer = Layer("down", "max_pool", "encoder", 1, ("x",), 3, 3, Pool(kernel, stride, padding))
     ties = np.full((1, 3, *(1,) * len(size)), tie)
-    winners = pytorch_winner(layer, torch.tensor(x), torch.tensor(ties)).numpy()
+    seen = x + random.normal(size=x.shape)
+    winners = pytorch_winner(layer, torch.tensor(seen), torch.tensor(x), torch.tensor(ties)).numpy()
 
-    padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=-np.inf)
+    padded, magnitudes = (
+        np.pad(each, [(0, 0), (0, 0), *((p, p) for p in padding)], constant_values=-np.inf) for each in (x, abs(seen))
+    )
     numbers = np.pad(np.arange(np.prod(size)).reshape(size), [(p, p) for p in padding])
     for index in np.ndindex(*winners.shape):
         corner = [place * s for place, s in zip(index[2:], stride, strict=True)]
         window = tuple(slice(c, c + k) for c, k in zip(corner, kernel, strict=True))
         values, places = padded[index[:2]][window].ravel(), numbers[window].ravel()
+        chosen = np.argmax(values)
         near = np.flatnonzero(values >= values.max() - abs(tie))
-        assert winners[index] == places[near[-1] if tie > 0 else near[0]]
+        near = near[near != chosen] if tie > 0 else near
+        if tie and len(near):
+            chosen = near[np.argmax(magnitudes[index[:2]][window].ravel()[near])]
+        assert winners[index] == places[chosen]
+
+
+def test_a_unit_that_is_turned_on_wins_its_window() -> None:
+    """Behind a ReLU the window is all zeros without noise, and no order of its places tells which unit was turned."""
+    from backends.numpy_reference.resampling import winner
+
+    for place in range(4):
+        exact, seen = np.zeros(4), np.zeros(4)
+        seen[place] = -1e-9
+        windows = ([np.array([x]) for x in each] for each in (exact, seen))
+        assert winner(*windows, np.array(-1e-8)) == place
 
 
 def test_every_network_of_the_zoo_has_floors(spec_name: str) -> None:

@@ -123,9 +123,10 @@ def test_a_tuning_is_timed_for_those_that_have_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("96", (96, 96)), (96, (96, 96)), ("199x207", (199, 207)), ((3, 4), (3, 4))]
+    ("text", "size"),
+    [("96", (96,)), (96, (96,)), ("199x207", (199, 207)), ((3, 4), (3, 4)), ("32x96x80", (32, 96, 80))],
 )
-def test_sizes(text: str, size: tuple[int, int]) -> None:
+def test_sizes(text: str, size: tuple[int, ...]) -> None:
     assert parse_size(text) == size
 
 
