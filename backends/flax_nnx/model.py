@@ -15,13 +15,14 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from shared_specs import Recipe, UNetSpec, initial_weights
+from shared_specs.cost import total_cost
 from shared_specs.folding import fold_norm, without_norm
 from shared_specs.shapes import smallest_input
 from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
-from .compiling import Compiler
+from .compiling import Compiler, for_few_runs
 from .loads import loads
 from .network import Arrays, Network
 from .optimizer import build_optimizer, optimizer_state
@@ -64,6 +65,7 @@ class FlaxModel(Model):
         self.devices = jax.devices(kind) if self.tuning.shard_batch else [jax.devices(kind)[int(index or 0)]]
         self.dtype = DTYPES[execution.precision]
         self.optimizer = build_optimizer(recipe)
+        self._checks: dict[tuple[str, tuple[int, ...]], Callable[..., Any]] = {}
         self._enqueued: dict[str, Any] = {}  # the last outputs, which `synchronize` waits for
         with self._precision():
             self.network = Network(spec, numerics(execution))
@@ -100,14 +102,15 @@ class FlaxModel(Model):
         self.check_images(images)
         with self._precision():
             inputs = self._images(images)
-            captured = self._captured(self.parameters, self.statistics, inputs)
+            captured = self._checked("captured", images)(self.parameters, self.statistics, inputs)
         return {layer.name: _channels_first(captured[layer.name]) for layer in self.spec.layers}
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
         with self._precision():
             inputs, targets = self._images(images), self._labels(images, labels)
-            (loss, (logits, self.statistics)), (gradients, image_gradient) = self._gradients_and_images(
+            differentiate = self._checked("gradients and images", images)
+            (loss, (logits, self.statistics)), (gradients, image_gradient) = differentiate(
                 self.parameters, inputs, self.statistics, targets
             )
         self._latest = gradients
@@ -212,16 +215,8 @@ class FlaxModel(Model):
         return Network(without_norm(self.spec), numerics(self.execution))
 
     @cached_property
-    def _captured(self) -> Callable[..., Arrays]:
-        return jax.jit(self.network.captured)
-
-    @cached_property
     def _gradients(self) -> Callable[..., Any]:
         return jax.value_and_grad(self.network.loss, has_aux=True)
-
-    @cached_property
-    def _gradients_and_images(self) -> Callable[..., Any]:
-        return jax.jit(jax.value_and_grad(self.network.loss, argnums=(0, 1), has_aux=True))
 
     @cached_property
     def _update(self) -> Callable[..., tuple[Arrays, Any]]:
@@ -237,6 +232,16 @@ class FlaxModel(Model):
         (loss, (_, statistics)), gradients = self._gradients(parameters, inputs, statistics, targets)
         parameters, state = self._update(gradients, state, parameters)
         return parameters, statistics, state, loss
+
+    def _checked(self, name: str, images: np.ndarray) -> Callable[..., Any]:
+        """A program that checks alone run."""
+        key = name, images.shape
+        if key not in self._checks:
+            loss_and_gradients = jax.value_and_grad(self.network.loss, argnums=(0, 1), has_aux=True)
+            function = {"captured": self.network.captured, "gradients and images": loss_and_gradients}[name]
+            cost = total_cost(self.spec, images.shape)
+            self._checks[key] = for_few_runs(function, cost.forward_flops + cost.backward_flops)
+        return self._checks[key]
 
     def _arrays(self, spec: UNetSpec, weights: Weights) -> tuple[Arrays, Arrays]:
         """Weights on the device: those that are trained, and the statistics."""
