@@ -23,7 +23,7 @@ LARGEST_INPUT = 2**20
 MOST_TRIES = 4096
 """How many sizes `smallest_input` tries before it says that none fits."""
 
-MOST_STEPS = 2**21
+MOST_STEPS = 2**19
 """Layers that it goes through for all of them together: a network may have tens of thousands."""
 
 

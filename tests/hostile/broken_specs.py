@@ -1,4 +1,4 @@
-"""Spec files that are wrong: real ones with bytes, lines and values spoiled, as `strategies.py` has those that are right.
+"""Spec files that are wrong: right ones with bytes, lines and values spoiled.
 
 A file may come out whole after all: nobody can tell without reading it, so the tests count what was refused.
 """
@@ -39,7 +39,7 @@ PATTERNS = (
 
 
 def toml(value: Any) -> str:
-    """A value in TOML, tables inline; floats as Python writes them, `nan` and `inf` included, None as no TOML at all."""
+    """A value in TOML, tables inline; floats as Python writes them, `nan` and `inf` included; None is no TOML."""
     match value:
         case dict():
             return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
