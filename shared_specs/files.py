@@ -99,6 +99,12 @@ def _target(path: str | Path) -> Path:
     return target if Path(path).is_symlink() else Path(path)
 
 
+def check_regular(path: Path) -> None:
+    """Refuse to read a pipe or a device, which may never end. A link counts as what it leads to. Raises TandemError."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise TandemError(f"{path}: cannot be read (it is no regular file); copy it into one first")
+
+
 def check_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """Fail before long work, not after it, where `write_atomically` could not write this file.
 
