@@ -163,5 +163,5 @@ def _spec_in(metadata: Mapping[str, str]) -> str:
     try:
         values = json.loads(metadata["spec"])
         return one_line(f"{values['name']} of widths {values['widths']}")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return "one that the file does not name"

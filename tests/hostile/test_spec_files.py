@@ -126,7 +126,7 @@ def test_what_is_enormous_is_refused_before_it_is_allocated(
 
 
 def test_the_largest_network_that_a_file_can_say_is_searched_in_bounded_steps(tmp_path: Path) -> None:
-    """Thousands of layers, no two maps of which fit at any size: the search gives up by the layers that it went through."""
+    """Thousands of layers that fit at no size: the search gives up by the number of layers that it went through."""
     changes = {"widths": [2] * 16, "nested": True, "block": BASE["block"] | {"convolutions": 20}}
     path = tmp_path / "deep.toml"
     path.write_text(document(BASE | changes | {"conv": BASE["conv"] | {"padding": 2}}))
