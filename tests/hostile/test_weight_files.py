@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -52,10 +53,12 @@ def refused(read: Callable[[], object], path: Path, more_bytes: int = 2**28) -> 
     return message
 
 
-def assert_refused_or_the_same(read: Callable[[], Weights], path: Path, weights: Weights) -> bool:
+def assert_refused_or_the_same(
+    read: Callable[[], Weights], path: Path, weights: Weights, more_bytes: int = 2**28
+) -> bool:
     """Whether the file was refused. A damage that changes a value and is not noticed fails the test."""
     try:
-        with limited(GENEROUS_S, 2**28):
+        with limited(GENEROUS_S, more_bytes):
             found = read()
     except TandemError as error:
         told = str(error)
@@ -367,6 +370,49 @@ def test_what_is_no_number_and_names_that_are_paths_are_refused(
     told = refused(lambda: check_weights(network, read(path), str(path)), path)
     for problem in ("head.bias has nan at (1,)", "head.weight has inf at (0, 1, 0, 0)", "unexpected ../../x "):
         assert problem in told
+
+
+# ------------------------------------------------------------------------------------------------------------ Flax
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_orbax_arrays_that_no_folder_could_hold_are_refused(tmp_path: Path) -> None:
+    """In zarr a text file says the shape. Where memory ends, TensorStore ends the process."""
+    import orbax.checkpoint as ocp
+
+    path = tmp_path / "x"
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=False)) as checkpointer:
+        checkpointer.save(path, {"a": {"value": np.ones((2, 3), np.float32)}})
+    assert checkpoints.get("flax_nnx").read(path).tensors["a"].shape == (2, 3)
+    (shape,) = path.glob("a*/.zarray")
+    values = json.loads(shape.read_text()) | {"shape": [2 * 10**9, 10**9], "chunks": [1, 1]}
+    shape.write_text(json.dumps(values))
+    told = refused(lambda: checkpoints.get("flax_nnx").read(path), path, more_bytes=2**31)
+    assert "says that it holds 8,000,000,000,000,000,000 bytes" in told
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_a_folder_of_orbax_damaged_in_any_file_is_noticed(network: UNetSpec, weights: Weights, tmp_path: Path) -> None:
+    """One that says no more than the others, such as when it was written, may be lost."""
+    flax_format, whole, path = checkpoints.get("flax_nnx"), tmp_path / "whole", tmp_path / "x"
+    flax_format.write(whole, network, weights)
+
+    def read() -> Weights:
+        return flax_format.to_canonical(network, flax_format.read(path).tensors)
+
+    refusals = 0
+    for file in sorted(file.relative_to(whole) for file in whole.rglob("*") if file.is_file()):
+        content = (whole / file).read_bytes()
+        for damaged in (
+            b"",
+            content[: len(content) // 2],
+            *flipped(content, range(4 * len(content), 8 * len(content), 2**20)),
+        ):
+            shutil.rmtree(path, ignore_errors=True)
+            shutil.copytree(whole, path)
+            (path / file).write_bytes(damaged)
+            refusals += assert_refused_or_the_same(read, path, weights, more_bytes=2**31)
+    assert refusals >= 6
 
 
 # ------------------------------------------------------------------------------------------------- links and pipes
