@@ -66,16 +66,18 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
         ) as beside:
             made, old = Path(beside) / "new", Path(beside) / "old"
             yield made
-            if path.exists() and exchanged(made, path):
+            if exchanged(made, path):
                 return
             try:
                 if path.exists():
                     path.rename(old)
                 made.rename(path)
-            except BaseException:  # also where the user interrupts between the two
+            except BaseException as error:  # also where the user interrupts between the two
                 if old.exists() and not path.exists():
                     old.rename(path)
-                raise
+                # Another process may have made the folder meanwhile.
+                if not isinstance(error, OSError) or not exchanged(made, path):
+                    raise
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -64,7 +64,7 @@ WRITERS: dict[str, Callable[[Path, int], object]] = {
 
 
 def state(path: Path) -> dict[str, bytes]:
-    """The content of a file, or of all files of a folder that are not hidden. Raises WeightsError for broken weights."""
+    """The content of a file, or of all files of a folder that are not hidden. Raises WeightsError for broken ones."""
     if path.suffix == ".safetensors":  # whose header has the same entries in another order each time
         return {name: values.tobytes() for name, values in load_weights(path, SPEC).items()}
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
@@ -106,7 +106,7 @@ def main(folder: Path, kills: int, seed: int) -> None:
         child = os.fork()
         if child == 0:
             write_until_killed(work)
-        time.sleep(moments.uniform(0, 2 * one_round_s))
+        time.sleep(moments.uniform(0, 4 * one_round_s))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WTERMSIG(status) == signal.SIGKILL, f"the writer ended by itself: {status}"

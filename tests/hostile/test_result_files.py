@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,8 @@ def test_the_report_shows_hostile_words_as_words(text: str, tmp_path: Path) -> N
         seen += 1
         assert structure(page) == structure(expected), place
         assert all(letter.isprintable() or letter == "\n" for letter in page), place
-        assert "://" not in page and "www." not in page.lower(), place
+        outside_of_code = re.sub("`[^`]*`", "", page)  # in which nothing becomes a link
+        assert "://" not in outside_of_code and "www." not in outside_of_code, place
     assert seen > 10
 
 

@@ -130,3 +130,22 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
     assert files.exchanged(one, other)
     assert other.is_dir() and one.read_bytes() == b"other"
     assert not files.exchanged(one, tmp_path / "absent")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_a_folder_that_another_process_makes_meanwhile_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "folder", Path.rename
+
+    def made_meanwhile(self: Path, target: Path) -> Path:
+        folder.mkdir()
+        (folder / "file").write_bytes(b"of another")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", made_meanwhile)
+    with folder_written_whole(folder) as made:
+        made.mkdir()
+        (made / "file").write_bytes(b"ours")
+    assert (folder / "file").read_bytes() == b"ours"
+    assert list(tmp_path.iterdir()) == [folder]
