@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import statistics
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -233,15 +236,42 @@ def check_folder(folder: Path) -> None:
         raise TandemError(f"{folder}: cannot be written; name a writable folder for the results")
 
 
+STARTED_AT_S = time.time()
+"""When this process began: a record that another process has written since then is of a run beside this one."""
+
+_OURS: set[Path] = set()
+"""What this process has written, and may measure again."""
+
+
 def save_record(record: Record, folder: Path) -> Path:
-    """Write one record to its own file in a folder, which is made if need be. Raises TandemError."""
+    """Write one record to its own file in a folder, which is made if need be. Raises TandemError.
+
+    It takes the place of what an earlier run measured, and stands beside what a run at the same time measures.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TandemError(f"{folder}: cannot be made ({error.strerror}); name a writable folder") from error
-    path = folder / record.file_name
-    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    with _locked(folder):
+        path, number = folder / record.file_name, 1
+        while path not in _OURS and path.exists() and path.stat().st_mtime > STARTED_AT_S:
+            number += 1
+            path = folder / f"{record.file_name.removesuffix('.json')}-{number}.json"
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    _OURS.add(path)
     return path
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time. The system takes the lock from a process that ends; some network folders have none."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:

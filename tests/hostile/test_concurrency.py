@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.records import load_records
+import pytest
+
+from benchmarks.records import load_records, save_record
 from shared_specs import load_spec, load_weights
+from tandem.commands.compare import make_folder
+
+from .results import record
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,15 +78,40 @@ def run_both(script: str, arguments: tuple[str, str], folder: Path) -> None:
 
 
 def test_two_runs_in_one_results_folder_lose_nothing(tmp_path: Path) -> None:
+    """Neither of cells that one of them measures, nor of those that both do: the last one counts, both are kept."""
     folder = tmp_path / "results"  # which both make
     run_both(RECORDS, ("pytorch", "flax_nnx"), folder)
     found = load_records(folder)
     assert sorted((record.cell.backend, record.replicate) for record in found) == sorted(
-        (backend, replicate) for backend in ("pytorch", "flax_nnx", "of_both") for replicate in range(1, MANY + 1)
+        (backend, replicate)
+        for backend in ("pytorch", "flax_nnx", "of_both", "of_both")
+        for replicate in range(1, MANY + 1)
     )
-    of_both = [record.message for record in found if record.cell.backend == "of_both"]
-    assert set(of_both) <= {"pytorch" * 1000, "flax_nnx" * 1000}
-    assert len(list(folder.iterdir())) == 3 * MANY
+    of_both = [record.message[:8] for record in found if record.cell.backend == "of_both"]
+    assert of_both.count("pytorchp") == of_both.count("flax_nnx") == MANY
+    assert len(list(folder.iterdir())) == len(found)
+
+
+def test_a_later_run_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
+    """And one that measures again takes the place of what it has measured itself."""
+    path = save_record(record(message="first"), tmp_path)
+    assert save_record(record(message="again"), tmp_path) == path
+    script = RECORDS.format(many=1)
+    os.utime(path, (0, 0))
+    subprocess.run([sys.executable, "-c", script, "pytorch", tmp_path], cwd=ROOT, input=b"go\n", check=True)
+    assert [found.message for found in load_records(path)] == [""]
+    assert {found.name for found in tmp_path.glob("*pytorch*")} == {path.name}
+
+
+def test_two_comparisons_that_start_together_have_a_folder_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is named after the second in which it is made."""
+    monkeypatch.chdir(tmp_path)
+    made = [make_folder(Path("out") / "net-2026-01-01-000000", fresh=True) for _ in range(3)]
+    assert [folder.name[-6:] for folder in made] == ["000000", "0000-2", "0000-3"]
+    assert all(folder.is_dir() for folder in made)
+    assert make_folder(made[0]) == made[0]  # one that was named is gone on with
 
 
 def test_two_writers_of_one_checkpoint_leave_one_of_both(tmp_path: Path) -> None:
