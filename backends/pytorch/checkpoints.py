@@ -13,14 +13,12 @@ import numpy as np
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from shared_specs import TandemError, UNetSpec, WeightsError
+from shared_specs import TandemError, UNetSpec, WeightsError, pickles
 from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
 from shared_specs.errors import one_line
 from shared_specs.files import check_regular, written_whole
 from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
-
-from . import pickles
 
 __all__ = ["is_checkpoint", "read", "to_canonical", "write"]
 

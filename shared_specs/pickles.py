@@ -82,9 +82,9 @@ def _steps(file: IO[bytes]) -> Iterator[tuple[str, Any, int]]:
     for operation, argument, _ in pickletools.genops(file):
         name, tuples = operation.name, 0
         if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1]
+            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
         elif name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[int(argument)])
+            stack.append(memo[argument])
         elif name in LENGTHS:
             count = LENGTHS[name]
             within = pop_to_mark() if count is None else [stack.pop() for _ in range(count)]
