@@ -75,7 +75,7 @@ class Startup(Part):
 
 
 class WarmUp(Part):
-    steps: int
+    steps: Count
     seconds: float
     stable: bool
     step_s: float
@@ -122,7 +122,7 @@ class Record(Part):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: Cell
-    replicate: int
+    replicate: Count
     status: Status
     message: str = ""
     gate: Gate | None = None
@@ -136,9 +136,9 @@ class Record(Part):
     finite_at_end: bool | None = None
     another_network: str = ""
     knobs: dict[str, str] = {}
-    compilations: int | None = None
-    recompilations: int | None = None
-    graph_breaks: int | None = None
+    compilations: Count | None = None
+    recompilations: Count | None = None
+    graph_breaks: Count | None = None
     other_work_percent: float | None = None
     ceilings: Ceilings | None = None
     threads: dict[str, int] = {}
