@@ -30,7 +30,7 @@ GPU_BATCH, GPU_OTHER_SIZE = 8, 512
 CPU_VOLUME, GPU_VOLUME = 32, 128
 """The side of 3-D images, in pixels."""
 
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class CellError(TandemError):

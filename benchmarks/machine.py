@@ -10,8 +10,9 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared_specs import TandemError
 
@@ -35,7 +36,7 @@ class Machine(BaseModel):
     cpu: str
     logical_cores: int
     usable_cores: int  # of this process: affinity counts
-    memory_bytes: int
+    memory_bytes: Annotated[int, Field(ge=0, lt=2**63)]
     system: str
     python: str
     gpus: tuple[Gpu, ...] = ()

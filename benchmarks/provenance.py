@@ -47,7 +47,10 @@ def _is_current(record: Record, code: str | None, changed: datetime) -> bool:
         return False
     if record.commit is not None and not record.commit.endswith(CHANGES):
         return True
-    return bool(record.started_at) and datetime.fromisoformat(record.started_at) > changed
+    try:
+        return datetime.fromisoformat(record.started_at) > changed
+    except (ValueError, TypeError):  # no date, or one that does not say of which place
+        return False
 
 
 @cache

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import statistics
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, computed_field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
-from shared_specs.schema import describe
+from shared_specs.problems import describe, shorten
 
 from .cell import Cell
 from .gpu_telemetry import GpuWindow, energy_per_image_j
@@ -33,6 +36,11 @@ class RecordError(TandemError):
     """A file that holds no record, or one of another version."""
 
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class Part(BaseModel):
     # JSON has no infinity, and a fingerprint of NaN lies infinitely far away.
     model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
@@ -41,8 +49,8 @@ class Part(BaseModel):
 class Window(Part):
     """`steps` steps enqueued one after the other, one synchronisation at the end."""
 
-    steps: int
-    seconds: float
+    steps: Annotated[int, Field(gt=0, lt=2**63)]
+    seconds: Seconds
     gpu: GpuWindow | None = None
 
 
@@ -67,7 +75,7 @@ class Startup(Part):
 
 
 class WarmUp(Part):
-    steps: int
+    steps: Count
     seconds: float
     stable: bool
     step_s: float
@@ -90,8 +98,8 @@ class Gate(Part):
 class Ceilings(Part):
     """What this machine reached in the same run and precision: the fastest product or convolution, and copy."""
 
-    flops_per_s: float
-    bytes_per_s: float
+    flops_per_s: Rate
+    bytes_per_s: Rate
     loads: dict[str, float] = {}
 
     def floor_s(self, flops: int, bytes_moved: int) -> float:
@@ -114,23 +122,23 @@ class Record(Part):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     cell: Cell
-    replicate: int
+    replicate: Count
     status: Status
     message: str = ""
     gate: Gate | None = None
     windows: tuple[Window, ...] = ()
-    latencies_s: tuple[float, ...] = ()
+    latencies_s: tuple[Seconds, ...] = ()
     startup: Startup | None = None
     warm_up: WarmUp | None = None
-    memory_after_import_bytes: int | None = None
-    peak_memory_bytes: int | None = None
-    peak_device_memory_bytes: int | None = None
+    memory_after_import_bytes: Count | None = None
+    peak_memory_bytes: Count | None = None
+    peak_device_memory_bytes: Count | None = None
     finite_at_end: bool | None = None
     another_network: str = ""
     knobs: dict[str, str] = {}
-    compilations: int | None = None
-    recompilations: int | None = None
-    graph_breaks: int | None = None
+    compilations: Count | None = None
+    recompilations: Count | None = None
+    graph_breaks: Count | None = None
     other_work_percent: float | None = None
     ceilings: Ceilings | None = None
     threads: dict[str, int] = {}
@@ -138,9 +146,9 @@ class Record(Part):
     flags: dict[str, str] = {}
     environment: dict[str, str] = {}
     spec_fingerprint: str
-    parameter_count: int
-    flops: int
-    bytes_moved: int
+    parameter_count: Count
+    flops: Count
+    bytes_moved: Count
     machine: Machine
     commit: str | None = None
     command: str = ""
@@ -228,15 +236,42 @@ def check_folder(folder: Path) -> None:
         raise TandemError(f"{folder}: cannot be written; name a writable folder for the results")
 
 
+STARTED_AT_S = time.time()
+"""When this process began: a record that another process has written since then is of a run beside this one."""
+
+_OURS: set[Path] = set()
+"""What this process has written, and may measure again."""
+
+
 def save_record(record: Record, folder: Path) -> Path:
-    """Write one record to its own file in a folder, which is made if need be. Raises TandemError."""
+    """Write one record to its own file in a folder, which is made if need be. Raises TandemError.
+
+    It takes the place of what an earlier run measured, and stands beside what a run at the same time measures.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TandemError(f"{folder}: cannot be made ({error.strerror}); name a writable folder") from error
-    path = folder / record.file_name
-    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    with _locked(folder):
+        path, number = folder / record.file_name, 1
+        while path not in _OURS and path.exists() and path.stat().st_mtime > STARTED_AT_S:
+            number += 1
+            path = folder / f"{record.file_name.removesuffix('.json')}-{number}.json"
+        write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    _OURS.add(path)
     return path
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time. The system takes the lock from a process that ends; some network folders have none."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def load_records(paths: str | Path | Iterable[str | Path]) -> list[Record]:
@@ -261,7 +296,8 @@ def _load_file(path: Path) -> list[Record]:
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path}: is not JSON; expected a benchmark record, measure it again") from error
     if isinstance(values, dict) and isinstance(values.get("benchmarks"), list):
-        entries = [entry.get("extra_info", {}).get("record") for entry in values["benchmarks"]]
+        extras = [entry.get("extra_info") if isinstance(entry, dict) else None for entry in values["benchmarks"]]
+        entries = [extra.get("record") for extra in extras if isinstance(extra, dict)]
         return [_parse(entry, path) for entry in entries if entry is not None]
     return [_parse(values, path)]
 
@@ -271,7 +307,7 @@ def _parse(values: Any, path: Path) -> Record:
         raise RecordError(f"{path}: holds no benchmark record; name files that the benchmarks wrote")
     if values["schema_version"] != SCHEMA_VERSION:
         raise RecordError(
-            f"{path}: is of record version {values['schema_version']}, expected {SCHEMA_VERSION}; "
+            f"{path}: is of record version {shorten(values['schema_version'])}, expected {SCHEMA_VERSION}; "
             "read it with the release that wrote it, or measure again"
         )
     try:

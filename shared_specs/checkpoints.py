@@ -103,4 +103,4 @@ def widening(names: list[str]) -> str:
 def listed(names: list[str], most: int = 3) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(name if len(name) <= 200 else f"{name[:197]}..." for name in names[:most]) + more

@@ -2,7 +2,14 @@
 
 
 class TandemError(Exception):
-    """Bad input. The command line prints the message alone and exits with code 2."""
+    """Bad input. The command line prints the message alone and exits with code 2.
+
+    What cannot be printed becomes a space: messages quote names from files, and those may hold line breaks, the
+    sequences by which a terminal is told to do things, and signs that turn the direction of writing.
+    """
+
+    def __init__(self, message: object = ""):
+        super().__init__(printable(str(message)))
 
 
 class SpecError(TandemError):
@@ -15,6 +22,11 @@ class ShapeError(TandemError):
 
 class WeightsError(TandemError):
     """Weights that do not belong to the spec, or that cannot be read."""
+
+
+def printable(text: str) -> str:
+    """The text with a space for every character that is none to be seen."""
+    return text if text.isprintable() else "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def one_line(text: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -50,28 +52,46 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
 def folder_written_whole(path: str | Path) -> Iterator[Path]:
     """The path of a folder to be made, which takes its place at the end, as `written_whole` does for a file.
 
-    A folder that stood there is kept until the new one has its place.
+    A folder that stood there changes places with the new one, in one step where the system has it; elsewhere it is
+    kept in a hidden folder beside it meanwhile. A link stays, and what it leads to is replaced.
 
     Raises:
         TandemError: where the folder cannot be written; nothing is left behind.
     """
     path = Path(path)
     try:
+        path = path.resolve() if path.is_symlink() else path
         with tempfile.TemporaryDirectory(
             dir=path.parent, prefix=f".{path.name}.", ignore_cleanup_errors=True
         ) as beside:
             made, old = Path(beside) / "new", Path(beside) / "old"
             yield made
+            if exchanged(made, path):
+                return
             try:
                 if path.exists():
                     path.rename(old)
                 made.rename(path)
-            except BaseException:  # also where the user interrupts between the two
+            except BaseException as error:  # also where the user interrupts between the two
                 if old.exists() and not path.exists():
                     old.rename(path)
-                raise
+                # Another process may have made the folder meanwhile.
+                if not isinstance(error, OSError) or not exchanged(made, path):
+                    raise
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+"""The current folder, and the flag, of renameat2(2), which Linux has since 3.15 and Python has no name for."""
+
+
+def exchanged(one: Path, other: Path) -> bool:
+    """Whether two paths have changed places in one step, so that at no moment either is missing. Not everywhere."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if rename is None:
+        return False
+    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
 def _unwritable(path: Path, error: OSError) -> TandemError:
@@ -97,6 +117,12 @@ def _target(path: str | Path) -> Path:
             f"{path}: cannot be written (it is no regular file); name a file in a writable folder that exists"
         )
     return target if Path(path).is_symlink() else Path(path)
+
+
+def check_regular(path: Path) -> None:
+    """Refuse to read a pipe or a device, which may never end. A link counts as what it leads to. Raises TandemError."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise TandemError(f"{path}: cannot be read (it is no regular file); copy it into one first")
 
 
 def check_writable(path: str | Path, inputs: Iterable[str | Path] = ()) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import numpy as np
@@ -128,6 +129,10 @@ NUMBER = re.compile(
 )
 
 
+MOST_OPEN_ENDS = 2
+"""Of the numbers in a pattern, those of which the text alone does not tell where they end."""
+
+
 @cache
 def pattern(text: str) -> Pattern:
     """Read one side. Raises ValueError, saying what it cannot read."""
@@ -155,7 +160,17 @@ def pattern(text: str) -> Pattern:
             expression += re.escape(piece)
     if None in parts[:-1]:
         raise ValueError(f"got {text!r}, expected * at the end alone")
+    # Elsewhere a number ends where the digits do. Here a search may have to try every length, all of them together.
+    open_ends = [a for a, b in pairwise(parts) if isinstance(a, tuple) and (isinstance(b, tuple) or _is_digit(b))]
+    if len(open_ends) > MOST_OPEN_ENDS:
+        raise ValueError(
+            f"got {text!r}, expected at most {MOST_OPEN_ENDS} numbers with a digit or a number right after them"
+        )
     return Pattern(tuple(parts), re.compile(expression))
+
+
+def _is_digit(part: str | None) -> bool:
+    return part is not None and part[0].isdecimal()
 
 
 def _translated(name: str, source: str, target: str) -> str | None:

@@ -23,6 +23,9 @@ LARGEST_INPUT = 2**20
 MOST_TRIES = 4096
 """How many sizes `smallest_input` tries before it says that none fits."""
 
+MOST_STEPS = 2**19
+"""Layers that it goes through for all of them together: a network may have tens of thousands."""
+
 
 class _TooSmall(Exception):
     """Nothing is left after a layer, or less than its padding needs."""
@@ -246,7 +249,7 @@ def smallest_input(spec: UNetSpec) -> int:
         ShapeError: where none up to a generous bound is accepted.
     """
     start = _smallest(spec)
-    stop = start + MOST_TRIES
+    stop = start + max(1, min(MOST_TRIES, MOST_STEPS // len(spec.layers)))
     for size in range(start, stop):
         if sizes_if_it_fits(spec, (size,) * spec.dimensions) is not None:
             return size

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from .errors import WeightsError, one_line
-from .files import written_whole
+from .files import check_regular, written_whole
 
 if TYPE_CHECKING:
     from .layout import Tensor
@@ -116,14 +116,30 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
 def opened(path: Path) -> Iterator[Any]:
     """A safetensors file, open. Raises WeightsError where it is none, is truncated or cannot be read."""
     try:
+        check_regular(path)
         path.open("rb").close()  # safetensors' own words for a missing file or a folder are no help
         with safe_open(path, framework="numpy") as file:
+            _check_names(path)
             yield file
     except OSError as error:
         reason = error.strerror or one_line(str(error))
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
     except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
+
+
+def _check_names(path: Path) -> None:
+    """Refuse two tensors of one name, of which safetensors takes the last. Raises WeightsError."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise WeightsError(f"{path}: names {next(n for n in names if names.count(n) > 1)!r} twice; save it again")
+        return found
+
+    with path.open("rb") as file:
+        json.loads(file.read(int.from_bytes(file.read(8), "little")), object_pairs_hook=once)
 
 
 def kinds_in(file: Any) -> dict[str, str]:
@@ -147,5 +163,5 @@ def _spec_in(metadata: Mapping[str, str]) -> str:
     try:
         values = json.loads(metadata["spec"])
         return one_line(f"{values['name']} of widths {values['widths']}")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return "one that the file does not name"

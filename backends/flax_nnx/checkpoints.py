@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,9 @@ WRAPPERS = ("state", "model", "module", "params")
 
 DEEPEST = 4
 """Wrappers in wrappers that are opened."""
+
+MOST_COMPRESSED = 1000
+"""How many times larger than the folder its arrays may be: weights hardly compress, and zeros beside them do."""
 
 
 def read(path: Path) -> Checkpoint:
@@ -152,11 +156,32 @@ def _restore(folder: Path) -> Any:
     try:
         with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(folder.resolve()).item_metadata
+            if metadata is None:
+                raise WeightsError(
+                    f"{folder}: is no whole Orbax checkpoint (it does not say what it holds); save it again"
+                )
+            _check_sizes(folder, metadata.tree)
             arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata.tree)
             return checkpointer.restore(folder.resolve(), args=ocp.args.PyTreeRestore(restore_args=arguments))
+    except WeightsError:
+        raise
     except Exception as error:  # of a damaged folder Orbax, JSON and TensorStore each tell in errors of their own
         reason = one_line(str(error))[:160] or type(error).__name__
         raise WeightsError(f"{folder}: is no whole Orbax checkpoint ({reason}); save it again") from error
+
+
+def _check_sizes(folder: Path, tree: Any) -> None:
+    """Refuse arrays that no folder of this size can hold, before TensorStore makes room for them. Raises WeightsError.
+
+    Where there is not enough memory it ends the whole process.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if getattr(leaf, "shape", None) is not None]
+    said = sum(math.prod(array.shape) * np.dtype(array.dtype).itemsize for array in arrays)
+    stored = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if said > MOST_COMPRESSED * stored:
+        raise WeightsError(
+            f"{folder}: says that it holds {said:,} bytes, and has {stored:,} on the disk; save the checkpoint again"
+        )
 
 
 def _unwrapped(tree: Any) -> tuple[Any, list[str]]:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
-from shared_specs import UNetSpec, WeightsError
+from shared_specs import TandemError, UNetSpec, WeightsError, pickles
 from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
 from shared_specs.errors import one_line
-from shared_specs.files import written_whole
+from shared_specs.files import check_regular, written_whole
 from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
 
@@ -40,6 +40,10 @@ BOOKKEEPING = (
 
 LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """How files begin that torch.save wrote before they were zip files (torch/serialization.py, MAGIC_NUMBER)."""
+
+
+ROOM_FOR_TEXT = 2**20
+"""Bytes by which the records of a zip file may exceed it: TorchScript, which is refused later, compresses its text."""
 
 
 class Unread:
@@ -67,6 +71,9 @@ def read(path: Path) -> Checkpoint:
     foreign = [f"{name} as {_kind(value)}" for name, value in tensors.items() if not _is_plain(value)]
     if foreign:
         raise WeightsError(f"{path}: holds {listed(foreign)}; save plain tensors in float64, float32 or float16")
+    vast = [str(name) for name, value in tensors.items() if _exceeds_its_storage(value)]
+    if vast:
+        raise WeightsError(f"{path}: holds {listed(vast)}, larger than what is stored; save it with .contiguous()")
     narrow = [str(name) for name, value in tensors.items() if value.dtype is torch.bfloat16]
     if narrow:
         remarks.append(widening(narrow))
@@ -116,15 +123,16 @@ def is_checkpoint(path: Path) -> bool:
 def _load(path: Path) -> Any:
     """What torch.save wrote: tensors, numbers, text and their containers, and nothing that runs code."""
     try:
+        check_regular(path)
         with path.open("rb") as file:
             is_zip = file.read(4) == b"PK\x03\x04"
-        damaged = _damaged_record(path) if is_zip else None
-        if damaged is not None:
-            raise WeightsError(f"{path}: is damaged at {damaged}, whose checksum differs; copy or save it again")
+        wrong = (_zip_problem(path) if is_zip else None) or pickles.problem_of(path, is_zip)
+        if wrong is not None:
+            raise WeightsError(f"{path}: {wrong}")
         with warnings.catch_warnings(), safe_globals([(Unread, name) for name in BOOKKEEPING]):
             warnings.simplefilter("ignore")  # on formats that are refused below
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
-    except WeightsError:
+    except TandemError:
         raise
     except OSError as error:
         reason = error.strerror or one_line(str(error))
@@ -143,13 +151,23 @@ def _load(path: Path) -> Any:
         raise WeightsError(f"{path}: is no whole file of torch.save ({reason}); save the state dict again") from error
 
 
-def _damaged_record(path: Path) -> str | None:
-    """The first record whose checksum differs, which torch.load does not look at."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.testzip()
-    except zipfile.BadZipFile:
-        return None  # cut off, which torch.load says
+def _zip_problem(path: Path) -> str | None:
+    """What is wrong with a zip file that torch.load does not look at, before any of it is unpacked.
+
+    torch.save compresses nothing: records that are larger than their file are made to fill the reader's memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        unpacked, size = sum(record.file_size for record in archive.infolist()), path.stat().st_size
+        if unpacked > size + ROOM_FOR_TEXT:
+            return (
+                f"unpacks to {unpacked:,} bytes, more than its own {size:,}, as nothing of torch.save does; "
+                "save the state dict again"
+            )
+        if len(set(names)) < len(names):
+            return "holds two records of one name; save the state dict again"
+        damaged = archive.testzip()
+        return None if damaged is None else f"is damaged at {damaged}, whose checksum differs; copy or save it again"
 
 
 def _code_in(path: Path) -> list[str]:
@@ -204,6 +222,11 @@ def _is_plain(tensor: torch.Tensor) -> bool:
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
         return False
     return tensor.dtype is torch.bfloat16 or tensor.dtype in HAS_NUMPY
+
+
+def _exceeds_its_storage(tensor: torch.Tensor) -> bool:
+    """Whether values stand for many elements each, as after `expand`: a few bytes may say that they are a terabyte."""
+    return tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes()
 
 
 HAS_NUMPY = (torch.float64, torch.float32, torch.float16, torch.int64, torch.int32, torch.int16, torch.int8)

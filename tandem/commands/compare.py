@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -47,7 +48,7 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     """Check, time what is equal, and say which is faster; 1 where the builds differ or a cell was not timed."""
     output = Output(json_path, request.specs)
     chosen = plan(request, folder)
-    make_folder(chosen.folder)
+    chosen = replace(chosen, folder=make_folder(chosen.folder, fresh=folder is None))
     remarks = other_work()
     for remark in remarks:
         say_note(remark)
@@ -93,15 +94,25 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
     return Plan(parity, cells, request.replicates, Path(folder) if folder else default)
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the results. Raises TandemError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TandemError(
-            f"{folder}: cannot be made ({error.strerror}); name a writable folder with --output"
-        ) from error
-    check_writable(folder / "report.md")
+def make_folder(folder: Path, fresh: bool = False) -> Path:
+    """Make the folder of the results; a fresh one is no other run's, and has a number where its name is taken.
+
+    Raises:
+        TandemError: where it cannot be made, or not written to.
+    """
+    made = folder
+    for number in count(2):
+        try:
+            made.mkdir(parents=True, exist_ok=not fresh)
+            break
+        except OSError as error:
+            if not fresh or not made.is_dir():
+                raise TandemError(
+                    f"{made}: cannot be made ({error.strerror}); name a writable folder with --output"
+                ) from error
+            made = folder.with_name(f"{folder.name}-{number}")
+    check_writable(made / "report.md")
+    return made
 
 
 def other_work() -> list[str]:

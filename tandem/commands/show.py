@@ -6,6 +6,7 @@ import math
 
 from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.cost import layer_costs, total_cost
+from shared_specs.errors import printable
 from shared_specs.shapes import Axes, Shape, axis_names, feature_shapes, size_of, smallest_input
 
 from .. import selections
@@ -31,7 +32,7 @@ def run(
     total = total_cost(spec, images, BYTES_PER_ELEMENT)
 
     table = plain_table(
-        f"{spec.name}: {spec.title}",
+        printable(f"{spec.name}: {spec.title}"),
         *("layer", "kind", f"output {axis_names(spec)}", "parameters", "FLOPs", "memory"),
         right=("parameters", "FLOPs", "memory"),
     )

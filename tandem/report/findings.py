@@ -123,6 +123,8 @@ def _load_file(path: Path, findings: Findings) -> None:
         return
     try:
         checks = values.get("checks", [values])
+        if not isinstance(values.get("remarks", []), list):
+            raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
         findings.records += [Record.model_validate(record) for record in values.get("records", [])]
         findings.remarks += map(str, values.get("remarks", []))

@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 
 from benchmarks.levers import levers
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison, compare
+from shared_specs.errors import one_line, printable
 
 from ..console import version
 from ..units import counted, floors, milliseconds, sized
 from .findings import Check, Findings
+
+SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
+"""What Markdown, or GitHub's kind of it, would read as more than text; an underscore within a word is none of it."""
+
+
+class Code(str):
+    """A cell that is shown as code."""
+
+
+def plain(text: str) -> str:
+    """Text from a file as Markdown that shows it, whatever it is, on one line: no markup, no links, no HTML."""
+    return SPECIAL.sub(r"\\\g<0>", one_line(printable(text)))
+
+
+def code(text: str) -> str:
+    """The same in a fixed-width font, which takes everything as it stands but these signs."""
+    shown = one_line(printable(text))
+    return plain(text) if not shown or set(shown) & set("`\\|") else f"`{shown}`"
 
 
 def to_markdown(findings: Findings) -> str:
@@ -44,9 +64,9 @@ def parity_sentence(checks: Sequence[Check]) -> str:
 
 
 def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
-    lines = [f"- **Parity.** {parity_sentence(checks)}"]
-    lines += [f"- **{comparison.title}.** {comparison.sentence}." for comparison in comparisons]
-    lines += [f"- **Beware.** {remark}" for remark in dict.fromkeys(remarks)]
+    lines = [f"- **Parity.** {plain(parity_sentence(checks))}"]
+    lines += [f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}." for comparison in comparisons]
+    lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(remarks)]
     return "\n".join(lines)
 
 
@@ -62,9 +82,9 @@ def _parity(checks: Sequence[Check]) -> str:
         narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
         shape = "x".join(map(str, check.batch.shape))
         parts.append(
-            f"**{check.spec.name}, {check.execution.precision}, {check.execution.device}: "
+            f"**{plain(f'{check.spec.name}, {check.execution.precision}, {check.execution.device}')}: "
             f"{'equal' if check.equal else 'DIFFERENT'}** (at most {check.limit:g} is equal; {narrow}; input {shape}, "
-            f"{check.batch.origin})"
+            f"{plain(check.batch.origin)})"
         )
         head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
         parts.append(table(head, [_parity_row(check, probe) for probe in check.probes], right=range(1, len(head) - 1)))
@@ -74,7 +94,7 @@ def _parity(checks: Sequence[Check]) -> str:
 def _parity_row(check: Check, probe: str) -> list[str]:
     worst = [check.farthest(probe, pair) for pair in check.pairs]
     farthest = check.farthest(probe)
-    quantity = f"`{farthest.quantity}`" if farthest and farthest.floors > 0 else ""
+    quantity = Code(farthest.quantity) if farthest and farthest.floors > 0 else ""
     return [probe, *(floors(measured.floors) if measured else "" for measured in worst), quantity]
 
 
@@ -161,7 +181,7 @@ def _levers(records: Sequence[Record]) -> str:
             )
             for arm in found.arms
         ]
-        parts += [f"**{found.title} {found.phase}**", table(head, rows, right=range(2, 5))]
+        parts += [f"**{plain(f'{found.title} {found.phase}')}**", table(head, rows, right=range(2, 5))]
     return "\n\n".join(["## What tuning brings", *parts]) if parts else ""
 
 
@@ -179,7 +199,7 @@ def _timing(comparisons: Sequence[Comparison]) -> str:
     ]
     for title in dict.fromkeys(comparison.title for comparison in comparisons):
         rows = [row for comparison in comparisons if comparison.title == title for row in timing_rows(comparison)]
-        parts += [f"**{title}**", table(TIMING_COLUMNS, rows, right=range(2, len(TIMING_COLUMNS)))]
+        parts += [f"**{plain(title)}**", table(TIMING_COLUMNS, rows, right=range(2, len(TIMING_COLUMNS)))]
         details = [row for comparison in comparisons if comparison.title == title for row in detail_rows(comparison)]
         if details:
             parts.append(table(DETAIL_COLUMNS, details, right=range(2, len(DETAIL_COLUMNS))))
@@ -199,17 +219,21 @@ def _provenance(records: Sequence[Record]) -> str:
         "Versions": versions,
         "Precision flags": flags,
         "Commit": {record.commit or "not known" for record in records},
-        "Command": {f"`{record.command}`" for record in records if record.command},
+        "Command": {Code(record.command) for record in records if record.command},
         "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
         "Processes": {str(len(records))},
     }
-    lines = [f"- {name}: {', '.join(sorted(values))}" for name, values in facts.items() if values]
+    lines = [f"- {name}: {', '.join(map(_shown, sorted(values)))}" for name, values in facts.items() if values]
     return "\n\n".join(["## Where these numbers come from", "\n".join(lines)])
+
+
+def _shown(text: str) -> str:
+    return code(text) if isinstance(text, Code) else plain(text)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
     """A Markdown table, padded so that it also reads well as text; `right` are the columns aligned on the right."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
+    cells = [[_shown(cell) for cell in row] for row in (head, *rows)]
     widths = [max(3, *(len(row[column]) for row in cells)) for column in range(len(head))]
     to_right = set(right)
     rule = ["-" * (width - 1) + ":" if i in to_right else "-" * width for i, width in enumerate(widths)]

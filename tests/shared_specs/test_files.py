@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from shared_specs import TandemError
+from shared_specs import TandemError, files
 from shared_specs.files import check_writable, folder_written_whole, write_atomically
 
 
@@ -100,8 +101,51 @@ def test_an_interruption_leaves_the_old_folder(
             raise KeyboardInterrupt
         return moved
 
+    monkeypatch.setattr(files, "exchanged", lambda *_: False)  # as where two folders cannot change places in one step
     monkeypatch.setattr(Path, "rename", interrupts)
     with pytest.raises(KeyboardInterrupt), folder_written_whole(folder) as made:
         made.mkdir()
     assert (folder / "file").read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["in_one_step", "in_two"])
+def test_a_folder_takes_the_place_of_another(at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not at_once:
+        monkeypatch.setattr(files, "exchanged", lambda *_: False)
+    folder = tmp_path / "folder"
+    for content in (b"old", b"new"):
+        with folder_written_whole(folder) as made:
+            made.mkdir()
+            (made / "file").write_bytes(content)
+        assert (folder / "file").read_bytes() == content
+        assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_two_folders_change_places(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.write_bytes(b"other")
+    assert files.exchanged(one, other)
+    assert other.is_dir() and one.read_bytes() == b"other"
+    assert not files.exchanged(one, tmp_path / "absent")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_a_folder_that_another_process_makes_meanwhile_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rename = tmp_path / "folder", Path.rename
+
+    def made_meanwhile(self: Path, target: Path) -> Path:
+        folder.mkdir()
+        (folder / "file").write_bytes(b"of another")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", made_meanwhile)
+    with folder_written_whole(folder) as made:
+        made.mkdir()
+        (made / "file").write_bytes(b"ours")
+    assert (folder / "file").read_bytes() == b"ours"
     assert list(tmp_path.iterdir()) == [folder]
