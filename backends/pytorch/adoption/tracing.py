@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from shared_specs import checkpoints as safetensors
 from shared_specs.errors import one_line
-from shared_specs.schemes import prefixes
+from shared_specs.naming import prefixes
 
 from ...trace import Event, Shape, Trace, TraceError
 from .. import checkpoints as torch_files
