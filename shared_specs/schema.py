@@ -91,7 +91,7 @@ class Override(Table):
         try:
             return Level.model_validate(values)
         except ValidationError as error:
-            raise ValueError(describe(error, values, prefix=f"{key}.")) from error
+            raise ValueError(describe(error, values, f"{key}.", Level)) from error
 
 
 class UNetSpec(Level):
@@ -301,4 +301,4 @@ def _validated(values: dict[str, Any], origin: str) -> UNetSpec:
     try:
         return UNetSpec.model_validate(values)
     except ValidationError as error:
-        raise SpecError(f"{origin}: {describe(error, values)}") from error
+        raise SpecError(f"{origin}: {describe(error, values, model=UNetSpec)}") from error
