@@ -19,7 +19,7 @@ from rich.text import Text
 
 import backends
 import parity
-from backends import trace
+from backends import checkpoints, trace
 from parity.adoption.adopt import YOURS
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
 from shared_specs.errors import one_line
@@ -57,6 +57,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     folder = None if request.output is None else _folder(request.output, given)
     spec = None if request.spec is None else load_spec(request.spec)
     shape = input_shape(request.input_shape)
+    if request.checkpoint is not None and not request.checkpoint.endswith(".safetensors"):
+        checkpoints.look("pytorch", Path(request.checkpoint))
     names, left_out = selections.backend_names(request.backends)
     for reason in left_out:
         say_note(reason)

@@ -104,6 +104,7 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
     spec, divisor = selections.narrowed(full, request.narrow, default=1)
     source, target = Path(request.source), Path(request.target)
     source_format = format_of_source(source)
+    checkpoints.look(source_format, source)
     target_format = format_of_target(target, request.to)
     scheme, scheme_out = request.scheme, request.scheme_out or CANONICAL
     for name in filter(None, (scheme, scheme_out)):
