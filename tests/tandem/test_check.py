@@ -253,7 +253,16 @@ def test_an_alpha_channel_is_noted(run: Run, twin: Callable[..., None], photogra
     path = photograph("horse.png")
     result = run("check", "unet_same", "--narrow", "16", "--image", path, "--size", "32", "--probe", "forward")
     assert result.exit_code == 0
-    assert result.stderr == f"note: {path}: the alpha channel is left out\n"
+    assert result.stderr.splitlines()[0] == f"note: {path}: the alpha channel is left out"
+
+
+def test_progress_is_told_in_lines_where_no_terminal_shows_it(run: Run, twin: Callable[..., None]) -> None:
+    twin()
+    result = run("check", "unet_same", "--narrow", "16", "--size", "16", "--probe", "structure,forward", "--json", "-")
+    lines = result.stderr.splitlines()
+    assert lines and all(line.startswith("progress: unet_same, float64: ") for line in lines)
+    assert {line.rpartition(": ")[2] for line in lines} >= {"numpy_reference", "twin"}
+    assert json.loads(result.stdout)["equal"] is True
 
 
 def test_a_backend_that_is_left_out_is_noted(

@@ -213,7 +213,7 @@ def test_json_has_no_infinity() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
-def test_progress_is_for_terminals_only(
+def test_progress_is_a_spinner_on_a_terminal_and_plain_lines_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
     def on_screen(stderr: bool = False) -> Console:
@@ -224,7 +224,8 @@ def test_progress_is_for_terminals_only(
         tell("forward: pytorch")
     out, err = capsys.readouterr()
     assert out == ""
-    assert ("forward: pytorch" in err) == terminal
+    assert "unet_same: forward: pytorch" in err
+    assert (err == "progress: unet_same: forward: pytorch\n") != terminal
 
 
 def test_text_that_looks_like_markup_is_kept(run: Run, twin: Callable[..., None], tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_there_and_back_nothing_changes(run: Run, here: Path, name: str, narrow:
         names = ["--scheme-out", spec.checkpoint.scheme] if target == chain[-1] else []
         result = run("convert", source, target, "--spec", name, "--narrow", narrow, "--no-check", *names)
         assert result.exit_code == 0, result.output
-        assert result.stderr == ""
+        assert result.stderr.splitlines() == [
+            f"progress: {name}: reading {source}",
+            f"progress: {name}: writing {target}",
+        ]
     for path in ("2.safetensors", "4.safetensors"):
         assert_same(load_weights(path, spec), weights)
     assert_same(checkpoints.get("pytorch").read(Path("6.pt")).tensors, from_canonical(spec, weights))
@@ -114,7 +117,10 @@ def test_the_result_is_read_back_and_proven(
 ) -> None:
     result = run("convert", source, target, *ARGUMENTS, "--json", "out.json")
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""
+    stages = [line.removeprefix(f"progress: {NAME}: ") for line in result.stderr.splitlines()]
+    assert stages[:3] == [f"reading {source}", f"writing {target}", f"reading {target} back"]
+    assert {"activations: reference", "activations: candidate", "activations: noise floor"} <= set(stages)
+    assert len(stages) == len(set(stages))
     said = " ".join(result.stdout.split())
     assert f"Equal: read back, all {len(network.tensors)} tensors are the source's to the last bit, and" in said
     assert f"{pair} compute the same in float64" in said
