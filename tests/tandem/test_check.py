@@ -47,6 +47,24 @@ def test_json_on_stdout_is_alone(run: Run, twin: Callable[..., None]) -> None:
     assert json.loads(result.stdout)["equal"] is True
 
 
+STATISTICS = {"unet_same": "—", "unet_bn_same": "0.00"}
+
+
+@pytest.mark.parametrize(("name", "cell"), STATISTICS.items(), ids=STATISTICS)
+def test_a_probe_that_had_nothing_to_compare_shows_no_distance(
+    run: Run, twin: Callable[..., None], tmp_path: Path, name: str, cell: str
+) -> None:
+    twin()
+    path = tmp_path / "check.json"
+    arguments = ("--narrow", "16", "--size", "16", "--probe", "structure,statistics", "--json", path)
+    rows = [line.split() for line in run("check", name, *arguments).stdout.splitlines()]
+    assert ["structure", "0.00"] in rows
+    assert ["statistics", cell] in rows
+    page = [line.replace("|", " ").split() for line in run("report", path).stdout.splitlines()]
+    assert ["structure", "0.00"] in page
+    assert ["statistics", cell] in page
+
+
 def test_selected_probes_run_in_their_order(run: Run, twin: Callable[..., None]) -> None:
     twin()
     result = run(
