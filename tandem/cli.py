@@ -97,11 +97,11 @@ def tandem(
 
 
 @app.command("list")
-def list_(json: options.Json = None) -> None:
+def list_(sources: options.Sources = False, json: options.Json = None) -> None:
     """The networks of the zoo and the backends that are here."""
     from .commands import zoo
 
-    raise typer.Exit(zoo.run(json))
+    raise typer.Exit(zoo.run(json, sources))
 
 
 @app.command()
