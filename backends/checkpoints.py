@@ -13,9 +13,10 @@ Importing this loads no framework.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
-from . import registry
+from . import registry, torch_files
 from .contract import BackendError
 
 FORMATS = {
@@ -41,3 +42,13 @@ def get(name: str) -> Any:
     if reason:
         raise BackendError(reason)
     return importlib.import_module(FORMATS[name])
+
+
+def look(name: str, path: Path) -> None:
+    """Refuse what is told not to be of a format at a glance, before its framework is imported.
+
+    Raises:
+        WeightsError: saying what the file is instead, where that is known.
+    """
+    if name == "pytorch":
+        torch_files.look(path)

@@ -14,15 +14,28 @@ from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
 from shared_specs.shapes import axis_names, feature_shapes
 from shared_specs.weights import Weights
 
+from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
+
+__all__ = [
+    "PHASES",
+    "PRECISIONS",
+    "TIE_WIDTH",
+    "UNIT_ROUNDOFF",
+    "Backend",
+    "BackendError",
+    "Execution",
+    "Model",
+    "ReferenceBackend",
+    "RoundingNoise",
+    "StepResult",
+    "WeightsOf",
+    "check_phase",
+    "copy_weights",
+]
 
 PHASES = ("forward", "forward_backward", "train_step")
 """What `Model.program` runs: inference; loss and gradients; loss, gradients, optimizer and normalisation state."""
-
-PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
-
-UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-9}
-"""Half the distance from 1 to the next number of the precision (Higham 2002, section 2.1); tf32 keeps 10 bits."""
 
 
 class BackendError(TandemError):
@@ -232,35 +245,6 @@ class Backend(ABC):
         devices = self.devices()
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
             raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")
-
-
-TIE_WIDTH = 4.0
-"""Decisions within this many standard deviations of the local error from a tie are the ones that are turned."""
-
-
-@dataclass(frozen=True)
-class RoundingNoise:
-    """Relative noise of a precision on every operation's output, for the noise floor.
-
-    A decision is the sign of a ReLU's input or the maximum of a window. In float32 a network of a million units has
-    about one that rounding turns; it moves a gradient by thousands of times the noise around it. So there decisions
-    are treated apart from the noise. In float64 rounding turns none, and in coarser precisions so many that the noise
-    samples them: there decisions are made on the noisy values.
-
-    Attributes:
-        unit_roundoff: the standard deviation of the noise, relative to each element.
-        seed: of the noise; every re-run has its own.
-        turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
-            could turn, to one side or to the other.
-    """
-
-    unit_roundoff: float
-    seed: int
-    turned: int = 0
-
-    @property
-    def decides_apart(self) -> bool:
-        return UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]
 
 
 class ReferenceBackend(Backend):

@@ -18,11 +18,16 @@ from .contract import Model
 Shape = tuple[int, ...]
 
 TRACER, ADOPTED = "backends.pytorch.adoption.tracing", "backends.pytorch.adoption.model"
+STATE = "backends.pytorch.adoption.state"
 """By name, so that whoever reads traces needs no framework."""
 
 
 class TraceError(TandemError):
     """A module that cannot be imported, run or traced."""
+
+
+class NoImagesError(TraceError):
+    """A module that takes none of the sizes of images that were tried."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +195,7 @@ def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
 
 def read_state(module: Any) -> dict[str, np.ndarray]:
     """The module's state dict as NumPy, as copies."""
-    return _imported(TRACER).read_state(module)
+    return _imported(STATE).read_state(module)
 
 
 def load_state(module: Any, path: str) -> tuple[str, ...]:
@@ -200,7 +205,7 @@ def load_state(module: Any, path: str) -> tuple[str, ...]:
         WeightsError: where the file cannot be read.
         TraceError: where its tensors are not the module's.
     """
-    return _imported(TRACER).load_state(module, path)
+    return _imported(STATE).load_state(module, path)
 
 
 def first_convolution(module: Any) -> tuple[int, int]:

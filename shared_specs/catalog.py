@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -31,8 +33,28 @@ def load_spec(name_or_path: str | Path) -> UNetSpec:
         return _from_zoo(text)
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
         return UNetSpec.from_toml(name_or_path)
-    near = difflib.get_close_matches(text, spec_names(), n=3, cutoff=0.4) or spec_names()
-    raise SpecError(f"no spec is named {text!r}; the nearest are {', '.join(near)}; or give a path to a .toml file")
+    near = nearest_names(text, spec_names())
+    known = f"the nearest are {', '.join(near)}" if near else f"the zoo has {', '.join(spec_names())}"
+    raise SpecError(f"no spec is named {text!r}; {known}; or give a path to a .toml file")
+
+
+def nearest_names(text: str, names: Sequence[str], most: int = 4) -> list[str]:
+    """The names that hold the text or its words, or are written alike, the nearest first."""
+    plain = re.sub(r"[^a-z0-9]+", "_", text.lower().replace("+", "_plus")).strip("_")
+    words = set(re.findall(r"\d+d|[a-z]{2,}", plain))
+
+    def nearness(name: str) -> tuple[bool, int, float]:
+        holds = bool(plain) and (plain in name or name in plain)
+        shared = sum(word in name for word in words - {"unet"})  # which nearly every name holds
+        return holds, shared, difflib.SequenceMatcher(None, plain, name).ratio()
+
+    ranks = {name: nearness(name) for name in names}
+    near = [name for name, (holds, shared, ratio) in ranks.items() if holds or shared or ratio >= ALIKE]
+    return sorted(near, key=lambda name: ranks[name], reverse=True)[:most]
+
+
+ALIKE = 0.5
+"""The share of letters that two names have to have in common, in order."""
 
 
 @cache

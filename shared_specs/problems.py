@@ -5,40 +5,78 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from .errors import one_line
+from .expectations import Expectations, did_you_mean
 
 MOST_PROBLEMS = 10
 """How many problems one message lists; a file with more is mended from the top."""
 
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "tuple": "a list",
+    "list": "a list",
+    "dict": "a table",
+    "model": "a table",
+    "model_attributes": "a table",
+    "int_from_float": "a whole number",
+}
+"""Pydantic's names of types, in the words of a TOML file."""
 
-def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
-    """One line for all that pydantic found wrong: the key (after `prefix`), what it got and what it takes."""
-    problems = error.errors()
-    parts = [_describe(problem, values, prefix) for problem in problems[:MOST_PROBLEMS]]
+PATTERNS = {"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "letters, digits, dots, - and _, a letter or digit first"}
+
+
+def describe(error: ValidationError, values: Any, prefix: str = "", model: type[BaseModel] | None = None) -> str:
+    """One line for all that pydantic found wrong: the key (after `prefix`), what it got and what it takes.
+
+    Args:
+        error: as pydantic raised it.
+        values: the table.
+        prefix: what stands before the keys.
+        model: what the table was to be, from which misspelt keys are guessed.
+    """
+    expected = None if model is None else Expectations(model)
+    problems, meant = error.errors(), dict[tuple[Any, ...], str]()
+    for problem in problems:
+        if problem["type"] == "extra_forbidden" and expected is not None:
+            *place, key = problem["loc"]
+            near = did_you_mean(str(key), expected.keys(place))
+            meant |= {(*place, key): near} if near else {}
+    misspelt = [(*place[:-1], near) for place, near in meant.items()]
+    problems = [p for p in problems if not (p["type"] == "missing" and p["loc"] in misspelt)]
+    parts = [_describe(problem, values, prefix, expected, meant) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         parts.append(f"and {len(problems) - MOST_PROBLEMS} more")
     return one_line("; ".join(parts))
 
 
-def _describe(problem: Any, values: Any, prefix: str) -> str:
-    keys = [str(key) for key in problem["loc"]]
-    key = prefix + in_file(keys, values)
-    match problem["type"]:
+def _describe(
+    problem: Any, values: Any, prefix: str, expected: Expectations | None, meant: dict[tuple[Any, ...], str]
+) -> str:
+    location, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
+    key = prefix + in_file([str(part) for part in location], values)
+    words = "" if expected is None else expected.words(location)
+    match kind:
         case "extra_forbidden":
-            return f"unknown key {key}; remove it"
+            return f"unknown key {key}; {f'did you mean {meant[location]}?' if location in meant else 'remove it'}"
         case "missing":
-            return f"key {key} is missing; add it"
+            return f"key {key} is missing; add it{words and f', {words}'}"
         case "union_tag_invalid":
-            context = problem["ctx"]
-            return f"{key}.kind: got {shorten(context['tag'])}, expected {context['expected_tags']}"
+            near = did_you_mean(context["tag"], re.findall(r"'([^']*)'", context["expected_tags"]))
+            hint = f"; did you mean {near!r}?" if near else ""
+            return f"{key}.kind: got {shorten(context['tag'])}, expected {context['expected_tags']}{hint}"
         case "union_tag_not_found":
-            return f"key {key}.kind is missing; add it"
+            return f"key {key}.kind is missing; add it{words and ', ' + words.removeprefix('a table whose kind is ')}"
         case "value_error":  # raised by a validator of ours, whose message starts with a key
-            return ".".join(filter(None, [key, str(problem["ctx"]["error"])]))
-        case "model_type" | "model_attributes_type" | "dict_type":
-            takes = "a table"
+            return ".".join(filter(None, [key, str(context["error"])]))
+        case "string_pattern_mismatch":
+            takes = PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
+        case _ if kind.removesuffix("_type") in TYPES:
+            takes = words or TYPES[kind.removesuffix("_type")]
         case _:
             takes = re.sub(r"^\w+ should (be |have )?|, not \d+$| after validation(?=,|$)", "", problem["msg"])
     return f"{key}: got {shorten(problem['input'])}, expected {takes}"

@@ -87,4 +87,4 @@ class Recipe(Table):
         try:
             return cls(optimizer=OPTIMIZERS[kind](**hyper_parameters))
         except ValidationError as error:
-            raise SpecError(f"recipe: {kind}: {describe(error, hyper_parameters)}") from error
+            raise SpecError(f"recipe: {kind}: {describe(error, hyper_parameters, model=OPTIMIZERS[kind])}") from error

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .errors import ShapeError
-from .layout import IMAGES, Axes, Convolution, Layer, Pool, Resize
-from .tables import Merge, PixelShuffle
+from .layout import Axes, Convolution, Layer, Pool
+from .sizes import Misfit, TooSmall, is_residual, size_label, sizes_of
 
 if TYPE_CHECKING:
     from .schema import UNetSpec
@@ -20,27 +20,14 @@ Shape = tuple[int, ...]
 LARGEST_INPUT = 2**20
 """The largest side, in pixels, that is tried when looking for one that fits."""
 
+SIZES_IN_A_ROW = 64
+"""How many sizes tell that none fits a residual sum: with a total stride of no more, each remainder occurs."""
+
 MOST_TRIES = 4096
 """How many sizes `smallest_input` tries before it says that none fits."""
 
 MOST_STEPS = 2**19
 """Layers that it goes through for all of them together: a network may have tens of thousands."""
-
-
-class _TooSmall(Exception):
-    """Nothing is left after a layer, or less than its padding needs."""
-
-    def __init__(self, layer: Layer, left: Axes, reason: str = "nothing is left after"):
-        super().__init__()
-        self.layer, self.left, self.reason = layer, left, reason
-
-
-class _Misfit(Exception):
-    """The maps of a merge or a sum do not fit: what is wrong, and whether another input size would mend it."""
-
-    def __init__(self, message: str, equal_sizes_needed: bool = False):
-        super().__init__(message)
-        self.equal_sizes_needed = equal_sizes_needed
 
 
 def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
@@ -58,14 +45,16 @@ def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
             f"images are {axis_names(spec)} and these are {tuple(images)}"
         )
     try:
-        sizes = _sizes(spec, images[2:], strict=True)
-    except _TooSmall as error:
+        sizes = sizes_of(spec, images[2:], strict=True)
+    except TooSmall as error:
         layer = error.layer
         raise ShapeError(
             f"{spec.name}: images of {size_label(images[2:])} are too small: {error.reason} {layer.name} "
             f"(level {layer.level}, {size_label(error.left)}); {_smallest_hint(spec)}"
         ) from None
-    except _Misfit as error:
+    except Misfit as error:
+        if _never_fits(spec, error.layer):
+            raise ShapeError(f"{spec.name}: {error}; {_padding_hint(spec, error.layer)}") from None
         advice = _divisible_hint(spec) if error.equal_sizes_needed else "another image size"
         raise ShapeError(f"{spec.name}: {error}; take {advice}") from None
     return {layer.name: (images[0], layer.out_channels, *sizes[layer.name]) for layer in spec.layers}
@@ -97,110 +86,19 @@ def axis_names(spec: UNetSpec) -> str:
     return "(N, C, H, W)" if spec.dimensions == 2 else "(N, C, D, H, W)"
 
 
-def size_label(size: Sequence[int]) -> str:
-    """For instance 199x207."""
-    return "x".join(map(str, size))
-
-
-def _sizes(spec: UNetSpec, images: Axes, strict: bool) -> dict[str, Axes]:
-    """The spatial size of every map.
-
-    Args:
-        spec: the network.
-        images: the size of the input.
-        strict: raise _Misfit where the maps of a merge or a sum do not fit; else one of their sizes counts.
-
-    Raises:
-        _TooSmall: where nothing is left.
-    """
-    sizes = {IMAGES: images}
-    for layer in spec.layers:
-        into = [sizes[name] for name in layer.inputs]
-        if layer.kind == "merge":
-            size = _merged(layer, into) if strict else _some_merged(layer.settings, into)
-        else:
-            if strict and layer.kind in ("sum", "multiply") and into[0] != into[1]:
-                both = f"{size_label(into[0])} and {size_label(into[1])}"
-                raise _Misfit(f"sizes differ at {layer.name} (level {layer.level}): {both}", equal_sizes_needed=True)
-            size = _after(layer, into)
-        if min(size) < 1:
-            raise _TooSmall(layer, size)
-        sizes[layer.name] = size
-    return sizes
-
-
 def sizes_if_it_fits(spec: UNetSpec, images: Axes) -> dict[str, Axes] | None:
     """The spatial size of every map for images of this size, or None where the network cannot take them."""
     try:
-        return _sizes(spec, images, strict=True)
-    except (_TooSmall, _Misfit):
+        return sizes_of(spec, images, strict=True)
+    except (TooSmall, Misfit):
         return None
-
-
-def _after(layer: Layer, into: list[Axes]) -> Axes:
-    """A layer's output size; the formulas are those of torch.nn.Conv2d, MaxPool2d, ConvTranspose2d."""
-    size = into[0]
-    match layer.settings:
-        case Convolution() as conv if layer.kind == "transposed_conv":
-            return tuple(
-                (side - 1) * stride - 2 * padding + kernel + more
-                for side, kernel, stride, padding, more in zip(
-                    size, conv.kernel, conv.stride, conv.padding, conv.output_padding, strict=True
-                )
-            )
-        case Convolution() as conv:
-            # A reflection needs one more pixel than it reflects, and a circle no fewer than it continues.
-            needed = {"reflect": 1, "circular": 0}.get(conv.padding_mode)
-            if needed is not None and any(s < p + needed for s, p in zip(size, conv.padding, strict=True)):
-                raise _TooSmall(layer, size, "there is less than the padding repeats at")
-            return _windows(size, conv.kernel, conv.stride, conv.padding, conv.dilation)
-        case Pool() as pool:
-            return _windows(size, pool.kernel, pool.stride, pool.padding, (1,) * len(size))
-        case Resize(scale=None):
-            return into[1]
-        case Resize(scale=scale) if scale is not None:
-            return tuple(side * factor for side, factor in zip(size, scale, strict=True))
-        case PixelShuffle(scale=factor):
-            return tuple(side * factor for side in size)
-        case _:
-            return size
-
-
-def _windows(size: Axes, kernel: Axes, stride: Axes, padding: Axes, dilation: Axes) -> Axes:
-    by_axis = zip(size, kernel, stride, padding, dilation, strict=True)
-    return tuple((side + 2 * p - d * (k - 1) - 1) // s + 1 for side, k, s, p, d in by_axis)
-
-
-def _merged(layer: Layer, into: list[Axes]) -> Axes:
-    """The size after a merge. Raises _Misfit."""
-    merge: Merge = layer.settings
-    skip, upsampled = into[0], into[-1]
-    at = f"at level {layer.level}: the skip is {size_label(skip)} and the upsampled map {size_label(upsampled)}"
-    if any(other != skip for other in into[:-1]):
-        raise _Misfit(f"sizes differ at level {layer.level}: {' and '.join(map(size_label, into))}", True)
-    if merge.size_mismatch == "error" and skip != upsampled:
-        raise _Misfit(f"sizes differ {at}", equal_sizes_needed=True)
-    if merge.size_mismatch == "resize_upsampled":
-        return skip
-    margins = [s - u for s, u in zip(skip, upsampled, strict=True)]
-    if min(margins) < 0:
-        verb = "cropped" if merge.size_mismatch == "crop_skip" else "padded"
-        raise _Misfit(f"sizes do not fit {at}, so it cannot be {verb} to fit")
-    furthest = [max(merge.margin(m), m - merge.margin(m)) for m in margins]
-    if merge.padding_mode == "reflect" and any(f >= u for f, u in zip(furthest, upsampled, strict=True)):
-        raise _Misfit(f"sizes do not fit {at}, so there is too little to reflect")
-    return upsampled if merge.size_mismatch == "crop_skip" else skip
-
-
-def _some_merged(merge: Merge, into: list[Axes]) -> Axes:
-    return into[0] if merge.size_mismatch in ("pad_upsampled", "resize_upsampled") else into[-1]
 
 
 def _fits(spec: UNetSpec, size: int) -> bool:
     """Whether a square input of this size leaves something at every layer (merges that need equal sizes aside)."""
     try:
-        _sizes(spec, (size,) * spec.dimensions, strict=False)
-    except _TooSmall:
+        sizes_of(spec, (size,) * spec.dimensions, strict=False)
+    except TooSmall:
         return False
     return True
 
@@ -232,6 +130,42 @@ def _divisible_hint(spec: UNetSpec) -> str:
     return f"images whose sides are divisible by {size_label(strides)}"
 
 
+def _never_fits(spec: UNetSpec, layer: Layer) -> bool:
+    """Whether no image size makes the two sides of a residual sum equal, as far as some sizes in a row tell."""
+    start = _smallest(spec)
+    return is_residual(layer) and all(
+        (found := _misfit(spec, size)) is not None and found.layer.name == layer.name
+        for size in range(start, start + SIZES_IN_A_ROW)
+    )
+
+
+def _misfit(spec: UNetSpec, size: int) -> Misfit | None:
+    """What does not fit first with images of equal sides."""
+    try:
+        sizes_of(spec, (size,) * spec.dimensions, strict=True)
+    except Misfit as misfit:
+        return misfit
+    except TooSmall:
+        pass
+    return None
+
+
+def _padding_hint(spec: UNetSpec, layer: Layer) -> str:
+    """What to change where a residual's two sides never have the same size."""
+    part = "encoder" if layer.stage == "encoder" else "decoder"
+    conv = spec.at(part, layer.level).conv
+    kernels, steps = ((v,) * spec.dimensions if isinstance(v, int) else v for v in (conv.kernel, conv.dilation))
+    reach = [step * (kernel - 1) for kernel, step in zip(kernels, steps, strict=True)]
+    same = [rows // 2 for rows in reach]
+    words = f"conv.padding = {same[0] if len(set(same)) == 1 else same}, which keeps the size"
+    if any(rows % 2 for rows in reach):
+        words = "an odd conv.kernel"
+    return (
+        f"no image size mends that: at {part} level {layer.level} take {words}, "
+        "or a residual.kernel and residual.padding that change the size as the convolutions do"
+    )
+
+
 def total_stride(spec: UNetSpec) -> Axes:
     """By how much the deepest level is smaller than the images, by axis."""
     found = [1] * spec.dimensions
@@ -249,12 +183,17 @@ def smallest_input(spec: UNetSpec) -> int:
         ShapeError: where none up to a generous bound is accepted.
     """
     start = _smallest(spec)
+    first = _misfit(spec, start)
+    if first is not None and _never_fits(spec, first.layer):
+        size = size_label((start,) * spec.dimensions)
+        raise ShapeError(f"{spec.name}: with images of {size} {first}; {_padding_hint(spec, first.layer)}")
     stop = start + max(1, min(MOST_TRIES, MOST_STEPS // len(spec.layers)))
     for size in range(start, stop):
         if sizes_if_it_fits(spec, (size,) * spec.dimensions) is not None:
             return size
+    last = f": at {stop - 1} pixels, {found}" if (found := _misfit(spec, stop - 1)) is not None else ""
     raise ShapeError(
-        f"{spec.name}: no {_equal_sides(spec)} input between {start} and {stop - 1} pixels fits at every level; "
+        f"{spec.name}: no {_equal_sides(spec)} input between {start} and {stop - 1} pixels fits at every level{last}; "
         "take fewer levels or more padding"
     )
 

@@ -5,70 +5,13 @@ Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interru
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from . import options
-from .console import say_error, version
-
-INTERRUPTED, BROKEN_PIPE = 130, 141
-"""128 and the number of the signal, as shells have it."""
-
-
-class Commands(TyperGroup):
-    """The commands, with every error that a user can cause told in one line and exit code 2."""
-
-    def main(self, *args: Any, **extra: Any) -> Any:
-        """Run and exit; both the script and tests come through here."""
-        try:
-            code = super().main(*args, **extra | {"standalone_mode": False})
-        except Exception as error:
-            say_error(_message(error))
-            code = 2
-        sys.exit(code)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command, before typer has its own way with signals."""
-        try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
-        except KeyboardInterrupt:
-            say_error("interrupted; no file is half-written")
-            raise typer.Exit(INTERRUPTED) from None
-        except OSError as error:
-            if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:
-                raise
-            if error.errno == errno.ENOSPC:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-                say_error(f"the output could not be written ({error.strerror}); write to a device with room")
-                raise typer.Exit(2) from None
-            # the reader has seen enough: `tandem list | head -1`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(BROKEN_PIPE) from None
-
-
-def _message(error: Exception) -> str:
-    """What to print for bad input; any other error is a bug and keeps its traceback."""
-    from shared_specs.errors import TandemError
-
-    if isinstance(error, TandemError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        said = str(error) or "no more is to be had"
-        return f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow"
-    describe = getattr(error, "format_message", None)
-    if describe is None:
-        raise error
-    # Typer's own: an unknown command or option, a missing argument.
-    context = getattr(error, "ctx", None)
-    return f"{describe().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
-
+from .console import version
+from .shell import Commands
 
 app = typer.Typer(
     cls=Commands,
@@ -97,11 +40,11 @@ def tandem(
 
 
 @app.command("list")
-def list_(json: options.Json = None) -> None:
+def list_(sources: options.Sources = False, json: options.Json = None) -> None:
     """The networks of the zoo and the backends that are here."""
     from .commands import zoo
 
-    raise typer.Exit(zoo.run(json))
+    raise typer.Exit(zoo.run(json, sources))
 
 
 @app.command()

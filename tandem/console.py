@@ -48,6 +48,11 @@ def say_note(message: str) -> None:
     _line("note: ", message, "yellow")
 
 
+def say_progress(message: str) -> None:
+    """One line on stderr for what is done next, where no terminal shows a spinner."""
+    _line("progress: ", message, "dim")
+
+
 def _line(label: str, message: str, style: str) -> None:
     from rich.text import Text
 
@@ -57,10 +62,20 @@ def _line(label: str, message: str, style: str) -> None:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr with the seconds passed, on a terminal only; yields what tells it the present step."""
+    """A spinner on stderr with the seconds passed; where that is no terminal, a line for each step that is new.
+
+    Yields what tells it the present step.
+    """
     screen = console(stderr=True)
     if not screen.is_terminal:
-        yield lambda step: None
+        said: set[str] = set()
+
+        def say(step: str) -> None:
+            if step not in said:
+                said.add(step)
+                say_progress(f"{title}: {step}")
+
+        yield say
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

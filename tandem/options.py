@@ -20,6 +20,7 @@ Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name in the zoo or 
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; - is stdout, alone.")
 ]
+Sources = Annotated[bool, typer.Option("--sources", help="Where each comes from, in full, with licence and citation.")]
 Backends = Annotated[
     list[str] | None, typer.Option("--backends", metavar="A,B", help="Backends, all that are installed by default.")
 ]
@@ -33,7 +34,12 @@ Narrow = Annotated[
 FullWidth = Annotated[bool, typer.Option("--full-width", help="The same as --narrow 1.", rich_help_panel=INPUT)]
 Size = Annotated[
     str | None,
-    typer.Option("--size", metavar="HxW", help="Height and width of the images in pixels.", rich_help_panel=INPUT),
+    typer.Option(
+        "--size",
+        metavar="HxW",
+        help="Of the images in pixels: HxW, in 3-D DxHxW, or one number.",
+        rich_help_panel=INPUT,
+    ),
 ]
 Batch = Annotated[
     int | None, typer.Option("--batch", min=1, metavar="N", help="Images in a batch.", rich_help_panel=INPUT)

@@ -87,7 +87,10 @@ def size(text: str | None) -> tuple[int, ...] | None:
     match = re.fullmatch(r"\d{1,6}(?:[xX]\d{1,6}){0,2}", text.strip())
     values = tuple(int(value) for value in text.lower().split("x")) if match else (0,)
     if 0 in values:
-        raise ShapeError(f"--size: got {text!r}, expected HEIGHTxWIDTH in pixels, for instance 199x207, or 224")
+        raise ShapeError(
+            f"--size: got {text!r}, expected HEIGHTxWIDTH in pixels, for instance 199x207, "
+            "in 3-D DEPTHxHEIGHTxWIDTH, or one number for all axes"
+        )
     return values
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def counted(value: float, unit: str = "") -> str:
     """A count with an SI prefix: `counted(31_044_106)` is "31.0 M", `counted(2.1e9, "FLOP")` "2.10 GFLOP"."""
@@ -24,6 +26,15 @@ def floors(distance: float) -> str:
     if distance != distance or distance == float("inf"):
         return "inf"
     return f"{distance:.2g}" if distance >= 1000 else _three(distance)
+
+
+NOTHING = "—"
+"""In place of a distance where a probe had nothing to compare."""
+
+
+def is_idle(probe: str, quantities: Iterable[str]) -> bool:
+    """Whether a probe had nothing of its own: without norm state, `statistics` only finds that no parameter moved."""
+    return probe == "statistics" and not any(".running_" in quantity for quantity in quantities)
 
 
 def milliseconds(seconds: float) -> str:

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from .console import plain_table
-from .units import floors
+from .units import NOTHING, floors, is_idle
 
 if TYPE_CHECKING:
     from parity import Measurement, Verdict
@@ -27,8 +27,9 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     pairs = ["\n".join(pair) for pair in verdict.pairs]
     table = plain_table("", "probe", *pairs, "farthest quantity", right=tuple(pairs), wrap=("farthest quantity",))
     for probe in verdict.probes:
-        cells = [_cell(verdict.worst(probe, pair)) for pair in verdict.pairs]
         farthest = verdict.worst(probe)
+        idle = is_idle(probe, [m.quantity for m in verdict.measurements if m.probe == probe])
+        cells = [_cell(worst, idle) for worst in (verdict.worst(probe, pair) for pair in verdict.pairs)]
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
@@ -59,9 +60,9 @@ def measurement_table(title: str, measurements: list[Measurement]) -> Renderable
     return table
 
 
-def _cell(measurement: Measurement | None) -> Text:
-    if measurement is None:
-        return Text("")
+def _cell(measurement: Measurement | None, idle: bool = False) -> Text:
+    if measurement is None or (idle and measurement.distance == 0):
+        return Text(NOTHING, "dim")
     return Text(floors(measurement.distance), "" if measurement.equal else "bold red")
 
 

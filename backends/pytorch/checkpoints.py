@@ -15,10 +15,11 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from shared_specs import TandemError, UNetSpec, WeightsError, pickles
 from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
-from shared_specs.errors import one_line
 from shared_specs.files import check_regular, written_whole
 from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
+
+from ..torch_files import LEGACY, ZIP, look, not_whole
 
 __all__ = ["is_checkpoint", "read", "to_canonical", "write"]
 
@@ -37,9 +38,6 @@ BOOKKEEPING = (
     "numpy._core.multiarray._reconstruct",
 )
 """What losses and scores beside the weights are often made of. It is not made: an `Unread` takes its place."""
-
-LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
-"""How files begin that torch.save wrote before they were zip files (torch/serialization.py, MAGIC_NUMBER)."""
 
 
 ROOM_FOR_TEXT = 2**20
@@ -122,10 +120,11 @@ def is_checkpoint(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     """What torch.save wrote: tensors, numbers, text and their containers, and nothing that runs code."""
+    check_regular(path)
+    look(path)
     try:
-        check_regular(path)
         with path.open("rb") as file:
-            is_zip = file.read(4) == b"PK\x03\x04"
+            is_zip = file.read(len(ZIP)) == ZIP
         wrong = (_zip_problem(path) if is_zip else None) or pickles.problem_of(path, is_zip)
         if wrong is not None:
             raise WeightsError(f"{path}: {wrong}")
@@ -134,9 +133,6 @@ def _load(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except TandemError:
         raise
-    except OSError as error:
-        reason = error.strerror or one_line(str(error))
-        raise WeightsError(f"{path}: cannot be read ({reason}); expected a file of torch.save") from error
     except pickle.UnpicklingError as error:
         named = _code_in(path)
         what = f"holds objects of {listed(named)}" if named else "holds more than tensors"
@@ -146,9 +142,11 @@ def _load(path: Path) -> Any:
             f"{path}: {what}, and to open it would run code; nothing was run. "
             "Save module.state_dict() with torch.save where the file comes from"
         ) from error
+    except PermissionError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected a file of torch.save") from error
     except Exception as error:  # a damaged file makes torch.load raise anything: IndexError, EOFError, KeyError ...
-        reason = one_line(str(error)).partition(". ")[0][:200] or type(error).__name__
-        raise WeightsError(f"{path}: is no whole file of torch.save ({reason}); save the state dict again") from error
+        ends = isinstance(error, EOFError) or "EOF" in str(error)
+        raise not_whole(path, "it is cut off" if ends else "what it holds is damaged") from error
 
 
 def _zip_problem(path: Path) -> str | None:

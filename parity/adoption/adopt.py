@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,18 @@ import numpy as np
 import backends as registry
 from backends import trace as tracing
 from backends.contract import Execution, Model
-from backends.trace import Trace, TraceError
+from backends.trace import NoImagesError, Trace, TraceError
 from shared_specs import Recipe, SpecError, UNetSpec, initial_weights, load_spec
-from shared_specs.keymap import Checkpoint
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
 from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
-from ..verdict import Verdict
-from .differences import Difference
+from .adoption import YOURS, Adoption
+from .found import ALWAYS_ON, Match
 from .inference import Inference, infer
-from .key_map import key_map
-from .matching import ALWAYS_ON, Match, match
-
-YOURS = "your module"
-"""What the user's module is called in a verdict."""
+from .matching import match
+from .nearest import nearest_specs
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
@@ -42,93 +36,6 @@ SIZES = {
 sizes do not fit."""
 
 SPEC_NAME = "adopted"
-
-
-@dataclass(frozen=True)
-class Adoption:
-    """What became of a module.
-
-    Attributes:
-        module: the name of its class.
-        spec: the one that was given, or inferred; None where it could not be inferred.
-        inferred: whether it was.
-        reason: why there is no spec, or no proof, in words; else "".
-        match: the layers that were found.
-        assumed: what could not be seen, and was taken for granted, in words.
-        weights: the module's canonical weights; empty where not every tensor of the spec has its place.
-        ignored: the module's keys that the network has no use for.
-        verdict: the proof; None where there are weights for none.
-    """
-
-    module: str
-    spec: UNetSpec | None
-    inferred: bool
-    reason: str = ""
-    match: Match | None = None
-    assumed: tuple[str, ...] = ()
-    weights: Mapping[str, np.ndarray] = None  # pyright: ignore[reportAssignmentType]
-    ignored: tuple[str, ...] = ()
-    verdict: Verdict | None = None
-
-    @property
-    def equal(self) -> bool:
-        """Whether the module is the spec: nothing differs, and the proof says so."""
-        return not self.differences and self.verdict is not None and self.verdict.equal
-
-    @property
-    def differences(self) -> list[Difference]:
-        """Where the module is not what the spec says, in order of execution."""
-        return [] if self.match is None else self.match.differences
-
-    @property
-    def first_difference(self) -> str:
-        """The first one, in words: what the trace shows, else what the proof found; "" where the two are equal."""
-        if self.differences:
-            return str(self.differences[0])
-        if self.verdict is not None and self.verdict.first_difference is not None:
-            return str(self.verdict.first_difference)
-        return self.reason
-
-    @property
-    def keys(self) -> dict[str, str]:
-        """The module's key of each canonical tensor that was found."""
-        return {} if self.match is None else self.match.keys
-
-    @cached_property
-    def checkpoint(self) -> Checkpoint:
-        """The key map: the `[checkpoint]` table of a spec file.
-
-        Raises:
-            SpecError: where the module has names that no key map can hold.
-        """
-        assert self.spec is not None
-        return key_map(self.spec, self.module, self.keys, self.ignored)
-
-    def to_json(self) -> str:
-        """All of it as JSON, but the weights."""
-        return json.dumps(
-            {
-                "kind": "tandem adoption",
-                "equal": self.equal,
-                "module": self.module,
-                "spec": None if self.spec is None else self.spec.model_dump(mode="json"),
-                "inferred": self.inferred,
-                "reason": self.reason,
-                "differences": [asdict(difference) for difference in self.differences],
-                "assumed": self.assumed,
-                "keys": self.keys,
-                "ignored": self.ignored,
-                "verdict": None if self.verdict is None else json.loads(self.verdict.to_json()),
-            }
-        )
-
-    def __str__(self) -> str:
-        name = self.spec.name if self.spec else "no spec"
-        lines = [f"{self.module}: {'equal to' if self.equal else 'not'} {name}"]
-        lines += [f"  {difference}" for difference in self.differences]
-        lines += [self.reason] if self.reason else []
-        lines += [f"assumed: {words}" for words in self.assumed]
-        return "\n".join(lines + ([str(self.verdict)] if self.verdict else []))
 
 
 def adopt(
@@ -167,7 +74,8 @@ def adopt(
         if inference.spec is not None and images is None:
             traced, inference = _again(module, traced, inference, seed)
         if inference.spec is None:
-            return Adoption(traced.module, None, True, reason=inference.reason)
+            near = nearest_specs(traced) if inference.branches else ()
+            return Adoption(traced.module, None, True, inference.reason, inference.advice, nearest=near)
         chosen, assumed = inference.spec, inference.assumed
     else:
         traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
@@ -179,7 +87,9 @@ def adopt(
     assumed += () if spec is None else tuple(found.unseen_throughout)
     assumed += tuple(found.unseen_dropouts)
     assumed += () if images is None else tuple(found.unseen_sizes)
-    adoption = Adoption(traced.module, chosen, spec is None, "", found, assumed, {}, _ignored(traced, found))
+    adoption = Adoption(
+        traced.module, chosen, spec is None, match=found, assumed=assumed, weights={}, ignored=_ignored(traced, found)
+    )
     names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
     return _proved(adoption, module, images, names, seed, tell)
 
@@ -199,14 +109,14 @@ def _first_trace(module: Any, images: np.ndarray | None) -> Trace:
 
 
 def _trace_at(module: Any, channels: int, sizes: Sequence[Sequence[int]]) -> Trace:
-    """With images of the first of these sizes that the module takes. Raises TraceError, as for the last one."""
+    """With images of the first of these sizes that the module takes. Raises NoImagesError, as for the last one."""
     problem = ""
     for size in sizes:
         try:
             return tracing.trace(module, (1, channels, *size))
         except TraceError as error:
             problem = str(error)
-    raise TraceError(f"{problem}; so it does on smaller ones. Give the shape of its input")
+    raise NoImagesError(f"{problem}; so it does on smaller ones; expected images that it takes, or their shape")
 
 
 def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple[Trace, Inference]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,25 @@ class Difference:
     def __str__(self) -> str:
         place = f"{self.layer}, in your module {self.where}" if self.where else self.layer
         return f"{place}: {self.what} {self.module} instead of {self.spec}"
+
+
+MOST_TOLD = 8
+"""Differences that are told unless every one is wanted."""
+
+
+def told(differences: Sequence[Difference], every: bool = False) -> list[str]:
+    """The differences in words, each setting that is another at many layers once, and how many are left out."""
+    if every:
+        return [str(difference) for difference in differences]
+    alike: dict[tuple[str, str, str], list[Difference]] = {}
+    for difference in differences:
+        alike.setdefault((difference.what, difference.module, difference.spec), []).append(difference)
+    lines = []
+    for first, *others in list(alike.values())[:MOST_TOLD]:
+        last = f", and the same at {len(others)} more, the last of them {others[-1].layer}" if others else ""
+        lines.append(f"{first}{last}")
+    left = sum(map(len, list(alike.values())[MOST_TOLD:]))
+    return [*lines, *([f"and {left:,} more differences"] if left else [])]
 
 
 ACTIVATIONS = ("relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")

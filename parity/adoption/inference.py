@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,8 +13,9 @@ from backends.trace import Event, Trace
 from shared_specs import UNetSpec
 from shared_specs.problems import describe
 
-from .differences import has_one_each, words
-from .joins import ROUNDINGS, Join, join_of, pad_words, resize_words
+from .differences import words
+from .joins import Join, join_of
+from .merge_values import merge_tables
 from .path import STEPS, NotInferred, Section, sections
 from .spec_values import (
     Values,
@@ -25,6 +26,7 @@ from .spec_values import (
     table_of,
     units_of,
     window,
+    with_instance_norms,
     with_overrides,
     words_of,
 )
@@ -37,11 +39,14 @@ class Inference:
     Attributes:
         reason: what stands in the way, in words, where `spec` is None.
         assumed: what the trace could not show.
+        advice, branches: as of `path.NotInferred`.
     """
 
     spec: UNetSpec | None
     reason: str = ""
     assumed: tuple[str, ...] = ()
+    advice: str = ""
+    branches: bool = False
 
 
 def infer(trace: Trace, name: str = "adopted") -> Inference:
@@ -51,26 +56,17 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(_with_instance_norms(trace.simplified()))
+    draft = _Draft(with_instance_norms(trace.simplified()))
     try:
         values = draft.values()
     except NotInferred as reason:
-        return Inference(None, str(reason))
+        return Inference(None, str(reason), advice=reason.advice, branches=reason.branches)
     title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
     values = {"name": name, "title": title, "source": source, **values}
     try:
         return Inference(UNetSpec.model_validate(values), assumed=tuple(draft.assumed))
     except ValidationError as error:
         return Inference(None, f"what was found makes no spec: {describe(error, values)}")
-
-
-def _with_instance_norms(trace: Trace) -> Trace:
-    """Group norms are called instance norms where all of them have as many groups as channels."""
-    norms = [event for event in trace.events if event.kind == "group_norm"]
-    if not all(map(has_one_each, norms)):
-        return trace
-    events = (replace(e, kind="instance_norm") if e.kind == "group_norm" else e for e in trace.events)
-    return replace(trace, events=tuple(events))
 
 
 @dataclass
@@ -101,7 +97,10 @@ class _Draft:
                 tables["down"] = self.down(section, blocks["encoder", section.level])
             elif section.part == "decoder":
                 tables["up"] = self.up(section, ups, widths, joins)
-        for level, merge in self.merges(joins).items():
+        resized = [s.level for s in ups if blocks["decoder", s.level].tables["up"].get("scale") == "skip"]
+        merges, assumed = merge_tables(joins, resized)
+        self.assumed += assumed
+        for level, merge in merges.items():
             blocks["decoder", level].tables["merge"] = merge
         shape = self.trace.shapes
         return {
@@ -292,46 +291,6 @@ class _Draft:
         last = [(s.calls or [s.down])[-1] for s in found if s.part == "encoder"]
         return [event.output if event is not None else 0 for event in last]
 
-    def merges(self, joins: dict[int, Join | None]) -> dict[int, Values]:
-        known = [join for join in joins.values() if join is not None]
-        roundings = [r for r in ROUNDINGS if all(r in join.roundings() for join in known)]
-        adjusts = {join.mismatch(_upsampled(join))[0] for join in known}
-        if known and adjusts == {"error"}:
-            self.assumed.append("merge.size_mismatch = 'error': all sizes that were traced are equal")
-        merges: dict[int, Values] = {}
-        for level, join in joins.items():
-            if join is None:
-                merges[level] = {"kind": "none"}
-                continue
-            if len(join.sources) != 2:
-                raise NotInferred(f"{join.event} joins {len(join.sources)} maps")
-            upsampled = _upsampled(join)
-            values: Values = {"kind": "concatenate" if join.event.kind == "cat" else "sum"}
-            if values["kind"] == "concatenate":
-                values["order"] = ["upsampled" if source == upsampled else "skip" for source in join.sources]
-            mismatch, event = join.mismatch(upsampled)
-            if mismatch == "error" and len(adjusts) > 1:  # as on the other levels, where sizes differed
-                mismatch, event = next(j.mismatch(_upsampled(j)) for j in known if j.adjustments != [[], []])
-            values["size_mismatch"] = mismatch
-            if mismatch not in ("error", "crop_skip", "pad_upsampled", "resize_upsampled"):
-                raise NotInferred(f"{join.event}: {mismatch.replace('_', ' the ')} map, for which a spec has no word")
-            if mismatch in ("crop_skip", "pad_upsampled"):
-                if not roundings:
-                    raise NotInferred(f"{join.event}: its margins follow no rounding that a spec has")
-                values["odd_difference"] = "floor" if "floor" in roundings else roundings[0]
-            if mismatch == "pad_upsampled" and event is not None:
-                values["padding_mode"] = pad_words(event)
-            if mismatch == "resize_upsampled" and event is not None:
-                values["resize"] = resize_words(event)
-            merges[level] = values
-        if len(roundings) > 1 and any("odd_difference" in values for values in merges.values()):
-            self.assumed.append(f"merge.odd_difference = 'floor': the sizes that were traced fit {words_of(roundings)}")
-        return merges
-
 
 PARTS = (("encoder", 0), ("decoder", 1))
 """With how many levels fewer than the network has."""
-
-
-def _upsampled(join: Join) -> int:
-    return max(join.sources)

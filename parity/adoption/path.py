@@ -17,7 +17,16 @@ JOINS = ("cat", "add")
 
 
 class NotInferred(Exception):
-    """What stands in the way of a spec, in words."""
+    """What stands in the way of a spec, in words.
+
+    Attributes:
+        advice: what to change in the module, where no spec can say what it does.
+        branches: whether it is residual, gated or nested, which specs can say, but which is not inferred.
+    """
+
+    def __init__(self, reason: str, advice: str = "", branches: bool = False):
+        super().__init__(reason)
+        self.advice, self.branches = advice, branches
 
 
 @dataclass
@@ -57,7 +66,9 @@ def sections(trace: Trace) -> list[Section]:
         awaits_join = is_decoder and here.join is None
         if event.kind in JOINS:
             if not awaits_join:
-                raise NotInferred(f"{_what(event)} within {here}: residual, dense or nested, which is not plain")
+                raise NotInferred(
+                    f"{_what(event)} within {here}: residual, dense or nested, which is not plain", branches=True
+                )
             here.after_up, here.calls, here.join = here.calls, [], event
         elif awaits_join and event.kind in ADJUSTMENTS and following is not None and following.kind in JOINS:
             continue  # of the merge
@@ -71,7 +82,7 @@ def sections(trace: Trace) -> list[Section]:
         elif event.kind in STEPS:
             here.calls.append(event)
         else:
-            raise NotInferred(f"{_what(event)} in {here}, for which a spec has no word")
+            raise _unknown(trace, event, f" in {here}")
     if found[-1].level != 0:
         depth = max(section.level for section in found)
         raise NotInferred(f"it ends at level {found[-1].level} of {depth + 1}, where a U-Net comes back to level 0")
@@ -80,6 +91,30 @@ def sections(trace: Trace) -> list[Section]:
 
 def _what(event: Event) -> str:
     return f"{name_of(event)} at {event.owner or 'the top'}"
+
+
+def _unknown(trace: Trace, event: Event, where: str) -> NotInferred:
+    """A call that no spec has a word for, and what to do about it."""
+    name = name_of(event)
+    if event.output in trace.outputs:
+        advice = f"return the logits, and take their {name} outside of the module"
+    elif not any(before.parameters for before in _before(trace, event)):
+        advice = f"prepare the images outside of the module, where {name} is no part of the network"
+    else:
+        advice = f"no spec says it either: replace {name} by what a spec has"
+    return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice)
+
+
+def _before(trace: Trace, event: Event) -> list[Event]:
+    """Every call that a call depends on."""
+    found: dict[int, Event] = {}
+    waiting = list(event.inputs)
+    while waiting:
+        producer = trace.producers.get(waiting.pop())
+        if producer is not None and producer.output not in found:
+            found[producer.output] = producer
+            waiting += producer.inputs
+    return list(found.values())
 
 
 def main_path(trace: Trace) -> Sequence[Event]:
@@ -93,8 +128,11 @@ def main_path(trace: Trace) -> Sequence[Event]:
             number = max(event.inputs, key=lambda source: _made(trace, source))
         elif len(set(event.inputs)) == 1:
             number = event.inputs[0]
+        elif event.kind == "multiply":
+            what = f"{_what(event)} reads {len(event.inputs)} maps, as gates do; a plain U-Net has none"
+            raise NotInferred(what, branches=True)
         else:
-            raise NotInferred(f"{_what(event)} reads {len(event.inputs)} maps, as gates do; a plain U-Net has none")
+            raise _unknown(trace, event, "")
     return path[::-1]
 
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from backends.trace import Event
+from backends.trace import Event, Trace
 
-from .differences import words
+from .differences import has_one_each, words
 from .path import STEPS, NotInferred
 
 Values = dict[str, Any]
+
+
+def with_instance_norms(trace: Trace) -> Trace:
+    """Group norms are called instance norms where all of them have as many groups as channels."""
+    norms = [event for event in trace.events if event.kind == "group_norm"]
+    if not all(map(has_one_each, norms)):
+        return trace
+    events = (replace(e, kind="instance_norm") if e.kind == "group_norm" else e for e in trace.events)
+    return replace(trace, events=tuple(events))
 
 
 def kinds(events: Iterable[Event]) -> list[str]:

@@ -19,8 +19,9 @@ from rich.text import Text
 
 import backends
 import parity
-from backends import trace
-from parity.adoption.adopt import YOURS
+from backends import checkpoints, trace
+from parity.adoption.adoption import YOURS
+from parity.adoption.differences import told
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
 from shared_specs.errors import one_line
 from shared_specs.files import check_writable, write_atomically
@@ -32,9 +33,6 @@ from ..verdict_tables import difference_report, measurement_table, verdict_table
 
 FILES = {"spec": "spec.toml", "keymap": "keymap.toml", "weights": "weights.safetensors"}
 """What is written into the folder."""
-
-MOST_DIFFERENCES = 8
-"""Differences that are listed after the first one unless `--verbose` asks for all."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +55,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     folder = None if request.output is None else _folder(request.output, given)
     spec = None if request.spec is None else load_spec(request.spec)
     shape = input_shape(request.input_shape)
+    if request.checkpoint is not None and not request.checkpoint.endswith(".safetensors"):
+        checkpoints.look("pytorch", Path(request.checkpoint))
     names, left_out = selections.backend_names(request.backends)
     for reason in left_out:
         say_note(reason)
@@ -66,6 +66,8 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
             for remark in () if request.checkpoint is None else trace.load_state(module, request.checkpoint):
                 say_note(f"{request.checkpoint}: {remark}")
             adoption = parity.adopt(module, spec, shape, names, request.seed, tell)
+        except trace.NoImagesError as error:
+            raise TandemError(f"{request.target}: {error}, with --input-shape N,C,H,W") from error
         except trace.TraceError as error:
             raise TandemError(f"{request.target}: {error}") from error
     if adoption.equal and folder is not None:
@@ -176,7 +178,9 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
     spec = adoption.spec
     if spec is None:
         output.print(f"{adoption.module}: no spec could be inferred.", style="bold red")
-        output.print(f"{adoption.reason}. Give the spec that it is to be with --spec.")
+        near = f"; of the zoo, {' and '.join(adoption.nearest)} come nearest" if adoption.nearest else ""
+        advice = adoption.advice or f"give the spec that it is to be with --spec{near}"
+        output.print(f"{adoption.reason}. {advice[0].upper()}{advice[1:]}.")
         return
     origin = "inferred from the trace" if adoption.inferred else "as given"
     output.print(
@@ -211,16 +215,14 @@ def conclusion(adoption: parity.Adoption, verbose: bool) -> list[RenderableType]
     if adoption.equal:
         return [Text(f"Equal: {YOURS} is {adoption.spec.name}, to within the noise of rounding.", "bold green")]
     parts: list[RenderableType] = [Text(f"Different: {YOURS} is not {adoption.spec.name}.", "bold red")]
-    if adoption.first_difference:
-        parts.append(Text.assemble(("First: ", "bold"), adoption.first_difference))
-    others = adoption.differences[1:]
-    shown = others if verbose else others[:MOST_DIFFERENCES]
-    parts += [Text(f"  then {difference}") for difference in shown]
-    if len(shown) < len(others):
-        parts.append(Text(f"{len(others) - len(shown):,} more; --verbose prints every one", "dim"))
+    first, *others = told(adoption.differences, verbose) or [adoption.first_difference]
+    parts.append(Text.assemble(("First: ", "bold"), first))
+    parts += [Text(f"  then {difference}") for difference in others]
+    if not verbose and len(others) + 1 < len(adoption.differences):
+        parts.append(Text("--verbose prints every one", "dim"))
     if adoption.match is not None and not adoption.match.complete:
         parts.append(Text("What comes after it was not compared.", "dim"))
-    if adoption.verdict is not None and not adoption.verdict.equal:
+    if adoption.verdict is not None and not adoption.verdict.equal and (verbose or not adoption.differences):
         parts.append(difference_report(adoption.verdict, every=verbose))
     return parts
 

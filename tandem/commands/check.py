@@ -177,7 +177,7 @@ def _with_labels(
 
 
 def check(job: Job, execution: Execution, chosen: Plan) -> parity.Verdict:
-    """Run one check, with a spinner on a terminal."""
+    """Run one check, and show its progress."""
     with progress(f"{job.spec.name}, {execution.precision}") as tell:
         return parity.check(
             job.spec,

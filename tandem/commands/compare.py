@@ -6,7 +6,7 @@ import json
 import math
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -25,7 +25,7 @@ from parity.compare import REFERENCE
 from shared_specs import TandemError
 from shared_specs.files import check_writable, write_atomically
 
-from ..console import Output, console, plain_table, say_note, to_json
+from ..console import Output, console, plain_table, say_note, say_progress, to_json
 from ..report import Check, Findings, to_markdown
 from ..report.markdown import TIMING_COLUMNS, parity_sentence, timing_rows
 from . import bench, check
@@ -189,18 +189,32 @@ class _Watch:
         self.task = self.bar.add_task("starting", total=processes)
 
     def __call__(self, progress: Progress) -> None:
-        cell = progress.cell
-        what = "the reference of" if progress.stage == "reference" else f"process {progress.replicate} of"
-        description = f"{what} {cell.backend} {cell.phase}"
-        self.bar.update(self.task, completed=progress.done, description=description)
-        if progress.record is not None and progress.record.status != "ok":
-            say_note(progress.record.sentence)
+        self.bar.update(self.task, completed=progress.done, description=_step(progress))
+        _note_failure(progress)
+
+
+def _say(progress: Progress) -> None:
+    """A run's progress where no terminal shows it: one line a process."""
+    if progress.record is None:
+        say_progress(f"{progress.done} of {progress.total} processes done; {_step(progress)}")
+    _note_failure(progress)
+
+
+def _step(progress: Progress) -> str:
+    cell = progress.cell
+    what = "the reference of" if progress.stage == "reference" else f"process {progress.replicate} of"
+    return f"{what} {cell.backend} {cell.phase}"
+
+
+def _note_failure(progress: Progress) -> None:
+    if progress.record is not None and progress.record.status != "ok":
+        say_note(progress.record.sentence)
 
 
 @contextmanager
-def _watching(processes: int) -> Iterator[_Watch | None]:
+def _watching(processes: int) -> Iterator[Callable[[Progress], None]]:
     if not console(stderr=True).is_terminal:
-        yield None
+        yield _say
         return
     watch = _Watch(processes)
     with watch.bar:

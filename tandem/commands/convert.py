@@ -16,7 +16,8 @@ from backends import Execution, checkpoints
 from shared_specs import TandemError, UNetSpec, WeightsError, load_spec
 from shared_specs.checkpoints import Checkpoint, listed
 from shared_specs.files import check_writable
-from shared_specs.schemes import CANONICAL, Recognised, check_scheme, recognise
+from shared_specs.naming import CANONICAL
+from shared_specs.schemes import Recognised, check_scheme, recognise
 from shared_specs.weights import check_metadata
 
 from .. import selections
@@ -53,6 +54,7 @@ class Plan:
     """All that was asked for, found to be possible before any of it is done."""
 
     spec: UNetSpec
+    full: UNetSpec
     divisor: int
     source: Path
     source_format: str
@@ -98,9 +100,11 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
     Raises:
         TandemError: with one line on the first thing that cannot.
     """
-    spec, divisor = selections.narrowed(load_spec(request.spec), request.narrow, default=1)
+    full = load_spec(request.spec)
+    spec, divisor = selections.narrowed(full, request.narrow, default=1)
     source, target = Path(request.source), Path(request.target)
     source_format = format_of_source(source)
+    checkpoints.look(source_format, source)
     target_format = format_of_target(target, request.to)
     scheme, scheme_out = request.scheme, request.scheme_out or CANONICAL
     for name in filter(None, (scheme, scheme_out)):
@@ -113,7 +117,7 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
         raise TandemError(f"--scheme-out {scheme_out} goes with a PyTorch file; name OUT.pt, or leave it out")
     check_target(target, target_format, source, [request.spec, json_path or ""])
     checkpoints.get(source_format)
-    return Plan(spec, divisor, source, source_format, scheme, target, target_format, scheme_out, request.check)
+    return Plan(spec, full, divisor, source, source_format, scheme, target, target_format, scheme_out, request.check)
 
 
 def format_of_source(path: Path) -> str:
@@ -177,7 +181,7 @@ def canonical(chosen: Plan, path: Path, format_name: str, read: Checkpoint, sche
     """The canonical weights in what was read. Raises WeightsError."""
     check_metadata(path, read.metadata, chosen.spec)
     own_weights = checkpoints.get(format_name).to_canonical
-    return recognise(chosen.spec, read.tensors, own_weights, str(path), scheme)
+    return recognise(chosen.spec, read.tensors, own_weights, str(path), scheme, chosen.full)
 
 
 def write(chosen: Plan, weights: dict[str, np.ndarray]) -> None:

@@ -12,7 +12,7 @@ from benchmarks.verdict import Comparison, compare
 from shared_specs.errors import one_line, printable
 
 from ..console import version
-from ..units import counted, floors, milliseconds, sized
+from ..units import NOTHING, counted, floors, is_idle, milliseconds, sized
 from .findings import Check, Findings
 
 SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
@@ -95,7 +95,9 @@ def _parity_row(check: Check, probe: str) -> list[str]:
     worst = [check.farthest(probe, pair) for pair in check.pairs]
     farthest = check.farthest(probe)
     quantity = Code(farthest.quantity) if farthest and farthest.floors > 0 else ""
-    return [probe, *(floors(measured.floors) if measured else "" for measured in worst), quantity]
+    idle = is_idle(probe, [m.quantity for m in check.measurements if m.probe == probe])
+    cells = [NOTHING if m is None or (idle and not m.floors) else floors(m.floors) for m in worst]
+    return [probe, *cells, quantity]
 
 
 TIMING_COLUMNS = ("phase", "backend", "ms a step", "processes", "images/s", "FLOP/s", "start", "memory", "gate")

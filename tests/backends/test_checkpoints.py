@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 
 from backends import checkpoints
+from backends.torch_files import LEGACY
 from shared_specs import TandemError, UNetSpec, WeightsError, initial_weights
 
 Variant = Callable[..., UNetSpec]
@@ -293,6 +297,23 @@ def truncated(path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
 
 
+def truncated_legacy(path: Path) -> None:
+    whole = saved_by_torch(path, state_dict(), _use_new_zipfile_serialization=False).read_bytes()
+    path.write_bytes(whole[:-9])
+
+
+def as_safetensors(path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.ones(3)}, path)
+
+
+def bytes_lost(path: Path) -> None:
+    """The whole list of contents is there, and the records that it tells of are not where it says."""
+    content = saved_by_torch(path, state_dict() | {"more": state_dict()["a.weight"]}).read_bytes()
+    path.write_bytes(content[:200] + content[300:])
+
+
 def one_byte_changed(path: Path) -> None:
     content = bytearray(saved_by_torch(path, state_dict()).read_bytes())
     content[len(content) // 2] ^= 1
@@ -306,13 +327,19 @@ def sparse(path: Path) -> None:
 
 
 NOT_STATE_DICTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "empty": (lambda path: path.write_bytes(b""), "is no whole file of torch.save"),
-    "a_few_bytes": (lambda path: path.write_bytes(b"abc"), "is no whole file of torch.save"),
-    "random_bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9_999)), "no whole file"),
-    "truncated": (truncated, "is no whole file of torch.save"),
+    "empty": (lambda path: path.write_bytes(b""), "is no whole file of torch.save (it is empty)"),
+    "a_few_bytes": (lambda path: path.write_bytes(b"abc"), "is no whole file of torch.save (it begins like none)"),
+    "random_bytes": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9_999)), "(it begins like none)"),
+    "a_web_page": (lambda path: path.write_text("\n<!doctype html>"), "(it is a web page or XML; download the file"),
+    "a_pointer": (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1"), "a pointer of Git LFS"),
+    "safetensors": (as_safetensors, "(it is a safetensors file; give it the suffix .safetensors)"),
+    "truncated": (truncated, "is no whole file of torch.save (it is cut off or damaged: its list of contents"),
+    "truncated_legacy": (truncated_legacy, "is no whole file of torch.save (it is cut off)"),
+    "hardly_begun_legacy": (lambda path: path.write_bytes(LEGACY[:5]), "is no whole file of torch.save"),
     "one_byte_changed": (one_byte_changed, "whose checksum differs"),
-    "a_zip_of_something_else": (lambda path: zip_of(path, "x", b"y"), "is no whole file of torch.save"),
+    "a_zip_of_something_else": (lambda path: zip_of(path, "x", b"y"), "torch.save (it is a zip file of something else"),
     "a_zip_of_a_broken_pickle": (lambda path: zip_of(path, "archive/data.pkl", b"\x80\x02}q"), "no whole file"),
+    "bytes_lost": (bytes_lost, "is no whole file of torch.save ("),
     "a_folder": (Path.mkdir, "cannot be read (Is a directory)"),
     "nothing": (lambda path: None, "cannot be read (No such file or directory)"),
     "a_list": (lambda path: saved_by_torch(path, [1, 2]), "holds a list, expected a state dict"),
@@ -324,7 +351,7 @@ NOT_STATE_DICTS: dict[str, tuple[Callable[[Path], object], str]] = {
         "holds several state dicts (model, net); save one of them alone",
     ),
     "a_whole_module": (whole_module, "holds objects of "),
-    "torch_script": (torch_script, "is no whole file of torch.save (Cannot use"),
+    "torch_script": (torch_script, "(it is TorchScript, a program; save module.state_dict() of the module)"),
     "tensors_that_numpy_has_not": (sparse, "holds a as sparse_coo, b as float8_e4m3fn; save plain tensors"),
 }
 
@@ -340,6 +367,34 @@ def test_what_is_no_state_dict_is_refused_in_one_line(
         checkpoints.get("pytorch").read(path)
     assert str(raised.value).startswith(f"{path}: ") and message in str(raised.value)
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
+    assert not re.search(r"\(\d+\)|Error\b|Invalid argument|EOF|Pytorch|zip archive", str(raised.value))
+
+
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty"),
+    "cut_off": (b"PK\x03\x04" + b"x" * 99, "it is cut off or damaged"),
+    "something_else": (b"weights", "it begins like none"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    "arguments",
+    [["convert", "x.pth", "out.safetensors", "--spec", "unet_same"], ["adopt", "a.b:c", "--checkpoint", "x.pth"]],
+    ids=["convert", "adopt"],
+)
+def test_what_is_broken_is_told_without_a_framework(
+    tmp_path: Path, content: bytes, message: str, arguments: list[str]
+) -> None:
+    (tmp_path / "x.pth").write_bytes(content)
+    program = f"import sys; sys.argv[1:] = {arguments}\nimport tandem.cli\ntry: tandem.cli.main()\nfinally:"
+    program += " assert not {'torch', 'jax'} & set(sys.modules), 'imported'"
+    environment = os.environ | {"PYTHONPATH": str(Path(checkpoints.__file__).parent.parent)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: x.pth: is no whole file of torch.save ({message}")
+    assert len(done.stderr.splitlines()) == 1
 
 
 # ------------------------------------------------------------------------------------------------------------ Flax

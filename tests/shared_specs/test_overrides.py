@@ -86,11 +86,13 @@ ENCODER = {"part": "encoder"}
 WRONG: list[tuple[dict[str, Any], str]] = [
     (ENCODER | {"conv": {"kernel": 0}}, "override.1.conv.kernel: got 0, expected greater than 0"),
     (ENCODER | {"conv": {"tiles": 1}}, "unknown key override.1.conv.tiles; remove it"),
-    (ENCODER | {"norm": {"kind": "group"}}, "key override.1.norm.groups is missing; add it; "
-     "key override.1.norm.epsilon is missing; add it"),
+    (ENCODER | {"norm": {"kind": "group"}}, "key override.1.norm.groups is missing; add it, a whole "
+     "number greater than 0; key override.1.norm.epsilon is missing; add it, a number greater than 0"),
+    (ENCODER | {"conv": {"kernal": 1}}, "unknown key override.1.conv.kernal; did you mean kernel?"),
     (ENCODER | {"norm": {"kind": "weight"}}, "override.1.norm.kind: got 'weight', expected 'none', 'batch', "
      "'instance', 'group', 'layer'"),
-    (ENCODER | {"dropout": {}}, "key override.1.dropout.rate is missing; add it"),
+    (ENCODER | {"dropout": {}}, "key override.1.dropout.rate is missing; add it, a number of at least 0 and less "
+     "than 1"),
     (ENCODER | {"conv": 3}, "override.1.conv: got 3, expected a table"),
     (ENCODER | {"widths": [3]}, "unknown key override.1.widths; remove it"),
     (ENCODER | {"levels": []}, "override.1.levels: got [], expected one or more encoder levels below 3"),
@@ -98,7 +100,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"part": "decoder", "levels": [2]}, "override.1.levels: got [2], expected one or more decoder levels below 2"),
     (ENCODER | {"levels": [-1]}, "override.1.levels.0: got -1, expected greater than or equal to 0"),
     ({"part": "middle"}, "override.1.part: got 'middle', expected 'encoder' or 'decoder'"),
-    ({}, "key override.1.part is missing; add it"),
+    ({}, "key override.1.part is missing; add it, 'encoder' or 'decoder'"),
     (ENCODER | {"merge": {"before_up": True}}, "override.1.merge: got a table, expected none as the encoder has "
      "no merge"),
     ({"part": "decoder", "down": {"kind": "none"}}, "override.1.down: got a table, expected none as the decoder has no "

@@ -45,7 +45,7 @@ def test_named(recipe: Recipe, optimizer: SGD | Adam | AdamW, slots: tuple[str, 
         ("sgd", {"beta1": 0.9}, "recipe: sgd: unknown key beta1; remove it"),
         ("sgd", {"learning_rate": -1.0}, "recipe: sgd: learning_rate: got -1.0, expected greater than or equal to 0"),
         ("sgd", {"learning_rate": float("nan")}, "recipe: sgd: learning_rate: got nan, expected a finite number"),
-        ("sgd", {"learning_rate": "0.1"}, "recipe: sgd: learning_rate: got '0.1', expected a valid number"),
+        ("sgd", {"learning_rate": "0.1"}, "recipe: sgd: learning_rate: got '0.1', expected a number of at least 0"),
         ("sgd", {"momentum": 1.0}, "recipe: sgd: momentum: got 1.0, expected less than 1"),
         (
             "sgd",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -38,46 +39,46 @@ def refusal(path: Path) -> str:
 
 BAD_VALUES: dict[str, list[tuple[Any, str, str]]] = {  # key: (value, got, expected)
     "name": [
-        ("", "''", "match pattern"),
-        ("a\nb", r"'a\nb'", "match pattern"),
-        ("../up", "'../up'", "match pattern"),
+        ("", "''", "letters, digits, dots, - and _, a letter or digit first"),
+        ("a\nb", r"'a\nb'", "letters, digits, dots, - and _, a letter or digit first"),
+        ("../up", "'../up'", "letters, digits, dots, - and _, a letter or digit first"),
         ("a" * 101, "'aaaa", "at most 100 characters"),
-        (7, "7", "a valid string"),
+        (7, "7", "text"),
     ],
-    "title": [(1, "1", "a valid string")],
+    "title": [(1, "1", "text")],
     "in_channels": [
         (0, "0", "greater than 0"),
         (-3, "-3", "greater than 0"),
         (10**9, "1000000000", "less than or equal to 65536"),
-        (3.0, "3.0", "a valid integer"),
-        ("3", "'3'", "a valid integer"),
-        (True, "True", "a valid integer"),
+        (3.0, "3.0", "a whole number"),
+        ("3", "'3'", "a whole number"),
+        (True, "True", "a whole number"),
     ],
     "widths": [
         ([], "[]", "at least 1 item"),
         ([2] * 17, "[2, 2, 2", "at most 16 items"),
-        (64, "64", "a valid tuple"),
+        (64, "64", "a list"),
     ],
     "block": [(3, "3", "a table")],
     "block.convolutions": [(-1, "-1", "greater than or equal to 0"), (10**6, "1000000", "less than or equal to 64")],
     "block.order": [
-        ("conv", "'conv'", "a valid tuple"),
+        ("conv", "'conv'", "a list"),
         (["conv", "activation"], "['conv', 'activation']", "each of activation, conv, norm once"),
         (["conv", "norm", "norm"], "['conv', 'norm', 'norm']", "each of activation, conv, norm once"),
     ],
     "conv.kernel": [
         (0, "0", "greater than 0"),
-        (3.0, "3.0", "a valid integer"),
-        (True, "True", "a valid integer"),
-        ("3", "'3'", "a valid integer"),
+        (3.0, "3.0", "a whole number"),
+        (True, "True", "a whole number"),
+        ("3", "'3'", "a whole number"),
         ([3], "[3]", "one number or 2 as dimensions is 2"),
         ([3, 3, 3], "[3, 3, 3]", "one number or 2 as dimensions is 2"),
     ],
     "conv.stride": [(2, "2", "1 at decoder level 0; take an override for the encoder")],
     "conv.dilation": [(0, "0", "greater than 0")],
-    "conv.padding": [(-1, "-1", "greater than or equal to 0"), ("same", "'same'", "a valid integer")],
+    "conv.padding": [(-1, "-1", "greater than or equal to 0"), ("same", "'same'", "a whole number")],
     "conv.padding_mode": [("constant", "'constant'", "'zeros', 'reflect', 'replicate' or 'circular'")],
-    "conv.bias": [(1, "1", "a valid boolean"), ("true", "'true'", "a valid boolean")],
+    "conv.bias": [(1, "1", "true or false"), ("true", "'true'", "true or false")],
     "norm": [("batch", "'batch'", "a table")],
     "norm.kind": [
         ("weight", "'weight'", "'none', 'batch', 'instance', 'group', 'layer'"),
@@ -88,8 +89,8 @@ BAD_VALUES: dict[str, list[tuple[Any, str, str]]] = {  # key: (value, got, expec
         (0.0, "0.0", "greater than 0"),
         (float("nan"), "nan", "a finite number"),
         (float("inf"), "inf", "a finite number"),
-        (10**400, "1000", "a valid number"),
-        (True, "True", "a valid number"),
+        (10**400, "1000", "a number"),
+        (True, "True", "a number"),
     ],
     "norm.momentum": [(1.5, "1.5", "less than or equal to 1"), (0, "0", "greater than 0")],
     "norm.running_variance": [("both", "'both'", "'unbiased' or 'biased'")],
@@ -133,9 +134,71 @@ def test_unknown_key_is_refused(table: str, spec_file: Callable[..., Path]) -> N
     assert message == f"unknown key {table}colour; remove it"
 
 
+MISSPELT = {
+    "conv.kernal": ("conv.kernel", "kernel"),
+    "norm.epsilonn": ("norm.epsilon", "epsilon"),
+    "up.stide": ("up.stride", "stride"),
+    "merge.size_missmatch": ("merge.size_mismatch", "size_mismatch"),
+    "inchannels": ("in_channels", "in_channels"),
+    "heads": ("head", "head"),
+}
+
+
+@pytest.mark.parametrize(("key", "right", "meant"), [(key, *value) for key, value in MISSPELT.items()], ids=MISSPELT)
+def test_a_misspelt_key_names_what_was_meant_and_nothing_else(
+    key: str, right: str, meant: str, spec_file: Callable[..., Path]
+) -> None:
+    value: Any = ZOO_VALUES
+    for part in right.split("."):
+        value = value[part]
+    message = refusal(spec_file({right: None, key: value}, base="unet_bn_crop"))
+    assert message == f"unknown key {key}; did you mean {meant}?"
+
+
+def test_a_misspelt_kind_names_what_was_meant(spec_file: Callable[..., Path]) -> None:
+    message = refusal(spec_file({"norm.kind": "bacth"}, base="unet_bn_crop"))
+    assert message.endswith("'layer'; did you mean 'batch'?")
+
+
+TAKES = {
+    "widths": "a list of whole numbers greater than 0",
+    "dimensions": "2 or 3",
+    "conv": "a table with kernel, stride, padding, padding_mode, dilation, bias",
+    "conv.kernel": "a whole number greater than 0 or a list of whole numbers greater than 0",
+    "conv.padding": "a whole number of at least 0 or a list of whole numbers of at least 0",
+    "conv.padding_mode": "'zeros', 'reflect', 'replicate' or 'circular'",
+    "conv.bias": "true or false",
+    "norm": "a table whose kind is 'none', 'batch', 'instance', 'group' or 'layer'",
+    "norm.kind": "'none', 'batch', 'instance', 'group' or 'layer'",
+    "norm.momentum": "a number greater than 0 and at most 1",
+    "block.convolutions": "a whole number from 0 to 64",
+    "block.order": "a list of 'conv', 'norm', 'activation' or 'dropout'",
+    "title": "text",
+}
+
+
+@pytest.mark.parametrize(("key", "takes"), TAKES.items(), ids=TAKES)
+def test_a_missing_key_says_what_it_takes(key: str, takes: str, spec_file: Callable[..., Path]) -> None:
+    assert refusal(spec_file({key: None}, base="unet_bn_crop")) == f"key {key} is missing; add it, {takes}"
+
+
+WRONG_TYPES: list[Any] = [{"a": 1}, [[1]], "word", 2.5, -7, True, ["word"]]
+
+
+@pytest.mark.parametrize("key", [*KEYS, "nested", "citation", "decoder_widths", "checkpoint", "override", "residual"])
+@pytest.mark.parametrize("value", WRONG_TYPES, ids=str)
+def test_no_word_of_the_library_is_said(key: str, value: Any, spec_file: Callable[..., Path]) -> None:
+    try:
+        UNetSpec.from_toml(spec_file({key: value}, base="unet_bn_crop"))
+    except SpecError as error:
+        words = re.sub(r"'[^']*'", "", str(error))  # what was typed
+        assert not re.search(r"valid|tuple|boolean|integer|string|instance of|dictionary|pydantic", words)
+
+
 @pytest.mark.parametrize("key", [key for key in KEYS if not key.startswith("merge.")] + TABLES)
 def test_missing_key_is_refused(key: str, spec_file: Callable[..., Path]) -> None:
-    assert refusal(spec_file({key: None}, base="unet_bn_crop")) == MISSING.get(key, f"key {key} is missing; add it")
+    message = refusal(spec_file({key: None}, base="unet_bn_crop"))
+    assert message.startswith(MISSING.get(key, f"key {key} is missing; add it, "))
 
 
 MISSING = {"head": "out_channels: got 10, expected the 64 of decoder.0.block.1.activation as there is no head"}
@@ -161,7 +224,7 @@ def test_what_the_kind_of_merge_needs_is_missed(key: str, spec_file: Callable[..
         ),
         (
             {"norm": {"kind": "group", "groups": 8}},
-            "key norm.epsilon is missing; add it",
+            "key norm.epsilon is missing; add it, a number greater than 0",
         ),
         (
             {"norm": {"kind": "none"}},
@@ -195,7 +258,7 @@ def test_values_that_do_not_go_together(changes: dict, message: str, spec_file: 
         (b"in_channels = " + b"9" * 5_000, "is not TOML"),
         (b"widths = " + b"[" * 5_000, "is not TOML"),
         (PAPER.replace(b"in_channels = 1", b"in_channels = 0x" + b"f" * 5_000), "in_channels: got an unprintable int"),
-        (b"name" + b".a" * 3_000 + b" = 1", ", expected a valid string"),
+        (b"name" + b".a" * 3_000 + b" = 1", ", expected text"),
         (
             b"k" * 10_000 + b" = 1\n" + PAPER,
             "unknown key " + "k" * 57 + "...; remove it",

@@ -109,6 +109,31 @@ def test_a_shortcut_of_another_size_names_the_layer(changed_spec: Changed) -> No
         feature_shapes(spec, (1, 1, 8, 9))
 
 
+NEVER = {
+    "given": lambda spec: feature_shapes(spec, (1, 1, 8, 9)),
+    "looked_for": smallest_input,
+}
+
+
+@pytest.mark.parametrize("ask", NEVER.values(), ids=NEVER)
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"conv.kernel": 3}, "take conv.padding = 1, which keeps the size, or"),
+        ({"conv.kernel": [3, 5]}, r"take conv.padding = \[1, 2\], which keeps the size, or"),
+        ({"conv.kernel": 4}, "take an odd conv.kernel, or a residual.kernel and residual.padding that"),
+    ],
+    ids=["square", "oblong", "even"],
+)
+def test_a_shortcut_that_never_fits_says_what_to_change(
+    changes: dict[str, Any], advice: str, ask: Callable[[UNetSpec], object], changed_spec: Changed
+) -> None:
+    spec = changed_spec(ONE | {"residual": RESIDUAL, "conv.padding": 0} | changes)
+    words = r"encoder\.0\.block\.0\.sum \(level 0\): \d+x\d+ and \d+x\d+, after the convolutions and after the shortcut"
+    with pytest.raises(ShapeError, match=rf"{words}; no image size mends that: at encoder level 0 {advice}"):
+        ask(spec)
+
+
 @pytest.mark.parametrize("by", ["conv", "average_pool"])
 def test_a_strided_shortcut(by: str, changed_spec: Changed) -> None:
     spec = changed_spec(ONE | {"residual": RESIDUAL | {"stride_by": by}, "conv.stride": 2})

@@ -39,7 +39,7 @@ def refused(run: Run) -> Callable[..., str]:
         assert result.stdout == ""
         line = result.stderr.splitlines()[-1]
         assert line.startswith("error: ")
-        assert [text for text in result.stderr.splitlines() if not text.startswith("note: ")] == [line]
+        assert [text for text in result.stderr.splitlines() if not text.startswith(("note: ", "progress: "))] == [line]
         return line
 
     return invoke

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ import numpy as np
 import pytest
 from typer.testing import Result
 
+import parity
+from backends.trace import TraceError
+from parity.adoption.differences import Difference, told
+from parity.adoption.nearest import has_branches
 from shared_specs import load_spec, load_weights
 from shared_specs.keymap import original_keys
 
@@ -89,6 +94,88 @@ def test_no_spec_is_said_with_the_reason(run: Run) -> None:
     assert "residual, dense or nested" in result.stdout
 
 
+MODULES = {
+    "softmax": ("return self.b(self.a(x).relu()).softmax(1)", "Return the logits, and take their softmax outside of"),
+    "sub": ("return self.b(self.a(x - x.mean()).relu())", "Prepare the images outside of the module, where sub is no"),
+    "within": ("return self.b(self.a(x).cumsum(2))", "No spec says it either: replace cumsum by what a spec has."),
+    "residual": (
+        "y = self.a(x).relu(); return self.b(y + self.c(y).relu())",
+        "Give the spec that it is to be with --spec; of the zoo, ",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_advice_fits_what_stands_in_the_way(run: Run, tmp_path: Path, monkeypatch, case: str) -> None:
+    forward, advice = MODULES[case]
+    name = f"net_of_{case}"
+    (tmp_path / f"{name}.py").write_text(
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.a, self.b, self.c = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 4, 3, padding=1)\n"
+        f"    def forward(self, x):\n        {forward}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = run("adopt", f"{name}:Net", "--json", "out.json")
+    assert result.exit_code == 1
+    said = " ".join(result.stdout.split())
+    assert advice in said
+    assert ("--spec" in said) == (case == "residual")
+    named = json.loads(Path("out.json").read_text())["nearest"]
+    assert len(named) == (2 if case == "residual" else 0)
+    assert all(name in said and has_branches(load_spec(name)) for name in named)
+
+
+def test_module_that_takes_none_of_the_sizes_asks_for_a_shape(refused: Refused) -> None:
+    line = refused("adopt", f"{OWN}:Refuses")
+    assert line.endswith("expected images that it takes, or their shape, with --input-shape N,C,H,W")
+    with pytest.raises(TraceError) as raised:
+        parity.adopt(importlib.import_module(OWN).Refuses())
+    assert "--" not in str(raised.value)
+
+
+def test_a_setting_that_is_another_everywhere_is_told_once(run: Run, tmp_path: Path) -> None:
+    assert run("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "-o", tmp_path / "own").exit_code == 0
+    spec = tmp_path / "own" / "spec.toml"
+    spec.write_text(
+        spec.read_text().replace("epsilon = 1e-05", "epsilon = 0.001").replace("momentum = 0.1", "momentum = 0.2")
+    )
+    arguments = ("adopt", f"{OWN}:Sequentials", "--backends", "pytorch", "--spec", spec)
+    text = " ".join(run(*arguments).stdout.split())
+    count = len([layer for layer in load_spec(spec).layers if layer.kind == "batch_norm"])
+    assert text.count("epsilon 1e-05 instead of 0.001") == text.count("momentum 0.1 instead of 0.2") == 1
+    assert text.count(f"and the same at {count - 1} more, the last of them decoder.0.block.1.norm") == 2
+    assert "First difference" not in text and "--verbose prints every one" in text
+    text = " ".join(run(*arguments, "--verbose").stdout.split())
+    assert text.count("epsilon 1e-05 instead of 0.001") == count
+    assert "First difference" in text
+
+
+def test_many_unlike_differences_are_cut_and_counted() -> None:
+    all_of_them = [Difference(f"layer.{n}", "", "width", str(n), "3") for n in range(20)]
+    lines = told(all_of_them)
+    assert lines[0] == str(all_of_them[0]) and len(lines) == 9
+    assert lines[-1] == "and 12 more differences"
+    assert told(all_of_them, every=True) == list(map(str, all_of_them))
+
+
+def test_a_map_that_is_resized_to_the_skip_leaves_nothing_to_assume(run: Run, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "resizes.py").write_text(
+        "import torch\nfrom torch import nn\nimport torch.nn.functional as F\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.a, self.b = nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)\n"
+        "        self.c, self.d = nn.Conv2d(8, 4, 3, padding=1), nn.Conv2d(4, 2, 1)\n"
+        "    def forward(self, x):\n        skip = self.a(x).relu()\n"
+        "        x = self.b(F.max_pool2d(skip, 2)).relu()\n        x = F.interpolate(x, size=skip.shape[2:])\n"
+        "        return self.d(self.c(torch.cat([skip, x], 1)).relu())\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = run("adopt", "resizes:Net", "--backends", "pytorch", "--json", "out.json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(Path("out.json").read_text())
+    assert document["spec"]["up"]["scale"] == "skip"
+    assert document["assumed"] == []
+
+
 def test_json_stands_alone_on_stdout_though_the_module_prints(run: Run, tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "talks.py").write_text("print('hello')\nfrom tests.own_networks import Residual\n")
     monkeypatch.chdir(tmp_path)
@@ -126,8 +213,13 @@ def test_checkpoint_of_another_network_is_one_line(refused: Refused, tmp_path: P
     import torch
 
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    line = refused("adopt", f"{OWN}:Functional", "--checkpoint", tmp_path / "other.pth")
-    assert "Missing key(s) in state_dict" in line
+    line = refused("adopt", f"{OWN}:Residual", "--checkpoint", tmp_path / "other.pth")
+    assert "other.pth: is no checkpoint of Residual: missing a.weight, a.bias, b.weight and 1 more; " in line
+    assert "; unexpected conv.weight; give that of the module as it is made" in line
+    state = {"a.weight": torch.zeros(4, 3, 3, 3), "a.bias": torch.zeros(4), "b.bias": torch.zeros(4)}
+    torch.save(state | {"b.weight": torch.zeros(4, 4, 3, 3)}, tmp_path / "other.pth")
+    line = refused("adopt", f"{OWN}:Residual", "--checkpoint", tmp_path / "other.pth")
+    assert "is no checkpoint of Residual: of another shape a.weight; give" in line
 
 
 @pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.module."])

@@ -94,7 +94,7 @@ SPECS = {
     "no_text": (b"\xff\xfe\x00", "is not TOML"),
     "empty": ("", "key name is missing"),
     "unknown_key": ("colour = 1\n", "unknown key colour; remove it"),
-    "ill_typed": ('in_channels = "three"\n', "in_channels: got 'three', expected a valid integer"),
+    "ill_typed": ('in_channels = "three"\n', "in_channels: got 'three', expected a whole number greater than 0"),
     "no_widths": ("widths = []\n", "widths: got []"),
     "odd_widths": (
         "widths = [8, 9]\n",

@@ -47,6 +47,24 @@ def test_json_on_stdout_is_alone(run: Run, twin: Callable[..., None]) -> None:
     assert json.loads(result.stdout)["equal"] is True
 
 
+STATISTICS = {"unet_same": "—", "unet_bn_same": "0.00"}
+
+
+@pytest.mark.parametrize(("name", "cell"), STATISTICS.items(), ids=STATISTICS)
+def test_a_probe_that_had_nothing_to_compare_shows_no_distance(
+    run: Run, twin: Callable[..., None], tmp_path: Path, name: str, cell: str
+) -> None:
+    twin()
+    path = tmp_path / "check.json"
+    arguments = ("--narrow", "16", "--size", "16", "--probe", "structure,statistics", "--json", path)
+    rows = [line.split() for line in run("check", name, *arguments).stdout.splitlines()]
+    assert ["structure", "0.00"] in rows
+    assert ["statistics", cell] in rows
+    page = [line.replace("|", " ").split() for line in run("report", path).stdout.splitlines()]
+    assert ["structure", "0.00"] in page
+    assert ["statistics", cell] in page
+
+
 def test_selected_probes_run_in_their_order(run: Run, twin: Callable[..., None]) -> None:
     twin()
     result = run(
@@ -253,7 +271,16 @@ def test_an_alpha_channel_is_noted(run: Run, twin: Callable[..., None], photogra
     path = photograph("horse.png")
     result = run("check", "unet_same", "--narrow", "16", "--image", path, "--size", "32", "--probe", "forward")
     assert result.exit_code == 0
-    assert result.stderr == f"note: {path}: the alpha channel is left out\n"
+    assert result.stderr.splitlines()[0] == f"note: {path}: the alpha channel is left out"
+
+
+def test_progress_is_told_in_lines_where_no_terminal_shows_it(run: Run, twin: Callable[..., None]) -> None:
+    twin()
+    result = run("check", "unet_same", "--narrow", "16", "--size", "16", "--probe", "structure,forward", "--json", "-")
+    lines = result.stderr.splitlines()
+    assert lines and all(line.startswith("progress: unet_same, float64: ") for line in lines)
+    assert {line.rpartition(": ")[2] for line in lines} >= {"numpy_reference", "twin"}
+    assert json.loads(result.stdout)["equal"] is True
 
 
 def test_a_backend_that_is_left_out_is_noted(

@@ -17,6 +17,7 @@ from shared_specs import load_spec, spec_names
 from shared_specs.shapes import feature_shapes
 from tandem import console
 from tandem.commands import check
+from tandem.commands.zoo import short_source
 
 from .conftest import Run
 
@@ -117,7 +118,23 @@ def test_list_shows_the_zoo(run: Run) -> None:
     for name in spec_names():
         (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
         assert f"{load_spec(name).parameter_count:,}" in row
+        assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
     assert "Backends here: numpy_reference" in result.stdout
+    assert "tandem list --sources" in result.stdout
+    assert len(result.stdout.splitlines()) < len(spec_names()) + 12
+    assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
+
+
+def test_list_says_where_each_network_comes_from(run: Run) -> None:
+    text = " ".join(run("list", "--sources").stdout.split())
+    for spec in map(load_spec, spec_names()):
+        for said in (f"{spec.name}: {spec.title}", spec.source, spec.licence, spec.citation):
+            assert " ".join(said.split()) in text
+
+
+@pytest.mark.parametrize("command", ["show", "check", "bench", "scale", "compare"])
+def test_help_on_size_names_the_third_dimension(run: Run, command: str) -> None:
+    assert "DxHxW" in run(command, "--help").stdout
 
 
 def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +230,7 @@ def test_json_has_no_infinity() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
-def test_progress_is_for_terminals_only(
+def test_progress_is_a_spinner_on_a_terminal_and_plain_lines_elsewhere(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
     def on_screen(stderr: bool = False) -> Console:
@@ -224,7 +241,8 @@ def test_progress_is_for_terminals_only(
         tell("forward: pytorch")
     out, err = capsys.readouterr()
     assert out == ""
-    assert ("forward: pytorch" in err) == terminal
+    assert "unet_same: forward: pytorch" in err
+    assert (err == "progress: unet_same: forward: pytorch\n") != terminal
 
 
 def test_text_that_looks_like_markup_is_kept(run: Run, twin: Callable[..., None], tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ class TestARealComparison:
         assert -1 not in places and places == sorted(places)
         assert f"The report and every record are in {folder}" in result.stdout
 
+    def test_tells_each_process_on_stderr(self, compared: tuple[Any, Path]) -> None:
+        result, _ = compared
+        lines = result.stderr.splitlines()
+        assert "progress: 0 of 1 processes done; process 1 of pytorch forward" in lines
+        assert any(line.startswith("progress: unet_same, float64: ") for line in lines)
+
     def test_writes_report_check_and_records(self, compared: tuple[Any, Path]) -> None:
         _, folder = compared
         assert sorted(path.name for path in folder.iterdir()) == ["all.json", "check.json", "records", "report.md"]

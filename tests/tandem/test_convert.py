@@ -86,7 +86,10 @@ def test_there_and_back_nothing_changes(run: Run, here: Path, name: str, narrow:
         names = ["--scheme-out", spec.checkpoint.scheme] if target == chain[-1] else []
         result = run("convert", source, target, "--spec", name, "--narrow", narrow, "--no-check", *names)
         assert result.exit_code == 0, result.output
-        assert result.stderr == ""
+        assert result.stderr.splitlines() == [
+            f"progress: {name}: reading {source}",
+            f"progress: {name}: writing {target}",
+        ]
     for path in ("2.safetensors", "4.safetensors"):
         assert_same(load_weights(path, spec), weights)
     assert_same(checkpoints.get("pytorch").read(Path("6.pt")).tensors, from_canonical(spec, weights))
@@ -114,7 +117,10 @@ def test_the_result_is_read_back_and_proven(
 ) -> None:
     result = run("convert", source, target, *ARGUMENTS, "--json", "out.json")
     assert result.exit_code == 0, result.output
-    assert result.stderr == ""
+    stages = [line.removeprefix(f"progress: {NAME}: ") for line in result.stderr.splitlines()]
+    assert stages[:3] == [f"reading {source}", f"writing {target}", f"reading {target} back"]
+    assert {"activations: reference", "activations: candidate", "activations: noise floor"} <= set(stages)
+    assert len(stages) == len(set(stages))
     said = " ".join(result.stdout.split())
     assert f"Equal: read back, all {len(network.tensors)} tensors are the source's to the last bit, and" in said
     assert f"{pair} compute the same in float64" in said
@@ -244,8 +250,59 @@ def test_names_of_another_network_are_refused_with_how_they_differ(
     assert "; not pytorch_unet (missing " in line
     saved(here / "x.pt", {f"module.{name}": values for name, values in state.items()})
     line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
-    assert "; not pytorch_unet (missing outc.conv.weight; unexpected outc.conv.scale); take the spec" in line
+    assert "nearly weights of pytorch_unet_transposed (pytorch_unet names): missing outc.conv.weight; " in line
+    assert "unexpected outc.conv.scale; rename, add or leave out these, or take the spec of this network" in line
+    assert "none of" not in line
     assert os.listdir() == ["x.pt"]
+
+
+def test_another_network_of_the_zoo_is_named_where_its_names_fit(refused: Refused, here: Path) -> None:
+    spec = load_spec("monai_unet").narrow(16)
+    saved(here / "x.pt", original(spec, initial_weights(spec, dtype=np.float32)))
+    line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
+    assert "; not pytorch_unet (missing " in line and "all names fit monai_unet: take that spec" in line
+    spec = load_spec("pytorch_unet_bilinear").narrow(16)
+    state = original(spec, initial_weights(spec, dtype=np.float32))
+    saved(here / "x.pt", state | {"extra": state["outc.conv.bias"]})
+    line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
+    assert "only 1 name differs from pytorch_unet_bilinear: take that spec" in line
+
+
+@pytest.mark.parametrize("scheme", [None, "pytorch_unet"])
+@pytest.mark.parametrize("narrow", [None, 16])
+def test_a_forgotten_or_wrong_narrow_is_told_in_short(
+    refused: Refused, files: Path, network: UNetSpec, scheme: str | None, narrow: int | None
+) -> None:
+    named = ["--from", scheme] if scheme else []
+    given = ["--narrow", narrow] if narrow else []
+    line = refused("convert", "original.pth", "out.safetensors", "--spec", NAME, *given, *named)
+    wide = load_spec(NAME).narrow(narrow or 1)
+    assert f"tensors have another shape than in {NAME} of widths {list(wide.widths)}: inc.double_conv.0.weight" in line
+    assert f"; all of them fit widths {list(network.widths)}: give --narrow {NARROW}" in line
+    assert len(line) < 600
+    assert not Path("out.safetensors").exists()
+
+
+def test_a_narrow_too_many_is_told(refused: Refused, here: Path) -> None:
+    spec = load_spec("unet_same").narrow(1).narrow(16)
+    path = here / "mine.toml"
+    path.write_text((ZOO / "unet_same.toml").read_text().replace("[64, 128, 256, 512, 1024]", str(list(spec.widths))))
+    checkpoints.get("pytorch").write(here / "x.pt", spec, initial_weights(spec))
+    line = refused("convert", "x.pt", "out.safetensors", "--spec", path, "--narrow", 2)
+    assert f"all of them fit widths {list(spec.widths)}: leave --narrow out" in line
+
+
+def test_many_shapes_of_no_width_are_told_in_short_and_listed_where_the_scheme_is_named(
+    refused: Refused, here: Path, network: UNetSpec, weights: dict[str, np.ndarray]
+) -> None:
+    state = original(network, weights)
+    biases = [name for name in state if name.endswith("bias")]
+    saved(here / "x.pt", state | {name: state[name][:1] for name in biases})
+    line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
+    assert f"{biases[2]} is (1,)" in line and f"{biases[3]} is" not in line
+    assert f"and {len(biases) - 3} more; take the spec of this network, or name the scheme with --from" in line
+    line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS, "--from", "pytorch_unet")
+    assert [name for name in biases if f"{name} is (1,)" not in line] == []
 
 
 def test_a_named_scheme_is_refused_with_the_whole_list(

@@ -17,7 +17,8 @@ from ...trace import TraceError
 from ..model import PyTorchModel
 from ..unet import hang
 from ..weights import LEAVES
-from .tracing import copy_of, read_state, reason, run, watched
+from .state import read_state
+from .tracing import copy_of, reason, run, watched
 
 
 class AdoptedModel(PyTorchModel):

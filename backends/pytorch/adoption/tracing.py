@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
 
-from shared_specs import checkpoints as safetensors
 from shared_specs.errors import one_line
-from shared_specs.schemes import prefixes
 
-from ...trace import Event, Shape, Trace, TraceError
-from .. import checkpoints as torch_files
+from ...trace import Event, NoImagesError, Shape, Trace, TraceError
 from . import calls
 
 CHANGE_NOTHING = ("requires_grad", "retain_grad", "grad", "backward", "__init__")
@@ -262,36 +258,6 @@ def first_convolution(module: Any) -> tuple[int, int]:
     for submodule in module.modules():
         if isinstance(submodule, nn.Conv2d | nn.Conv3d):
             return submodule.in_channels, 2 if isinstance(submodule, nn.Conv2d) else 3
-    raise TraceError(f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; give the shape of its input")
-
-
-def read_state(module: nn.Module) -> dict[str, np.ndarray]:
-    """The state dict as NumPy, as copies; what NumPy has no type for comes as float32."""
-    return {key: _to_numpy(tensor) for key, tensor in module.state_dict().items()}
-
-
-def _to_numpy(tensor: Tensor) -> np.ndarray:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy().copy()
-
-
-def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
-    """Load a state dict into a module, from a file of torch.save or of safetensors, without running code of it.
-
-    Returns:
-        Remarks on what was taken off or left out on the way.
-
-    Raises:
-        WeightsError: where the file cannot be read, or would run code.
-        TraceError: where its tensors are not the module's.
-    """
-    found = (safetensors if path.endswith(".safetensors") else torch_files).read(Path(path))
-    tensors = {key: torch.from_numpy(np.array(values)) for key, values in found.tensors.items()}
-    own = module.state_dict().keys()
-    prefix = max(prefixes(found.tensors), key=lambda p: sum(key.removeprefix(p) in own for key in tensors))
-    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    try:
-        module.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise TraceError(f"{path}: {reason(error)}") from error
-    return (*found.remarks, *([f"taken off every name: {prefix!r}"] if prefix else []))
+    raise NoImagesError(
+        f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; expected images that it takes, or their shape"
+    )
