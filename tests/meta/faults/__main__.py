@@ -34,11 +34,11 @@ def main() -> int:
     start = time.monotonic()
     mutants, sound = judged(chosen.processes)
     tables = {
-        "planted faults by subject": report.by_subject(mutants),
-        "planted faults by probe": report.by_probe(mutants),
-        "planted faults by backend": report.by_backend(mutants),
-        "other rules": report.by_rule(mutants, sound),
-        "planted faults": report.summary(mutants, sound),
+        "faults by subject": report.by_subject(mutants),
+        "faults by probe": report.by_probe(mutants),
+        "faults by backend": report.by_backend(mutants),
+        "faults by rule": report.by_rule(mutants, sound),
+        "faults in all": report.summary(mutants, sound),
     }
     print("\n\n".join(tables.values()))
     print(*report.elsewhere(mutants), sep="\n")

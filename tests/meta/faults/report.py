@@ -94,6 +94,6 @@ def told(place: tuple[str, str] | None) -> str:
 def summary(mutants: Sequence[Outcome], sound: Sequence[Outcome]) -> str:
     located, caught = sum(each.located for each in mutants), sum(each.caught for each in mutants)
     return (
-        f"{len(FAULTS)} faults, planted {len(mutants)} times: {caught} caught, {located} at the layer named beforehand. "
+        f"{len(FAULTS)} faults, planted {len(mutants)} times: {caught} caught, {located} where it was named beforehand. "
         f"{len(sound)} sound builds: {sum(each.caught for each in sound)} false alarms."
     )
