@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import backends
@@ -16,7 +16,7 @@ from shared_specs import UNetSpec
 from .criteria import STEPS, Values, equal_by, values_of
 from .fault import Mutant, Setting
 
-FLOAT64 = Execution(precision="float64")
+FLOAT64, FLOAT32 = Execution(precision="float64"), Execution(precision="float32")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def judge_sound(backend: str, setting: Setting, rules: bool = True) -> Outcome:
     """The same for a sound build."""
     spec, _ = setting.network_and_batch()
     model = backends.get(backend).build(spec, setting.execution, setting.recipe)
-    return _judge(f"{backend}: sound, {setting.network}", backend, None, setting, model, rules)
+    return _judge(
+        f"{backend}: sound, {setting.network}, {setting.execution.precision}", backend, None, setting, model, rules
+    )
 
 
 def _judge(
@@ -105,5 +107,14 @@ def reference_values(setting: Setting) -> Values:
 
 
 def sound_settings(mutants: Iterable[Mutant]) -> list[tuple[str, Setting]]:
-    """A sound build beside every mutant: the backends and settings, each once."""
-    return list(dict.fromkeys((mutant.backend, mutant.setting) for mutant in mutants))
+    """Backend and setting of a sound build beside every mutant, each once; those of PyTorch in float32 too.
+
+    The NumPy reference is left out: beside itself it is equal by any rule.
+    """
+    found: dict[tuple[str, Setting], None] = {}
+    for mutant in mutants:
+        if mutant.backend != "numpy_reference":
+            found[mutant.backend, mutant.setting] = None
+        if mutant.backend == "pytorch":
+            found[mutant.backend, replace(mutant.setting, execution=FLOAT32)] = None
+    return list(found)

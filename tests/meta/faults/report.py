@@ -93,7 +93,8 @@ def told(place: tuple[str, str] | None) -> str:
 
 def summary(mutants: Sequence[Outcome], sound: Sequence[Outcome]) -> str:
     located, caught = sum(each.located for each in mutants), sum(each.caught for each in mutants)
+    alarms = sum(each.caught for each in sound)
     return (
-        f"{len(FAULTS)} faults, planted {len(mutants)} times: {caught} caught, {located} where it was named beforehand. "
-        f"{len(sound)} sound builds: {sum(each.caught for each in sound)} false alarms."
+        f"{len(FAULTS)} faults, planted {len(mutants)} times: {caught} caught, {located} of them where it was named "
+        f"beforehand. {len(sound)} sound builds: {alarms} false alarms."
     )
