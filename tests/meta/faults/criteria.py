@@ -25,7 +25,14 @@ def values_of(model: Model, batch: Batch) -> Values | None:
     for stage in STAGES:
         try:
             found |= stage(model, weights, batch, STEPS)
-        except (AssertionError, LookupError, RuntimeError, TypeError, ValueError):  # as the framework words it
+        except (
+            AssertionError,
+            AttributeError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ):  # as the framework words it
             return None
     return {probe: found[probe] for probe in found}
 

@@ -15,7 +15,7 @@ MERGE, UP = "decoder.0.merge", "decoder.0.up"
 
 
 def first_alone(kit: Kit, layer: Any, right: Any, x: Any, other: Any) -> Any:
-    return x
+    return x + 0 * right(x, other)  # computed all the same, so that a backward pass finds what it needs
 
 
 def two_skips_swapped(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
