@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import activations, convolutions, gradients, merging, norms, optimizers, precision, resampling, weights
+from . import activations, convolutions, gradients, losses, merging, norms, optimizers, precision, resampling, weights
 from .fault import Fault, Mutant
 
 SUBJECTS: dict[str, list[Fault]] = {
@@ -11,7 +11,7 @@ SUBJECTS: dict[str, list[Fault]] = {
     "activations, dropout": activations.FAULTS,
     "pooling, upsampling": resampling.FAULTS,
     "skips, merges, gates": merging.FAULTS,
-    "gradients, losses": gradients.FAULTS,
+    "gradients, losses": gradients.FAULTS + losses.FAULTS,
     "optimizers": optimizers.FAULTS,
     "weights": weights.FAULTS,
     "precision, races": precision.FAULTS,

@@ -184,3 +184,8 @@ class Altered:
         model = sound(backend, spec, execution, recipe)
         self.by_backend[backend](model)
         return model
+
+
+def per_model(**changes: Callable[[Any], None]) -> Altered:
+    """The changes by the backends' names."""
+    return Altered(changes)
