@@ -15,7 +15,7 @@ from pathlib import Path
 # Before the frameworks are loaded, in the processes that follow too. Each program runs a few times on a small map: what
 # XLA would do for its speed takes longer than it does.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 from docs.tables import replace
 from shared_specs.files import write_atomically
