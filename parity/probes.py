@@ -17,13 +17,16 @@ Stage = Callable[[Model, Weights, Batch, int], dict[str, Quantities]]
 PROBES = ("structure", "forward", "activations", "statistics", "gradients", "optimizer", "trajectory")
 """In this order a fault is nearest to its cause in the first probe that sees it."""
 
+SHAPE_OF = "shape of "
+"""How quantities are called that are the shape of a layer's output."""
+
 
 def record(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """Structure and activations: tensors, counts, shapes, and every layer's output in evaluation mode."""
     model.load_weights(weights)
     activations = model.activations(batch.images)
     structure: Quantities = {"parameter count": np.asarray(model.parameter_count())}
-    structure |= {f"shape of {name}": np.asarray(output.shape) for name, output in activations.items()}
+    structure |= {f"{SHAPE_OF}{name}": np.asarray(output.shape) for name, output in activations.items()}
     structure |= model.weights()
     return {"structure": structure, "activations": activations}
 

@@ -137,8 +137,8 @@ class PyTorchModel(Model):
         with self._settings():
             loss, logits = self._loss_and_logits(inputs, self._labels(images, labels))
             loss.backward()
-        assert inputs.grad is not None
-        return StepResult(loss.item(), _to_numpy(logits), self._gradients(), _to_numpy(inputs.grad))
+        image_gradient = np.empty(0) if inputs.grad is None else _to_numpy(inputs.grad)
+        return StepResult(loss.item(), _to_numpy(logits), self._gradients(), image_gradient)
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = self.loss_and_gradients(images, labels)
@@ -263,11 +263,11 @@ class PyTorchModel(Model):
             self.module.train(training)
 
     def _gradients(self) -> dict[str, np.ndarray]:
+        """Of what has one: a module that was changed may have cut some off."""
         gradients = {}
         for tensor in self.spec.tensors:
-            if tensor.trainable:
-                gradient = native(self.module, tensor).grad
-                assert gradient is not None
+            gradient = native(self.module, tensor).grad if tensor.trainable else None
+            if gradient is not None:
                 gradients[tensor.name] = to_canonical(tensor, _to_numpy(gradient))
         return gradients
 

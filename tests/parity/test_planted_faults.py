@@ -74,6 +74,25 @@ def test_nan_and_infinity_never_pass(variant, broken):
     assert found.index == (0, 1, 2, 3)
 
 
+def test_a_parameter_that_is_cut_off_has_no_gradient(variant):
+    spec = variant()
+    model = backends.get("pytorch").build(spec, FLOAT64)
+    model.module.decoder[0].up.register_forward_hook(lambda _module, _inputs, output: output.detach())
+    found = first_difference(spec, model)
+    assert (found.probe, found.quantity) == ("gradients", "gradient of decoder.0.up.bias")
+    assert found.distance == np.inf
+
+
+def test_a_model_of_other_shapes_is_not_trained(variant):
+    spec = variant()
+    reference = backends.get("numpy_reference").build(spec, FLOAT64)
+    model = backends.get("pytorch").build(spec, FLOAT64)
+    model.module.head.stride = (2, 2)
+    verdict = parity.compare_models(reference, model)
+    assert verdict.first_difference.quantity == "shape of head"
+    assert verdict.probes == ["structure", "activations"]
+
+
 def test_models_have_their_weights_back_afterwards(variant):
     spec = variant()
     reference = backends.get("numpy_reference").build(spec, FLOAT64)
