@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench results tables full lint clean
+.PHONY: help compare test bench results tables distances full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make full      the tests at full width and real sizes, minutes each"
 	@echo "make results   write the README's table from the records in benchmarks/results"
 	@echo "make tables    measure the distances in docs/parity.md again"
+	@echo "make distances check random sound cases, and plot how far they and planted faults lie (an hour)"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
 
@@ -41,6 +42,9 @@ results: $(INSTALLED)
 
 tables: $(INSTALLED)
 	python -m docs.tables
+
+distances: $(INSTALLED)
+	python -m docs.distances $(ARGS)
 
 full: $(INSTALLED)
 	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)
