@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from docs import distances
-from docs.cases import PRECISIONS, Case, bin_of
+from docs.cases import PRECISIONS, Case, bin_of, case
 from docs.tables import limit_in
 from parity import PROBES
 from shared_specs import UNetSpec
@@ -108,3 +108,11 @@ def test_a_collection_goes_on_where_it_was_cut_off(tmp_path: Path, monkeypatch: 
     distances.collect(path, 3)
     assert path.read_text(encoding="utf-8") == whole
     assert checked == [0, 1, 2, 2]
+
+
+def test_cases_of_the_record_are_drawn_again(record: list[distances.Values]) -> None:
+    for values in record[100:110]:
+        again = case(values["case"])
+        assert again.spec.fingerprint.startswith(values["spec"]), "was Hypothesis updated? then collect the record anew"
+        assert ([*again.images], again.seed) == (values["images"], values["seed"])
+        assert ([*again.candidates], again.precision) == (values["backends"], values["precision"])
