@@ -21,8 +21,8 @@ from backends.contract import UNIT_ROUNDOFF, RoundingNoise
 LIMIT = 64.0
 """Equal means a distance of at most this, for every quantity.
 
-`docs/parity.md` holds the evidence and the command that makes it: how far sound builds of the zoo and of random networks
-lie at the most, and how far planted faults. It is no knob to turn until tests pass.
+`docs/parity.md` holds the evidence and the commands that make it: how far sound builds of the zoo, and of random
+networks, lie at the most, and how far planted faults. It is no knob to turn until tests pass.
 """
 
 COARSE_LIMIT = 8.0
