@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench results tables distances full lint clean
+.PHONY: help compare test bench faults results tables distances full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make test      lint, types, import contracts and all default tests"
 	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
 	@echo "make full      the tests at full width and real sizes, minutes each"
+	@echo "make faults    plant every fault of tests/meta/faults and print what catches it (a few minutes)"
 	@echo "make results   write the README's table from the records in benchmarks/results"
 	@echo "make tables    measure the distances in docs/parity.md again"
 	@echo "make distances check random sound cases, and plot how far they and planted faults lie (an hour)"
@@ -36,6 +37,9 @@ test: lint
 
 bench: $(INSTALLED)
 	pytest --benchmark-only $(ARGS)
+
+faults: $(INSTALLED)
+	python -m tests.meta.faults --write $(ARGS)
 
 results: $(INSTALLED)
 	python -m docs.results

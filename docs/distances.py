@@ -12,7 +12,7 @@ import os
 # Before the frameworks are loaded. Each program runs a few times on a small map: what XLA would do for its speed takes
 # longer than it does.
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import argparse
 import json

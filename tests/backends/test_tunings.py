@@ -125,3 +125,11 @@ def test_flax_shares_the_batch_among_the_devices_of_a_process():
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_a_switch_that_xla_does_not_have_is_left_out() -> None:
+    from backends.flax_nnx.compiling import knows
+
+    assert knows("xla_cpu_enable_fast_math")
+    assert not knows("xla_of_another_release")

@@ -19,6 +19,9 @@ from parity import LIMIT, PROBES
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
 from shared_specs.schema import LARGEST_FILE_BYTES, LARGEST_PARAMETER_COUNT
+from tests.meta.faults.catalogue import MUTANTS
+from tests.meta.faults.criteria import RULES
+from tests.meta.faults.judging import sound_settings
 
 from .pages import PAGES, ROOT, blocks, read, rows
 
@@ -54,6 +57,22 @@ def test_planted_faults_lie_far_beyond_the_limit_in_float64() -> None:
     assert len(body) == 3
     assert all(float(cells[1].replace(",", "")) > 1000 * LIMIT for cells in body)
     assert all(cells[2].startswith("`encoder.2.block.0.norm") for cells in body)
+
+
+@pytest.mark.parametrize("table", ["faults by subject", "faults by probe", "faults by backend"])
+def test_every_planted_fault_is_told_as_caught_and_located(table: str) -> None:
+    body = [cells for cells in rows(between("docs/parity.md", table))[2:] if cells[0] != "**all**"]
+    assert sum(int(cells[2]) for cells in body) == len(MUTANTS)
+    for cells in body:
+        assert cells[2] == cells[3] == cells[4] == cells[5], cells[0]
+
+
+def test_rules_are_told_as_they_were_counted() -> None:
+    ours, *others = rows(between("docs/parity.md", "faults by rule"))[2:]
+    assert ours[1:] == [f"{len(MUTANTS)} of {len(MUTANTS)}", "0", f"0 of {len(sound_settings(MUTANTS))}"]
+    assert [cells[0] for cells in others] == list(RULES)
+    for cells in others:
+        assert cells[1] == f"{len(MUTANTS) - int(cells[2])} of {len(MUTANTS)}"
 
 
 def test_tables_are_replaced_between_their_markers() -> None:
