@@ -14,7 +14,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench faults results tables full lint clean
+.PHONY: help compare test bench faults results tables distances full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make faults    plant every fault of tests/meta/faults and print what catches it (a few minutes)"
 	@echo "make results   write the README's table from the records in benchmarks/results"
 	@echo "make tables    measure the distances in docs/parity.md again"
+	@echo "make distances check random sound cases, and plot how far they and planted faults lie (an hour)"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
 
@@ -45,6 +46,9 @@ results: $(INSTALLED)
 
 tables: $(INSTALLED)
 	python -m docs.tables
+
+distances: $(INSTALLED)
+	python -m docs.distances $(ARGS)
 
 full: $(INSTALLED)
 	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)

@@ -21,8 +21,8 @@ from backends.contract import UNIT_ROUNDOFF, RoundingNoise
 LIMIT = 64.0
 """Equal means a distance of at most this, for every quantity.
 
-`docs/parity.md` holds the evidence and the command that makes it: how far sound builds of the zoo lie at the most, and
-how far planted faults. It is no knob to turn until tests pass.
+`docs/parity.md` holds the evidence and the commands that make it: how far sound builds of the zoo, and of random
+networks, lie at the most, and how far planted faults. It is no knob to turn until tests pass.
 """
 
 COARSE_LIMIT = 8.0
@@ -34,11 +34,21 @@ There a decision that rounding turns is part of the noise (see `RoundingNoise`),
 
 def limit_of(unit_roundoff: float) -> float:
     """The limit for a precision, by its unit roundoff."""
-    return COARSE_LIMIT if unit_roundoff >= UNIT_ROUNDOFF["tf32"] else LIMIT
+    return COARSE_LIMIT if is_coarse(unit_roundoff) else LIMIT
 
 
-RERUNS = 4
-"""Re-runs of the reference under noise per check."""
+def is_coarse(unit_roundoff: float) -> bool:
+    """Whether the precision is TF32, or coarser."""
+    return unit_roundoff >= UNIT_ROUNDOFF["tf32"]
+
+
+RERUNS, COARSE_RERUNS = 4, 16
+"""Re-runs of the reference under noise per check, and those in TF32 and bfloat16.
+
+The floor of a single number, such as the slope of a PReLU, is estimated from them alone, so that a sound build's
+distance follows Student's t with as many degrees of freedom: beyond 64 with 4 of them it lies by a chance of 4e-7,
+beyond 8 with 16 by one of 6e-7. With 4 it would lie beyond 8 by one of 1e-3, which is once in a few networks.
+"""
 
 
 TURNED = 2.0
@@ -47,7 +57,8 @@ TURNED = 2.0
 
 def reruns(unit_roundoff: float, seed: int) -> tuple[list[RoundingNoise], list[RoundingNoise]]:
     """The re-runs of one check: those under noise, and those in which decisions are turned as well."""
-    noises = [RoundingNoise(unit_roundoff, RERUNS * seed + number) for number in range(RERUNS)]
+    count = COARSE_RERUNS if is_coarse(unit_roundoff) else RERUNS
+    noises = [RoundingNoise(unit_roundoff, count * seed + number) for number in range(count)]
     if not noises[0].decides_apart:
         return noises, []
     return noises, [RoundingNoise(unit_roundoff, seed, turned) for turned in (1, -1)]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import backends
-from backends.contract import Execution, RoundingNoise
+from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
 from parity import LIMIT, random_batch
-from parity.noise_floor import TURNED, distance, floor, rms
+from parity.noise_floor import TURNED, distance, floor, limit_of, reruns, rms
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -71,6 +72,19 @@ def test_integers_are_compared_exactly_however_coarse_the_precision():
     count = np.asarray(31_044_106)
     assert distance(count + 1, count, floor(count, [count], [], 2.0**-9)) == np.inf
     assert distance(count, count, 0.0) == 0
+
+
+@pytest.mark.parametrize("precision", list(UNIT_ROUNDOFF))
+def test_a_single_number_is_taken_for_different_by_a_chance_of_one_in_a_million_at_most(precision):
+    """Its floor has as many degrees of freedom as there are re-runs, so that its distance follows Student's t."""
+    noisy, _ = reruns(UNIT_ROUNDOFF[precision], seed=3)
+    assert 2 * scipy.stats.t.sf(limit_of(UNIT_ROUNDOFF[precision]), len(noisy)) < 1e-6
+
+
+@pytest.mark.parametrize("precision", list(UNIT_ROUNDOFF))
+def test_no_two_checks_share_noise(precision):
+    seeds = [noise.seed for seed in range(5) for noise in reruns(UNIT_ROUNDOFF[precision], seed)[0]]
+    assert len(set(seeds)) == len(seeds)
 
 
 def test_noise_follows_the_precision(variant):

@@ -1,7 +1,7 @@
 """Plant every fault, judge it, and print what was caught: `python -m tests.meta.faults`.
 
-With `--write` the tables of docs/parity.md are written anew. Ends with 1 where a mutant survives, where fewer than 95%
-are located, or where a sound build is taken for a mutant.
+With `--write` the tables of docs/parity.md and the distances of the faults are written anew. Ends with 1 where a mutant
+survives, where fewer than 95% are located, or where a sound build is taken for a mutant.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
+from docs import distances
 from docs.tables import replace
 from shared_specs.files import write_atomically
 
@@ -50,6 +51,8 @@ def main() -> int:
         for name, text in tables.items():
             page = replace(page, name, text)
         write_atomically(PAGE, page.encode())
+        distances.write_faults(report.distances(mutants))
+        distances.write_page()
     return 1 if failures else 0
 
 

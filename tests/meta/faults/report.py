@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from docs.tables import row, table
 from parity import PROBES
 
-from .catalogue import FAULTS, SUBJECTS
+from .catalogue import FAULTS, MUTANTS, SUBJECTS
 from .criteria import RULES
 from .fault import ALL
 from .judging import Outcome
@@ -85,6 +85,12 @@ def elsewhere(mutants: Sequence[Outcome]) -> list[str]:
         for each in mutants
         if each.caught and not each.located
     ]
+
+
+def distances(mutants: Sequence[Outcome]) -> list[tuple[str, str, str, float]]:
+    """Of each mutant that was caught: name, precision, probe, and the distance of the quantity that was named."""
+    precisions = {mutant.name: mutant.setting.execution.precision for mutant in MUTANTS}
+    return [(each.name, precisions[each.name], each.found[0], each.distance) for each in mutants if each.found]
 
 
 def told(place: tuple[str, str] | None) -> str:
