@@ -11,6 +11,7 @@ import platform
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,33 +29,32 @@ Files = dict[str, dict[str, Any]]
 
 def main(arguments: list[str]) -> None:
     match arguments:
-        case ["coverage", tests]:
+        case ["coverage", tests, packages]:
             files = json.loads(output("coverage", "json", "-q", "-o", "/dev/stdout"))["files"]
-            name, text = "coverage", f"{coverage_table(files)}\n\n{made('coverage', tests)}"
+            text = f"{coverage_table(files, packages.split())}\n\n{made('coverage', TESTS=tests, PACKAGES=packages)}"
         case ["mutants"]:
-            name, text = (
-                "mutants",
-                f"{mutants_table(output('mutmut', 'results', '--all', 'true'))}\n\n{made('mutants')}",
-            )
+            text = f"{mutants_table(output('mutmut', 'results', '--all', 'true'))}\n\n{made('mutants')}"
         case _:
-            raise SystemExit(f"got {arguments}, expected `coverage TESTS` or `mutants`")
-    write_atomically(PAGE, replace(PAGE.read_text(encoding="utf-8"), name, text).encode())
+            raise SystemExit(f"got {arguments}, expected `coverage TESTS PACKAGES` or `mutants`")
+    write_atomically(PAGE, replace(PAGE.read_text(encoding="utf-8"), arguments[0], text).encode())
 
 
 def output(*command: str) -> str:
     return subprocess.run([sys.executable, "-m", *command], check=True, capture_output=True, text=True).stdout
 
 
-def made(what: str, tests: str = "") -> str:
+def made(what: str, **variables: str) -> str:
     tool = {"coverage": "coverage", "mutants": "mutmut"}[what]
-    command = f"make {what}" + (f" TESTS='{tests}'" if tests else "")
-    return f"Made with `{command}`: {tool} {version(tool)}, Python {platform.python_version()}."
+    command = " ".join([f"make {what}", *(f"{name}='{value}'" for name, value in variables.items() if value)])
+    return f"Made with `{command}`; {tool} {version(tool)}, Python {platform.python_version()}."
 
 
-def coverage_table(files: Files) -> str:
-    """Lines and branches of every package, from coverage's JSON by file."""
+def coverage_table(files: Files, chosen: Sequence[str]) -> str:
+    """Lines and branches of the chosen packages, or of every one, from coverage's JSON by file."""
     packages: dict[str, Counter[str]] = defaultdict(Counter)
     for path, file in files.items():
+        if chosen and Path(path).parts[0] not in chosen:
+            continue
         packages[Path(path).parts[0]].update(
             {key: value for key, value in file["summary"].items() if isinstance(value, int)} | {"files": 1}
         )

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import backends
-from backends.contract import Execution, RoundingNoise
+from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
 from parity import LIMIT, random_batch
-from parity.noise_floor import TURNED, distance, floor, rms
+from parity.noise_floor import COARSE_LIMIT, RERUNS, TURNED, distance, floor, limit_of, reruns, rms
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -71,6 +71,30 @@ def test_integers_are_compared_exactly_however_coarse_the_precision():
     count = np.asarray(31_044_106)
     assert distance(count + 1, count, floor(count, [count], [], 2.0**-9)) == np.inf
     assert distance(count, count, 0.0) == 0
+
+
+def test_a_floor_of_unsigned_integers_does_not_wrap_around():
+    two, one = np.array([2], np.uint8), np.array([1], np.uint8)
+    assert floor(two, [one], [one], 0.0) == pytest.approx(np.hypot(1, TURNED / LIMIT))
+
+
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [("float64", LIMIT), ("float32", LIMIT), ("tf32", COARSE_LIMIT), ("bfloat16", COARSE_LIMIT)],
+)
+def test_the_limit_follows_the_precision(precision, limit):
+    assert limit_of(UNIT_ROUNDOFF[precision]) == limit
+
+
+@pytest.mark.parametrize(
+    ("precision", "turned"), [("float64", ()), ("float32", (1, -1)), ("tf32", ()), ("bfloat16", ())]
+)
+def test_reruns_of_two_checks_share_no_seed_and_decisions_are_turned_both_ways(precision, turned):
+    unit = UNIT_ROUNDOFF[precision]
+    noises = [reruns(unit, seed) for seed in (0, 3)]
+    assert noises[0][0] == [RoundingNoise(unit, seed) for seed in range(RERUNS)]
+    assert noises[1][0] == [RoundingNoise(unit, 3 * RERUNS + number) for number in range(RERUNS)]
+    assert noises[1][1] == [RoundingNoise(unit, 3, way) for way in turned]
 
 
 def test_noise_follows_the_precision(variant):
