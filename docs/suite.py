@@ -1,7 +1,7 @@
 """Write the figures of the suite itself into docs/tests.md, from what `make coverage` and `make mutants` left behind.
 
-python -m docs.suite coverage "the tests that ran"
-python -m docs.suite mutants
+`python -m docs.suite coverage "the tests that ran" "the packages to show"`, an empty text standing for all of them, or
+`python -m docs.suite mutants`.
 """
 
 from __future__ import annotations

@@ -97,6 +97,15 @@ def test_reruns_of_two_checks_share_no_seed_and_decisions_are_turned_both_ways(p
     assert noises[1][1] == [RoundingNoise(unit, 3, way) for way in turned]
 
 
+def test_an_integer_beside_a_float_is_measured_by_the_floor():
+    assert distance(np.array([3]), np.array([3.5]), 0.25) == 2
+    assert distance(np.array([3.5]), np.array([3]), 0.25) == 2
+
+
+def test_nothing_has_no_size():
+    assert rms(np.empty(0)) == 0
+
+
 def test_noise_follows_the_precision(variant):
     """Twice the unit roundoff moves every activation twice as far."""
     spec = variant()

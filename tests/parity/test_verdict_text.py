@@ -164,6 +164,22 @@ def test_json_is_all_of_it(verdict: Verdict) -> None:
     }
 
 
+def test_json_of_a_sound_verdict_names_no_difference(verdict: Verdict) -> None:
+    read = json.loads(replace(verdict, measurements=(SOUND,)).to_json())
+    assert (read["equal"], read["first_difference"]) == (True, None)
+
+
+def test_json_is_never_what_other_readers_refuse(verdict: Verdict) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        replace(verdict, batch_shape=(math.nan,)).to_json()
+
+
+def test_what_is_not_finite_is_the_worst_element_even_where_both_have_it() -> None:
+    apart = measure(PAIR, "forward", "q", np.array([1.0, np.inf, 2.0]), np.array([5.0, np.inf, 2.0]), 0.5, 64.0)
+    assert (apart.index, apart.distance, apart.reference_value, apart.candidate_value) == ((1,), *3 * (math.inf,))
+    assert math.isnan(apart.max_abs_error)
+
+
 @pytest.mark.parametrize(
     ("reference", "candidate", "errors", "index", "values"),
     [
