@@ -24,7 +24,7 @@ help:
 	@echo "make compare   check that the builds are equal, time them, and say which is faster (ARGS='unet_paper ...')"
 	@echo "make test      lint, types, import contracts and all default tests"
 	@echo "make coverage  lines and branches that the tests run, into docs/tests.md (TESTS=tests/parity PACKAGES=parity)"
-	@echo "make mutants   small faults planted in the code that judges, into docs/tests.md; most of an hour"
+	@echo "make mutants   small faults planted in the code that judges, into docs/tests.md; some minutes"
 	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
 	@echo "make full      the tests at full width and real sizes, minutes each"
 	@echo "make results   write the README's table from the records in benchmarks/results"
