@@ -106,6 +106,10 @@ def test_nothing_has_no_size():
     assert rms(np.empty(0)) == 0
 
 
+def test_single_precision_is_measured_in_double():
+    assert rms(np.array([1, 2, 3], np.float32)) == pytest.approx(np.sqrt(14 / 3), rel=1e-15)
+
+
 def test_noise_follows_the_precision(variant):
     """Twice the unit roundoff moves every activation twice as far."""
     spec = variant()
