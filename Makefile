@@ -4,6 +4,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# What `make coverage` runs and shows: all of it unless named.
+TESTS ?=
+PACKAGES ?=
 
 VENV := .venv
 GPU := $(shell { nvidia-smi -L || test -e /proc/driver/nvidia/version; } >/dev/null 2>&1 && echo -cuda)
@@ -14,12 +17,14 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test bench faults results tables distances full lint clean
+.PHONY: help compare test coverage mutants bench faults results tables distances full lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make compare   check that the builds are equal, time them, and say which is faster (ARGS='unet_paper ...')"
 	@echo "make test      lint, types, import contracts and all default tests"
+	@echo "make coverage  lines and branches that the tests run, into docs/tests.md (TESTS=tests/parity PACKAGES=parity)"
+	@echo "make mutants   small faults planted in the code that judges, into docs/tests.md; some minutes"
 	@echo "make bench     the benchmarks alone (pytest --benchmark-only)"
 	@echo "make full      the tests at full width and real sizes, minutes each"
 	@echo "make faults    plant every fault of tests/meta/faults and print what catches it (a few minutes)"
@@ -34,6 +39,17 @@ compare: $(INSTALLED)
 
 test: lint
 	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx $(ARGS)
+
+coverage: $(INSTALLED)
+	coverage erase
+	coverage run -m pytest $(TESTS)
+	coverage combine --quiet
+	python -m docs.suite coverage "$(TESTS)" "$(PACKAGES)"
+
+mutants: $(INSTALLED)
+	python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[mutants]'
+	mutmut run --max-children 2
+	python -m docs.suite mutants
 
 bench: $(INSTALLED)
 	pytest --benchmark-only $(ARGS)
@@ -68,4 +84,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) mutants .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache

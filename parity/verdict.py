@@ -81,7 +81,7 @@ def measure(
         error = np.abs(wide_candidate - wide_reference)
     # NaN and Inf are the worst elements there are.
     worst = np.unravel_index(int(np.argmax(np.where(np.isfinite(error), error, np.inf))), error.shape)
-    largest = float(np.max(np.abs(wide_reference), initial=0.0))
+    largest = float(np.max(np.abs(wide_reference)))
     largest_error = float(error[worst])
     return Measurement(
         *names,

@@ -36,7 +36,10 @@ AXES: dict[str, Callable[[], list[str]]] = {
 """In the order of the ids; what a test parametrises itself comes after them."""
 
 hypothesis.settings.register_profile("tandem", deadline=None, derandomize=True, database=None)
-hypothesis.settings.load_profile("tandem")
+# mutmut asks whether an example fails, and not for the simplest one, the search for which takes minutes a mutant.
+quick = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
+hypothesis.settings.register_profile("mutants", hypothesis.settings.get_profile("tandem"), phases=quick)
+hypothesis.settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "tandem")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -277,7 +277,7 @@ def test_energy_per_image(energies_j: list[float | None], images: int, expected:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_real_nvml_has_what_the_fake_has(name: str) -> None:
-    real = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    real = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed; it comes with the extra `cuda`")
     theirs, ours = getattr(real, name), getattr(FakeNvml(), name)
     if name == "NVMLError":
         assert issubclass(theirs, Exception)
@@ -289,5 +289,5 @@ def test_the_real_nvml_has_what_the_fake_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", THROTTLE_REASONS)
 def test_the_real_nvml_has_these_bits(name: str) -> None:
-    real = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
+    real = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed; it comes with the extra `cuda`")
     assert getattr(real, "nvmlClocksEventReason" + name.title().replace("_", "")) == THROTTLE_REASONS[name]

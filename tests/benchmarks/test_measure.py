@@ -69,7 +69,7 @@ def test_each_framework_passes_the_gate_in_its_worker(
 
 
 def test_the_hand_written_module_pads_as_the_spec_says(tiny: TinyCell, references: References) -> None:
-    pytest.importorskip("torch", reason="the hand-written module is PyTorch's")
+    pytest.importorskip("torch", reason="the hand-written module is PyTorch's; see the extra `torch`")
     cell = tiny("handwritten_pytorch", precision="float32", spec="unet_bn_pad", size=(199, 207))
     record = measure_cell(cell, 1, references)
     assert record.status == "ok", record.sentence

@@ -16,7 +16,7 @@ PACKAGES = {"MonaiBasicUNet": "monai", "PlainConvUNet": "dynamic_network_archite
 @pytest.fixture(params=PACKAGES)
 def peer(request: pytest.FixtureRequest) -> Any:
     """Each peer that is installed here."""
-    pytest.importorskip("torch", reason="peers are PyTorch's")
+    pytest.importorskip("torch", reason="peers are PyTorch's; see the extra `peers`")
     package = PACKAGES[request.param]
     pytest.importorskip(package, reason=f"{package} is not installed; it comes with the extra `peers`")
     from benchmarks import peers

@@ -77,7 +77,7 @@ def run_example(name: str, *arguments: str) -> str:
 
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 def test_both_training_examples_print_the_same_losses() -> None:
-    pytest.importorskip("skimage", reason="the examples' photograph is scikit-image's")
+    pytest.importorskip("skimage", reason="the examples' photograph is scikit-image's; see the extra `test`")
     arguments = ("--steps", "2", "--narrow", "32")
     losses = [
         [float(loss) for loss in re.findall(r"loss (\S+)", run_example(name, *arguments))]

@@ -45,8 +45,8 @@ def record() -> list[distances.Values]:
     return distances.read(distances.SOUND)
 
 
-def test_the_record_is_complete(record: list[distances.Values]) -> None:
-    assert sorted(values["case"] for values in record) == list(range(len(record)))
+def test_the_record_is_of_many_networks(record: list[distances.Values]) -> None:
+    assert len({values["case"] for values in record}) == len(record)
     assert len(record) >= LEAST_CASES
     assert len({values["spec"] for values in record}) > 0.9 * len(record)
     assert {values["images"][0] for values in record} == {1, 2, 3}
@@ -70,7 +70,7 @@ def test_an_alarm_in_the_record_is_told(record: list[distances.Values]) -> None:
     endless = record[2] | {"probes": record[2]["probes"] | {"forward": {"worst": None, "bins": {"4000": 1}}}}
     failed = {key: value for key, value in record[3].items() if key != "probes"} | {"error": "overflow"}
     found = distances.alarms([record[0], far, endless, failed])
-    assert [one.partition(":")[0] for one in found] == ["case 3", "case 1", "case 2"]
+    assert [one.partition(":")[0] for one in found] == [f"case {record[place]['case']}" for place in (3, 1, 2)]
 
 
 def test_table_and_plot_are_those_of_the_record(record: list[distances.Values]) -> None:

@@ -12,7 +12,17 @@ from hypothesis.extra import numpy as arrays
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
 from parity import LIMIT, random_batch
-from parity.noise_floor import TURNED, distance, floor, limit_of, reruns, rms
+from parity.noise_floor import (
+    COARSE_LIMIT,
+    COARSE_RERUNS,
+    RERUNS,
+    TURNED,
+    distance,
+    floor,
+    limit_of,
+    reruns,
+    rms,
+)
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -85,6 +95,49 @@ def test_a_single_number_is_taken_for_different_by_a_chance_of_one_in_a_million_
 def test_no_two_checks_share_noise(precision):
     seeds = [noise.seed for seed in range(5) for noise in reruns(UNIT_ROUNDOFF[precision], seed)[0]]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_a_floor_of_unsigned_integers_does_not_wrap_around():
+    two, one = np.array([2], np.uint8), np.array([1], np.uint8)
+    assert floor(two, [one], [one], 0.0) == pytest.approx(np.hypot(1, TURNED / LIMIT))
+
+
+@pytest.mark.parametrize(
+    ("precision", "limit"),
+    [("float64", LIMIT), ("float32", LIMIT), ("tf32", COARSE_LIMIT), ("bfloat16", COARSE_LIMIT)],
+)
+def test_the_limit_follows_the_precision(precision, limit):
+    assert limit_of(UNIT_ROUNDOFF[precision]) == limit
+
+
+@pytest.mark.parametrize(
+    ("precision", "count", "turned"),
+    [
+        ("float64", RERUNS, ()),
+        ("float32", RERUNS, (1, -1)),
+        ("tf32", COARSE_RERUNS, ()),
+        ("bfloat16", COARSE_RERUNS, ()),
+    ],
+)
+def test_reruns_of_two_checks_share_no_seed_and_decisions_are_turned_both_ways(precision, count, turned):
+    unit = UNIT_ROUNDOFF[precision]
+    noises = [reruns(unit, seed) for seed in (0, 3)]
+    assert noises[0][0] == [RoundingNoise(unit, seed) for seed in range(count)]
+    assert noises[1][0] == [RoundingNoise(unit, 3 * count + number) for number in range(count)]
+    assert noises[1][1] == [RoundingNoise(unit, 3, way) for way in turned]
+
+
+def test_an_integer_beside_a_float_is_measured_by_the_floor():
+    assert distance(np.array([3]), np.array([3.5]), 0.25) == 2
+    assert distance(np.array([3.5]), np.array([3]), 0.25) == 2
+
+
+def test_nothing_has_no_size():
+    assert rms(np.empty(0)) == 0
+
+
+def test_single_precision_is_measured_in_double():
+    assert rms(np.array([1, 2, 3], np.float32)) == pytest.approx(np.sqrt(14 / 3), rel=1e-15)
 
 
 def test_noise_follows_the_precision(variant):

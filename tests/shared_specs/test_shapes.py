@@ -148,7 +148,9 @@ def test_a_strided_shortcut(by: str, changed_spec: Changed) -> None:
 def test_a_gate_of_another_size_names_the_layer(changed_spec: Changed) -> None:
     attention = {"width": "half", "bias": True, "norm": {"kind": "none"}}
     spec = changed_spec(ONE | {"widths": [2, 4], "attention": attention})
-    with pytest.raises(ShapeError, match=r"sizes differ at decoder\.0\.attention\.sum \(level 0\): 8x8 and 9x8.*by 2$"):
+    with pytest.raises(
+        ShapeError, match=r"sizes differ at decoder\.0\.attention\.sum \(level 0\): 8x8 and 9x8; take .*by 2$"
+    ):
         feature_shapes(spec, (1, 1, 9, 8))
 
 

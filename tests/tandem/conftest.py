@@ -50,7 +50,7 @@ def photograph() -> Callable[[str], Path]:
     """The path of a picture that comes inside scikit-image's wheel; skips where it does not."""
 
     def path(name: str) -> Path:
-        skimage = pytest.importorskip("skimage", reason="scikit-image is not installed")
+        skimage = pytest.importorskip("skimage", reason="scikit-image is not installed; it comes with the extra `test`")
         found = Path(skimage.__file__).parent / "data" / name
         if not found.exists():
             pytest.skip(f"scikit-image's wheel has no {name}")

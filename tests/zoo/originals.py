@@ -33,8 +33,11 @@ class Original:
 
     def network(self, spec: UNetSpec) -> Any:
         """The torch module in float64. Skips the test where the package is missing."""
-        reason = f"the original is in {self.module}, which cannot be imported here; see the extra `peers`"
-        pytest.importorskip(self.module, reason=reason, exc_type=ImportError)
+        pytest.importorskip(
+            self.module,
+            reason=f"the original is in {self.module}, which cannot be imported here; see the extra `peers`",
+            exc_type=ImportError,
+        )
         return self.build(importlib.import_module(self.module), spec).double()
 
 
