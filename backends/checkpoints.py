@@ -48,6 +48,7 @@ def look(name: str, path: Path) -> None:
     """Refuse what is told not to be of a format at a glance, before its framework is imported.
 
     Raises:
+        TandemError: where it is a pipe or a device.
         WeightsError: saying what the file is instead, where that is known.
     """
     if name == "pytorch":

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 from shared_specs import WeightsError
+from shared_specs.files import check_regular
 
 LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)
 """How files begin that torch.save wrote before they were zip files (torch/serialization.py, MAGIC_NUMBER)."""
@@ -26,21 +27,28 @@ SAFETENSORS = slice(8, 10)
 """Where a safetensors file begins its JSON, after the length of it."""
 
 
-def look(path: Path) -> None:
+def look(path: Path) -> bool:
     """Refuse, without PyTorch, what cannot be a file of torch.save. What passes may still be damaged within.
 
+    Returns:
+        Whether it is a zip file, as torch.save has written them since PyTorch 1.6.
+
     Raises:
+        TandemError: where it is a pipe or a device.
         WeightsError: where the file cannot be read, is none of torch.save's, is cut off, or holds a program.
     """
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(64)
-        reason = _zip_problem(path) if start.startswith(ZIP) else _start_problem(start)
+        is_zip = start.startswith(ZIP)
+        reason = _zip_problem(path) if is_zip else _start_problem(start)
     except OSError as error:
         reason = error.strerror or str(error)
         raise WeightsError(f"{path}: cannot be read ({reason}); expected a file of torch.save") from error
     if reason is not None:
         raise not_whole(path, reason)
+    return is_zip
 
 
 def not_whole(path: Path, reason: str) -> WeightsError:

@@ -15,11 +15,11 @@ from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from shared_specs import TandemError, UNetSpec, WeightsError, pickles
 from shared_specs.checkpoints import Checkpoint, listed, to_canonical, widening
-from shared_specs.files import check_regular, written_whole
+from shared_specs.files import written_whole
 from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
 
-from ..torch_files import LEGACY, ZIP, look, not_whole
+from ..torch_files import LEGACY, look, not_whole
 
 __all__ = ["is_checkpoint", "read", "to_canonical", "write"]
 
@@ -38,7 +38,6 @@ BOOKKEEPING = (
     "numpy._core.multiarray._reconstruct",
 )
 """What losses and scores beside the weights are often made of. It is not made: an `Unread` takes its place."""
-
 
 ROOM_FOR_TEXT = 2**20
 """Bytes by which the records of a zip file may exceed it: TorchScript, which is refused later, compresses its text."""
@@ -120,11 +119,8 @@ def is_checkpoint(path: Path) -> bool:
 
 def _load(path: Path) -> Any:
     """What torch.save wrote: tensors, numbers, text and their containers, and nothing that runs code."""
-    check_regular(path)
-    look(path)
+    is_zip = look(path)
     try:
-        with path.open("rb") as file:
-            is_zip = file.read(len(ZIP)) == ZIP
         wrong = (_zip_problem(path) if is_zip else None) or pickles.problem_of(path, is_zip)
         if wrong is not None:
             raise WeightsError(f"{path}: {wrong}")

@@ -422,9 +422,16 @@ def test_a_folder_of_orbax_damaged_in_any_file_is_noticed(network: UNetSpec, wei
 @pytest.mark.parametrize("name", ["x.safetensors", pytest.param("x.pt", marks=pytest.mark.needs_backends("pytorch"))])
 def test_a_pipe_is_not_waited_for(name: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / name)
-    module = checkpoints.get("canonical" if name.endswith("s") else "pytorch")
-    told = refused(lambda: module.read(tmp_path / name), tmp_path / name)
+    format_name = "canonical" if name.endswith("s") else "pytorch"
+    told = refused(lambda: checkpoints.get(format_name).read(tmp_path / name), tmp_path / name)
     assert "is no regular file" in told
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_a_pipe_is_not_waited_for_at_a_glance(tmp_path: Path) -> None:
+    """Which is before any framework is there."""
+    os.mkfifo(tmp_path / "x.pt")
+    assert "is no regular file" in refused(lambda: checkpoints.look("pytorch", tmp_path / "x.pt"), tmp_path / "x.pt")
 
 
 FORMATS = {"canonical": "x.safetensors", "pytorch": "x.pt", "flax_nnx": "x"}
