@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import tables
 from .problems import shorten
+from .unit_tables import by_axis
 
 if TYPE_CHECKING:
     from .schema import Level, Override, Part, UNetSpec
@@ -66,8 +67,8 @@ def _level(spec: UNetSpec, part: Part, level: int) -> None:
     if part == "decoder":
         _decoder(spec, at, where)
     elif isinstance(at.down, tables.MaxPool):
-        by_axis = (_by_axis(value, spec.dimensions) for value in (at.down.kernel, at.down.padding))
-        if any(2 * padding > kernel for kernel, padding in zip(*by_axis, strict=True)):
+        sides = (by_axis(value, spec.dimensions) for value in (at.down.kernel, at.down.padding))
+        if any(2 * padding > kernel for kernel, padding in zip(*sides, strict=True)):
             raise ValueError(
                 f"down.padding: got {_shown(at.down.padding)}, expected at most half of the kernel "
                 f"{_shown(at.down.kernel)}, or a window lies in the padding alone"
@@ -102,8 +103,8 @@ def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
         )
     up = at.up
     if isinstance(up, tables.TransposedConvolution):
-        by_axis = [_by_axis(value, spec.dimensions) for value in (up.kernel, up.stride, up.padding, up.output_padding)]
-        for kernel, stride, padding, output_padding in zip(*by_axis, strict=True):
+        sides = [by_axis(value, spec.dimensions) for value in (up.kernel, up.stride, up.padding, up.output_padding)]
+        for kernel, stride, padding, output_padding in zip(*sides, strict=True):
             if 2 * padding >= kernel + stride:
                 raise ValueError(
                     f"up.padding: got {_shown(up.padding)}, expected less than half of kernel + stride "
@@ -180,7 +181,3 @@ BY_AXIS = ("kernel", "stride", "padding", "dilation", "output_padding", "scale")
 
 def _shown(value: int | tuple[int, ...]) -> str:
     return shorten(value if isinstance(value, int) else list(value))
-
-
-def _by_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
-    return (value,) * dimensions if isinstance(value, int) else value

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import tables
 from .layout import Axes, Convolution, Layer, Tensor
+from .unit_tables import by_axis
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Builder:
         return Map(name, channels)
 
     def axes(self, value: tables.Size | tables.Margin) -> Axes:
-        return (value,) * self.dimensions if isinstance(value, int) else value
+        return by_axis(value, self.dimensions)
 
 
 def _weights(name: str, leaf: str, shape: tuple[int, ...], width: int, bias: bool) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .errors import ShapeError
 from .layout import Axes, Convolution, Layer, Pool
 from .sizes import Misfit, TooSmall, is_residual, size_label, sizes_of
+from .unit_tables import by_axis
 
 if TYPE_CHECKING:
     from .schema import UNetSpec
@@ -154,7 +155,7 @@ def _padding_hint(spec: UNetSpec, layer: Layer) -> str:
     """What to change where a residual's two sides never have the same size."""
     part = "encoder" if layer.stage == "encoder" else "decoder"
     conv = spec.at(part, layer.level).conv
-    kernels, steps = ((v,) * spec.dimensions if isinstance(v, int) else v for v in (conv.kernel, conv.dilation))
+    kernels, steps = (by_axis(value, spec.dimensions) for value in (conv.kernel, conv.dilation))
     reach = [step * (kernel - 1) for kernel, step in zip(kernels, steps, strict=True)]
     same = [rows // 2 for rows in reach]
     words = f"conv.padding = {same[0] if len(set(same)) == 1 else same}, which keeps the size"

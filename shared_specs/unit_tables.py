@@ -31,6 +31,12 @@ SizeOrSkip = Annotated[
     Discriminator(lambda value: "skip" if isinstance(value, str) else "size"),
 ]
 
+
+def by_axis(value: int | tuple[int, ...], dimensions: int) -> tuple[int, ...]:
+    """A `Size` or a `Margin` with its number for each axis."""
+    return (value,) * dimensions if isinstance(value, int) else value
+
+
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
 Step = Literal["conv", "norm", "activation", "dropout"]
 Order = Annotated[tuple[Step, ...], Field(strict=False)]

@@ -65,7 +65,7 @@ class FlaxModel(Model):
         self.devices = jax.devices(kind) if self.tuning.shard_batch else [jax.devices(kind)[int(index or 0)]]
         self.dtype = DTYPES[execution.precision]
         self.optimizer = build_optimizer(recipe)
-        self._checks: dict[tuple[str, tuple[int, ...]], Callable[..., Any]] = {}
+        self._checks: dict[tuple[Callable[..., Any], tuple[int, ...]], Callable[..., Any]] = {}
         self._enqueued: dict[str, Any] = {}  # the last outputs, which `synchronize` waits for
         with self._precision():
             self.network = Network(spec, numerics(execution))
@@ -102,14 +102,14 @@ class FlaxModel(Model):
         self.check_images(images)
         with self._precision():
             inputs = self._images(images)
-            captured = self._checked("captured", images)(self.parameters, self.statistics, inputs)
+            captured = self._checked(self.network.captured, images)(self.parameters, self.statistics, inputs)
         return {layer.name: _channels_first(captured[layer.name]) for layer in self.spec.layers}
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
         with self._precision():
             inputs, targets = self._images(images), self._labels(images, labels)
-            differentiate = self._checked("gradients and images", images)
+            differentiate = self._checked(self._gradients_and_images, images)
             (loss, (logits, self.statistics)), (gradients, image_gradient) = differentiate(
                 self.parameters, inputs, self.statistics, targets
             )
@@ -219,6 +219,10 @@ class FlaxModel(Model):
         return jax.value_and_grad(self.network.loss, has_aux=True)
 
     @cached_property
+    def _gradients_and_images(self) -> Callable[..., Any]:
+        return jax.value_and_grad(self.network.loss, argnums=(0, 1), has_aux=True)
+
+    @cached_property
     def _update(self) -> Callable[..., tuple[Arrays, Any]]:
         def run(gradients: Arrays, state: Any, parameters: Arrays) -> tuple[Arrays, Any]:
             updates, state = self.optimizer.update(gradients, state, parameters)
@@ -233,14 +237,12 @@ class FlaxModel(Model):
         parameters, state = self._update(gradients, state, parameters)
         return parameters, statistics, state, loss
 
-    def _checked(self, name: str, images: np.ndarray) -> Callable[..., Any]:
+    def _checked(self, function: Callable[..., Any], images: np.ndarray) -> Callable[..., Any]:
         """A program that checks alone run."""
-        key = name, images.shape
+        key = function, images.shape
         if key not in self._checks:
-            loss_and_gradients = jax.value_and_grad(self.network.loss, argnums=(0, 1), has_aux=True)
-            function = {"captured": self.network.captured, "gradients and images": loss_and_gradients}[name]
-            cost = total_cost(self.spec, images.shape)
-            self._checks[key] = for_few_runs(function, cost.forward_flops + cost.backward_flops)
+            flops, _ = total_cost(self.spec, images.shape).of_phase("forward_backward")
+            self._checks[key] = for_few_runs(function, flops)
         return self._checks[key]
 
     def _arrays(self, spec: UNetSpec, weights: Weights) -> tuple[Arrays, Arrays]:

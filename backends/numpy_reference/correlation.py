@@ -30,15 +30,15 @@ def correlate(x: np.ndarray, weight: np.ndarray, stride: Axes, dilation: Axes) -
 
 def spread(y: np.ndarray, weight: np.ndarray, stride: Axes, dilation: Axes, size: Sequence[int]) -> np.ndarray:
     """The adjoint of `correlate` in x, which has this size: x[n,c,stride p + dilation t] += weight[o,c,t] y[n,o,p]."""
-    kernel, shape = weight.shape[2:], (len(y), weight.shape[1], *y.shape[2:])
+    kernel = weight.shape[2:]
     if set(stride) == {1}:  # every tap reaches every pixel: the correlation with the flipped kernel
         by_axis = zip(dilation, kernel, y.shape[2:], size, strict=True)
         padded = np.pad(y, [(0, 0), (0, 0), *((d * (k - 1), whole - side) for d, k, side, whole in by_axis)])
         return correlate(padded, np.flip(weight, tuple(range(2, weight.ndim))).swapaxes(0, 1), stride, dilation)
-    x = np.zeros((*shape[:2], *size), np.result_type(y, weight))
+    x = np.zeros((len(y), weight.shape[1], *size), np.result_type(y, weight))
     for tap in np.ndindex(*kernel):
         product = np.ascontiguousarray(weight[(slice(None), slice(None), *tap)].T) @ y.reshape(*y.shape[:2], -1)
-        x[window(tap, shape[2:], stride, dilation)] += product.reshape(shape)
+        x[window(tap, y.shape[2:], stride, dilation)] += product.reshape(*x.shape[:2], *y.shape[2:])
     return x
 
 

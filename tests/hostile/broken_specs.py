@@ -6,7 +6,6 @@ A file may come out whole after all: nobody can tell without reading it, so the 
 from __future__ import annotations
 
 import copy
-import json
 import tomllib
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from shared_specs.catalog import ZOO
 from shared_specs.toml import to_toml
 
 from ..strategies import spec_values
+from ..toml_text import document, toml
 
 REAL = {name: (ZOO / f"{name}.toml").read_text(encoding="utf-8") for name in spec_names()}
 
@@ -36,23 +36,6 @@ PATTERNS = (
     *("encoder.{i}.*", "decoder.{i-1}.up.*", "a.*", ".*", "\n", "{i}" * 60, "{i}1" * 40, "x{i}x{i}*", "{" * 199, ""),
 )
 """Sides of key maps, some of which a search that tries everything would never end on."""
-
-
-def toml(value: Any) -> str:
-    """A value in TOML, tables inline; floats as Python writes them, `nan` and `inf` included; None is no TOML."""
-    match value:
-        case dict():
-            return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(toml, value)) + "]"
-        case bool() | str():
-            return json.dumps(value)
-        case _:
-            return repr(value)
-
-
-def document(values: dict[str, Any]) -> str:
-    return "".join(f"{json.dumps(key)} = {toml(value)}\n" for key, value in values.items())
 
 
 @st.composite

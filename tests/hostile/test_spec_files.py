@@ -16,7 +16,8 @@ from shared_specs.cost import layer_costs
 from shared_specs.keymap import aliases_of, is_ignored, original_keys, pattern
 from shared_specs.shapes import MOST_STEPS, feature_shapes, smallest_input
 
-from .broken_specs import REAL, broken_specs, document
+from ..toml_text import document
+from .broken_specs import REAL, broken_specs
 from .limits import limited
 
 FEW, MANY = 150, 16_000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,18 +13,7 @@ import pytest
 from shared_specs import UNetSpec
 from shared_specs.catalog import ZOO
 
-
-def toml(value: Any) -> str:
-    """A value in TOML, tables inline; floats as Python writes them, `nan` and `inf` included."""
-    match value:
-        case dict():
-            return "{" + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ", ".join(map(toml, value)) + "]"
-        case bool() | str():
-            return json.dumps(value)
-        case _:
-            return repr(value)
+from ..toml_text import document
 
 
 def changed(base: str, changes: dict[str, Any]) -> dict[str, Any]:
@@ -49,8 +37,7 @@ def spec_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     path = tmp_path_factory.mktemp("specs") / "changed.toml"
 
     def write(changes: dict[str, Any], base: str = "unet_bn_same") -> Path:
-        lines = [f"{json.dumps(key)} = {toml(value)}\n" for key, value in changed(base, changes).items()]
-        path.write_text("".join(lines), encoding="utf-8")
+        path.write_text(document(changed(base, changes)), encoding="utf-8")
         return path
 
     return write

@@ -14,7 +14,7 @@ from shared_specs.schema import Level, Part
 from shared_specs.shapes import Shape, feature_shapes
 
 from ..strategies import specs
-from .conftest import toml
+from ..toml_text import toml
 
 
 def without_none(value: Any) -> Any:

@@ -79,9 +79,8 @@ def _judge(
 def first_difference(reference: Model, candidate: Model, batch: parity.Batch) -> Measurement | None:
     """The verdict's first difference over all probes.
 
-    Stage by stage, since a model whose logits have another shape cannot be trained: what `structure` says of it would
-    be lost behind what the framework raises. No stage changes what another one sees, and the first difference of all
-    is that of the first stage that has one.
+    Stage by stage, since most mutants differ in the first one, and are not trained for nothing then. No stage changes
+    what another one sees, and the first difference of all is that of the first stage that has one.
     """
     for probes in STAGE_PROBES:
         verdict = parity.compare_models(reference, candidate, probes=probes, batch=batch, steps=STEPS)
