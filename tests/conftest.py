@@ -24,7 +24,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.par
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 # Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they do.
-# `tandem check` and the benchmarks leave XLA as it is.
+# What checks alone run has a level of its own (backends/flax_nnx/compiling.py); the benchmarks leave XLA as it is.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 AXES: dict[str, Callable[[], list[str]]] = {
