@@ -3,6 +3,8 @@
 from .adoption import Adoption, adopt
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
+from .curves import train_curves
+from .envelope import Curves
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
 from .probes import PROBES
 from .verdict import Measurement, Verdict
@@ -13,6 +15,7 @@ __all__ = [
     "PROBES",
     "Adoption",
     "Batch",
+    "Curves",
     "Measurement",
     "Verdict",
     "adopt",
@@ -21,4 +24,5 @@ __all__ = [
     "image_batch",
     "limit_of",
     "random_batch",
+    "train_curves",
 ]
