@@ -14,10 +14,13 @@ from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_sp
 from .batches import Batch, brightness_classes, random_batch
 from .compare import REFERENCE, compare_models
 from .envelope import Curve, Curves, How, Input, Rerun
-from .noise_floor import RERUNS
+from .noise_floor import limit_of
 
 STEPS = 300
 """A few hundred: enough for the loss to fall, and for sound runs to part."""
+
+RERUNS = 3
+"""Of each kind: under noise of the precision, and under LIMIT times that."""
 
 TOLD_EVERY = 100
 """Steps between two words on how far a run has come."""
@@ -78,17 +81,11 @@ def train_curves(
     curves = [
         Curve(backend=name, losses=run(name, registry.get(name).build(spec, execution, recipe))) for name in names
     ]
-    noises = long_reruns(execution.unit_roundoff, seed)
-    reruns = [
-        Rerun(
-            seed=noise.seed,
-            turned=noise.turned,  # pyright: ignore[reportArgumentType]
-            losses=run(
-                f"noisy re-run {number} of {len(noises)}", backend.build_noisy(spec, noise, recipe, device=device)
-            ),
-        )
-        for number, noise in enumerate(noises, 1)
-    ]
+    reruns = []
+    for number, (times, noise_seed) in enumerate(sizes := long_reruns(execution.unit_roundoff, seed), 1):
+        noise = RoundingNoise(times * execution.unit_roundoff, noise_seed, long_run=True)
+        losses = run(f"noisy re-run {number} of {len(sizes)}", backend.build_noisy(spec, noise, recipe, device))
+        reruns.append(Rerun(seed=noise_seed, times=times, losses=losses))
     return Curves(
         spec=spec.model_dump(mode="json"),
         spec_fingerprint=spec.fingerprint,
@@ -105,18 +102,10 @@ def train_curves(
     )
 
 
-def long_reruns(unit_roundoff: float, seed: int) -> list[RoundingNoise]:
-    """The re-runs of the reference: four under noise and, where rounding turns decisions, two that begin with those.
-
-    A decision that rounding turns is what drives float32 runs apart, thousands of times as far as the noise around it,
-    and when the first is turned is chance. In those two all that could be are turned in the first step, so that no
-    sound build parts from the reference earlier than every re-run.
-    """
-    ways = [0] * RERUNS + ([1, -1] if RoundingNoise(unit_roundoff, 0).decides_apart else [])
-    return [
-        RoundingNoise(unit_roundoff, len(ways) * seed + number, turned, long_run=True)
-        for number, turned in enumerate(ways)
-    ]
+def long_reruns(unit_roundoff: float, seed: int) -> list[tuple[float, int]]:
+    """How many times the unit roundoff the noise of each re-run is, and its seed; `envelope` says why two sizes."""
+    times = [1.0] * RERUNS + [limit_of(unit_roundoff)] * RERUNS
+    return [(size, len(times) * seed + number) for number, size in enumerate(times)]
 
 
 def train(model: Model, batch: Batch, steps: int, seed: int, on_step: Callable[[int], None]) -> tuple[float, ...]:

@@ -1,12 +1,15 @@
 """How far rounding alone drives loss curves apart, and whether a curve stays within that.
 
-With r(t) the float64 reference's loss at step t, r_k(t) its re-runs under rounding noise, and u the unit roundoff:
+With r(t) the float64 reference's loss at step t, u the unit roundoff, r_k(t) re-runs under rounding noise of size u,
+and R_k(t) re-runs under LIMIT times that noise (COARSE_LIMIT times in TF32 and bfloat16):
 
-    envelope(t) = the largest |r_k(s) - r(s)|, and u |r(s)|, over all k and all steps s up to t
-    allowed(t)  = max(ALLOWED envelope(t), LIMIT envelope(1))
+    envelope(t) = the largest |r_k(s) - r(s)| over all k and all steps s up to t
+    allowed(t)  = MARGIN times the largest of |r_k(s) - r(s)|, |R_k(s) - r(s)| and LIMIT u |r(s)| over the same
 
-A curve is within the envelope where |loss(t) - r(t)| <= allowed(t). The second term holds in the first steps, before
-runs part: there a sound build may lie as far away as in `noise_floor`.
+A curve is within where |loss(t) - r(t)| <= allowed(t). As long as noise grows in proportion, which it does in the first
+steps and in float64, that is MARGIN times the 64 floors of a check. Later it does not: a single decision that rounding
+turns (a ReLU on or off) drives a run apart thousands of times as far as the noise around it, by chance sooner or later.
+Under LIMIT times the noise that comes LIMIT times as often, so that those re-runs part before a sound build does.
 """
 
 from __future__ import annotations
@@ -23,15 +26,15 @@ from backends.contract import UNIT_ROUNDOFF
 from shared_specs import Recipe
 from shared_specs.files import write_atomically
 
-from .noise_floor import LIMIT
+from .noise_floor import limit_of
 
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning. New fields have defaults, so that older records still load."""
 
-ALLOWED = 8.0
-"""How many times as far as the re-runs a sound build may be.
+MARGIN = 4.0
+"""How many times as far as the farthest of a few re-runs a sound build may be, as chance may take it farther.
 
-`docs/curves.md` holds the evidence: how far re-runs lie from the envelope of four others.
+`docs/curves.md` holds the evidence: how far re-runs lie from others.
 """
 
 Losses = tuple[float, ...]
@@ -56,15 +59,10 @@ class Input(Part):
 
 
 class Rerun(Part):
-    """The reference under rounding noise.
-
-    Attributes:
-        turned: +1 or -1 where every decision of the first step that rounding could turn was turned, to that side; so it
-            parts from the reference as early as a build can.
-    """
+    """The reference under rounding noise of `times` the unit roundoff."""
 
     seed: int
-    turned: Literal[-1, 0, 1]
+    times: Annotated[float, Field(ge=1, allow_inf_nan=False)]
     losses: Losses
 
 
@@ -79,8 +77,8 @@ class Judged(Part):
     """What is said of a curve.
 
     Attributes:
-        outside: the steps, counted from 1, at which it is not within the envelope.
-        farthest: its largest distance from the reference, in envelopes of that step; infinite for NaN and Inf.
+        outside: the steps, counted from 1, at which it is not within.
+        farthest: its largest distance from the reference as a share of what is allowed at that step; infinite for NaN.
         farthest_at: the step of that distance.
     """
 
@@ -134,25 +132,27 @@ class Curves(Part):
 
     @property
     def envelope(self) -> Losses:
-        """At each step."""
-        roundoff = UNIT_ROUNDOFF[self.execution.precision]
-        runs = [rerun.losses for rerun in self.reruns]
-        here = [
-            max(roundoff * abs(true), *(abs(run[step] - true) for run in runs))
-            for step, true in enumerate(self.reference)
-        ]
-        return tuple(accumulate(here, max))
+        """At each step, how far re-runs under noise of the precision have been from the reference."""
+        return self._farthest([rerun for rerun in self.reruns if rerun.times == 1])
 
     @property
     def allowed(self) -> Losses:
-        """How far a curve may be from the reference, at each step."""
-        envelope = self.envelope
-        return tuple(max(ALLOWED * wide, LIMIT * envelope[0]) for wide in envelope)
+        """At each step, how far a curve may be from the reference."""
+        roundoff = UNIT_ROUNDOFF[self.execution.precision]
+        least = accumulate((limit_of(roundoff) * roundoff * abs(true) for true in self.reference), max)
+        return tuple(MARGIN * max(pair) for pair in zip(self._farthest(self.reruns), least, strict=True))
+
+    def _farthest(self, reruns: Sequence[Rerun]) -> Losses:
+        """The largest distance of any of them from the reference up to each step."""
+        here = [
+            max(errors) for errors in zip(*(distances(rerun.losses, self.reference) for rerun in reruns), strict=True)
+        ]
+        return tuple(accumulate(here, max))
 
     @computed_field
     @property
     def judged(self) -> tuple[Judged, ...]:
-        return tuple(judge(curve, self.reference, self.envelope, self.allowed) for curve in self.curves)
+        return tuple(judge(curve, self.reference, self.allowed) for curve in self.curves)
 
     @computed_field
     @property
@@ -171,6 +171,8 @@ class Curves(Part):
         for run in (*self.reruns, *self.curves):
             if len(run.losses) != self.steps:
                 raise ValueError(f"losses: got {len(run.losses)} steps, expected {self.steps} as the reference has")
+        if not any(rerun.times == 1 for rerun in self.reruns):
+            raise ValueError("reruns: got none under noise of the precision itself, expected at least one")
         if not all(math.isfinite(loss) for run in (self.reference, *(r.losses for r in self.reruns)) for loss in run):
             raise ValueError("reference, reruns: got a loss that is not finite, expected numbers")
         return self
@@ -183,15 +185,19 @@ class Curves(Part):
 COMPUTED = ("judged", "within")
 
 
-def judge(curve: Curve, reference: Sequence[float], envelope: Sequence[float], allowed: Sequence[float]) -> Judged:
+def distances(losses: Sequence[float], reference: Sequence[float]) -> Losses:
+    """Of a curve from the reference at each step; infinite for NaN and Inf."""
+    errors = (abs(loss - true) for loss, true in zip(losses, reference, strict=True))
+    return tuple(error if math.isfinite(error) else math.inf for error in errors)
+
+
+def judge(curve: Curve, reference: Sequence[float], allowed: Sequence[float]) -> Judged:
     """What is to be said of one curve."""
-    errors = [abs(loss - true) for loss, true in zip(curve.losses, reference, strict=True)]
-    errors = [error if math.isfinite(error) else math.inf for error in errors]
-    ratios = [_ratio(error, wide) for error, wide in zip(errors, envelope, strict=True)]
-    farthest = max(range(len(ratios)), key=ratios.__getitem__)
-    outside = tuple(step for step, (error, most) in enumerate(zip(errors, allowed, strict=True), 1) if error > most)
-    return Judged(backend=curve.backend, outside=outside, farthest=ratios[farthest], farthest_at=farthest + 1)
+    shares = [_share(*pair) for pair in zip(distances(curve.losses, reference), allowed, strict=True)]
+    farthest = max(range(len(shares)), key=shares.__getitem__)
+    outside = tuple(step for step, share in enumerate(shares, 1) if share > 1)
+    return Judged(backend=curve.backend, outside=outside, farthest=shares[farthest], farthest_at=farthest + 1)
 
 
-def _ratio(error: float, wide: float) -> float:
-    return error / wide if wide else (math.inf if error else 0.0)
+def _share(error: float, allowed: float) -> float:
+    return error / allowed if allowed else (math.inf if error else 0.0)

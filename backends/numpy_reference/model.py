@@ -125,10 +125,7 @@ class NumPyModel(Model):
 
 
 class NoisyModel(NumPyModel):
-    """The reference under rounding noise. Where decisions need it, an exact twin takes every step first.
-
-    In a long run it takes the first one alone.
-    """
+    """The reference under rounding noise. Where decisions need it, an exact twin takes every step first."""
 
     def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe):
         execution = Execution(precision="float64")
@@ -137,12 +134,11 @@ class NoisyModel(NumPyModel):
 
     def load_weights(self, weights: Weights) -> None:
         super().load_weights(weights)
-        self.has_twin = self.twin is not None
         if self.twin is not None:
             self.twin.load_weights(weights)
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        if self.twin is not None and self.has_twin:
+        if self.twin is not None:
             self.rounding.exact_decisions = self.twin.rounding.decisions = deque()
             self.twin.loss_and_gradients(images, labels)
             self.twin.rounding.decisions = None
@@ -150,8 +146,6 @@ class NoisyModel(NumPyModel):
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = super().train_step(images, labels)
-        if self.twin is not None and self.has_twin:
+        if self.twin is not None:
             self.twin.optimizer.step(self.twin.module)
-            assert self.rounding.noise is not None
-            self.has_twin = not self.rounding.noise.long_run
         return result

@@ -225,10 +225,7 @@ class NoisyUNet(UNet):
 
 
 class NoisyModel(PyTorchModel):
-    """The float64 model under rounding noise. Where decisions need it, an exact twin takes every step first.
-
-    In a long run it takes the first one alone.
-    """
+    """The float64 model under rounding noise. Where decisions need it, an exact twin takes every step first."""
 
     def __init__(self, spec: UNetSpec, noise: RoundingNoise | None, recipe: Recipe, device: str = "cpu"):
         self.rounding = Rounding(noise, torch.device(device))
@@ -245,7 +242,6 @@ class NoisyModel(PyTorchModel):
                 held = native(self.module, tensor)
                 held.copy_(self.rounding.noisy(held))
         self.optimizer.register_step_post_hook(self._round_what_moved)
-        self.has_twin = self.twin is not None
         if self.twin is not None:
             self.twin.load_weights(weights)
 
@@ -273,16 +269,15 @@ class NoisyModel(PyTorchModel):
         return {name: maps[name].cpu().numpy().copy() for name in self.module.layers}  # type: ignore[union-attr]
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        if self.twin is not None and self.has_twin:
+        if self.twin is not None:
             twin = self.twin
             self._decide_as_twin(lambda: twin.loss_and_gradients(images, labels))
         return super().loss_and_gradients(images, labels)
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = super().train_step(images, labels)
-        if self.twin is not None and self.has_twin:
+        if self.twin is not None:
             self.twin.optimizer.step()
-            self._step_taken()
         return result
 
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
@@ -292,19 +287,10 @@ class NoisyModel(PyTorchModel):
         twin_step = self.twin.program(phase, images, labels)
 
         def after_twin() -> dict[str, Any]:
-            if not self.has_twin:
-                return step()
             self._decide_as_twin(twin_step)
-            outputs = step()
-            if phase == "train_step":
-                self._step_taken()
-            return outputs
+            return step()
 
         return after_twin
-
-    def _step_taken(self) -> None:
-        assert self.rounding.noise is not None
-        self.has_twin = not self.rounding.noise.long_run
 
     def _decide_as_twin(self, twin_step: Callable[[], Any]) -> None:
         """Run a step of the twin, and keep what it decided, or decided on where decisions are turned."""

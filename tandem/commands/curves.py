@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import parity
 from parity.batches import brightness_classes, telling_size
 from parity.curves import STEPS, train_curves
-from parity.envelope import ALLOWED, Curves
+from parity.envelope import Curves
 from shared_specs import TandemError, UNetSpec, load_spec
 from shared_specs.shapes import size_label
 
 from .. import selections
 from ..console import Output, plain_table, progress, say_note
-from ..units import floors
+from ..units import share
 from . import check
 
 NARROW = 16
@@ -121,16 +121,16 @@ def show(curves: Curves, output: Output) -> None:
     judged = {said.backend: said for said in curves.judged}
     for name, losses in runs.items():
         said = judged.get(name)
-        cells = (
-            ["", "", ""] if said is None else [floors(said.farthest), str(said.farthest_at), str(said.left_at or "")]
-        )
+        cells = ["", "", ""]
+        if said is not None:
+            cells = [share(said.farthest), str(said.farthest_at), str(said.left_at or "")]
         table.add_row(name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", *cells)
     output.print(table)
-    share = curves.envelope[-1] / abs(curves.reference[-1])
+    parted = curves.envelope[-1] / abs(curves.reference[-1])
     output.print(
-        f"Farthest is in envelopes: how far {len(curves.reruns)} re-runs under rounding noise went.", style="dim"
+        "Farthest is the distance from the reference as a share of what is allowed; 1 is the limit.", style="dim"
     )
-    output.print(f"Up to {ALLOWED:g} is within. The envelope ends at {share:.1e} of the loss.", style="dim")
+    output.print(f"Re-runs under rounding noise alone have parted by {parted:.1e} of the loss at the end.", style="dim")
     output.print(summary(curves), style="bold green" if curves.within else "bold red")
 
 

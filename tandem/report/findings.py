@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.records import Record, load_records
+from parity.envelope import Curves
 from shared_specs import TandemError
 from shared_specs.problems import describe
 
-READS = "expected what check, bench or compare wrote with --json or --output"
+READS = "expected what check, curves, bench or compare wrote with --json or --output"
 
 
 class ReportError(TandemError):
@@ -42,9 +43,14 @@ class Measured(Part):
         return math.inf if self.distance is None else self.distance
 
 
+class DeepSupervisionOf(Part):
+    levels: tuple[int, ...] = ()
+
+
 class SpecOf(Part):
     name: str
     widths: tuple[int, ...]
+    deep_supervision: DeepSupervisionOf | None = None
 
 
 class ExecutionOf(Part):
@@ -86,9 +92,10 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks and records in the order in which they were read, and what a reader should beware of."""
+    """Checks, loss curves and records in the order in which they were read, and what a reader should beware of."""
 
     checks: list[Check] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
@@ -97,7 +104,7 @@ def load(paths: Iterable[str | Path]) -> Findings:
     """Read files, and folders with all the JSON files in them and in their folder `records`.
 
     Raises:
-        TandemError: where a file cannot be read, or holds neither a check nor a record.
+        TandemError: where a file cannot be read, or holds neither a check nor loss curves nor a record.
     """
     findings = Findings()
     for path in map(Path, paths):
@@ -117,18 +124,21 @@ def _load_file(path: Path, findings: Findings) -> None:
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
-        raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
-    if "checks" not in values and "measurements" not in values:
+        raise ReportError(f"{path}: holds neither a check nor loss curves nor a benchmark record; {READS}")
+    if not values.keys() & {"checks", "measurements", "curves"}:
         findings.records += load_records(path)
         return
     try:
-        checks = values.get("checks", [values])
+        if "reference" in values:  # one of loss curves, without the document around it
+            values = {"curves": [values]}
+        checks = values.get("checks", [values] if "measurements" in values else [])
         if not isinstance(values.get("remarks", []), list):
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
+        findings.curves += [Curves.model_validate(curves) for curves in values.get("curves", [])]
         findings.records += [Record.model_validate(record) for record in values.get("records", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
     except TypeError as error:
-        raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error
+        raise ReportError(f"{path}: holds no list of checks, curves and records; {READS}") from error

@@ -14,12 +14,15 @@ from shared_specs import TandemError
 
 from ...console import version
 from ..findings import Findings
+from .curves import curves
+from .heatmap import heatmap
 from .markup import Html, element, join
 from .parity import parity
+from .profile import profile
 
 Section = Callable[[Findings], Html]
 
-SECTIONS: tuple[Section, ...] = (parity,)
+SECTIONS: tuple[Section, ...] = (parity, heatmap, profile, curves)
 """In this order; one that has nothing to show gives ""."""
 
 HEADING = re.compile(r'<section id="([a-z-]+)"[^>]*>\s*<h2[^>]*>(.*?)</h2>')
