@@ -14,17 +14,16 @@ Under LIMIT times the noise that comes LIMIT times as often, so that those re-ru
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
 
 from backends.contract import UNIT_ROUNDOFF
 from shared_specs import Recipe
-from shared_specs.files import write_atomically
 
 from .noise_floor import limit_of
 
@@ -177,9 +176,9 @@ class Curves(Part):
             raise ValueError("reference, reruns: got a loss that is not finite, expected numbers")
         return self
 
-    def save(self, path: str | Path) -> None:
-        """Write the record, whole or not at all. Raises TandemError."""
-        write_atomically(path, (self.model_dump_json(indent=1) + "\n").encode())
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return json.loads(self.model_dump_json())
 
 
 COMPUTED = ("judged", "within")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -67,7 +66,7 @@ def run(request: Request, json_path: str | None = None) -> int:
             tell,
         )
     show(curves, output)
-    output.write("curves", {"within": curves.within, "curves": [json.loads(curves.model_dump_json())]})
+    output.write("curves", {"within": curves.within, "curves": [curves.to_dict()]})
     return 0 if curves.within else 1
 
 

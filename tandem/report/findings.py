@@ -92,12 +92,27 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks, loss curves and records in the order in which they were read, and what a reader should beware of."""
+    """Checks, loss curves and records in the order in which they were read, and what a reader should beware of.
+
+    Attributes:
+        against: records of an earlier run, or of another machine, with which `records` are compared.
+    """
 
     checks: list[Check] = field(default_factory=list)
     curves: list[Curves] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    against: list[Record] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; `load` reads it again."""
+        return {
+            "checks": [check.model_dump(mode="json") for check in self.checks],
+            "curves": [curves.to_dict() for curves in self.curves],
+            "records": [record.to_dict() for record in self.records],
+            "remarks": self.remarks,
+            "against": [record.to_dict() for record in self.against],
+        }
 
 
 def load(paths: Iterable[str | Path]) -> Findings:
@@ -129,7 +144,7 @@ def _load_file(path: Path, findings: Findings) -> None:
         findings.records += load_records(path)
         return
     try:
-        if "reference" in values:  # one of loss curves, without the document around it
+        if values.get("kind") == "tandem curves":  # a record without the document around it
             values = {"curves": [values]}
         checks = values.get("checks", [values] if "measurements" in values else [])
         if not isinstance(values.get("remarks", []), list):
@@ -137,6 +152,7 @@ def _load_file(path: Path, findings: Findings) -> None:
         findings.checks += [Check.model_validate(check) for check in checks]
         findings.curves += [Curves.model_validate(curves) for curves in values.get("curves", [])]
         findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error

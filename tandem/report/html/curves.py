@@ -9,9 +9,12 @@ from parity.envelope import Curves, Judged, distances
 
 from ...units import share
 from ..findings import Findings
-from .figures import Template, colour, figure
+from .figures import Template, colour, faded, figure
 from .markup import Html, details, paragraph, section
 from .tables import Number, table
+
+BAND, RERUN = faded("var(--accent)", 12), faded("var(--soft)", 35)
+"""Colours of what re-runs reached, and of the re-runs."""
 
 DASHES = ("solid", "dash", "dot")
 """By the order of backends, since sound curves lie upon each other."""
@@ -85,7 +88,7 @@ def _losses(record: Curves, steps: Sequence[int]) -> list[dict[str, Any]]:
         "x": [*steps, *reversed(steps)],
         "y": [*upper, *reversed(lower)],
         "fill": "toself",
-        "fillcolor": "var(--band)",
+        "fillcolor": BAND,
         "line": {"width": 0},
         "hoverinfo": "skip",
         "name": "as far as re-runs under rounding noise went",
@@ -125,10 +128,10 @@ def _distances(record: Curves, steps: Sequence[int]) -> list[dict[str, Any]]:
     allowed = _below(steps, record.allowed, "allowed", "var(--bad)", foot)
     return [
         *(
-            _below(steps, run, "re-runs", "var(--rerun)", foot) | {"showlegend": False, "hoverinfo": "skip"}
+            _below(steps, run, "re-runs", RERUN, foot) | {"showlegend": False, "hoverinfo": "skip"}
             for run in errors[:count]
         ),
-        envelope | {"fill": "tozeroy", "fillcolor": "var(--band)", "line": {"color": "var(--soft)", "width": 1}},
+        envelope | {"fill": "tozeroy", "fillcolor": BAND, "line": {"color": "var(--soft)", "width": 1}},
         allowed | {"line": {"color": "var(--bad)", "width": 1.5, "dash": "dash"}},
         *(
             _below(steps, run, curve.backend, colour(curve.backend), foot) | {"showlegend": False}

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...units import NOTHING, floors
 from ..findings import Check, Findings, Measured
-from .figures import Template, colour, figure, symbol
+from .figures import Template, colour, faded, figure, symbol
 from .markup import Html, details, join, paragraph, section
 from .tables import Number, table
 from .ushape import BAND, DEPTH, LEFT, RIGHT, WIDTH, Axis, Drawing, Point
@@ -122,7 +122,7 @@ def _profiles(drawing: Drawing, axis: Axis, measured: Sequence[Measured]) -> lis
 
 
 def _walls(drawing: Drawing) -> list[dict[str, Any]]:
-    skips = [_line(points, "var(--skip)", 2, "dot") for _, points in drawing.skips()]
+    skips = [_line(points, faded("var(--soft)", 45), 2, "dot") for _, points in drawing.skips()]
     return [*skips, *(_line(points, "var(--soft)", 5) for points in drawing.walls())]
 
 
