@@ -120,7 +120,8 @@ def train(model: Model, batch: Batch, steps: int, seed: int, on_step: Callable[[
             losses.append(float(model.fetch(step())["loss"]))
     finally:
         del step
-        gc.collect()  # a model and its program hold each other
+        if model.execution.device != "cpu":
+            gc.collect()  # a model and its program hold each other, and memory there is short
     return tuple(losses)
 
 

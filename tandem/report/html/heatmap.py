@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...units import NOTHING, floors, is_idle
-from ..findings import Check, Findings
+from ..findings import Check
 from .figures import Template, figure
-from .markup import Html, details, paragraph, section
-from .tables import Number, table
+from .markup import Html
 
 DECADES = 4
 """Shown on either side of the limit; what lies beyond has the colour of the end."""
@@ -26,16 +25,6 @@ SCALE = [
 ROW_PX, HEAD_PX = 38, 70
 
 
-def heatmap(findings: Findings) -> Html:
-    """A heat map for each network and input, in the order in which they were checked."""
-    what = paragraph(
-        "Each cell is the largest distance of a probe between two backends, in noise floors: the root mean square of "
-        "what rounding alone does to the quantity. Its colour is the distance as a share of the limit."
-    )
-    figures = [of_network(checks) for checks in networks(findings.checks)]
-    return section("heat-map", "Distances at a glance", *([what, *figures] if figures else []))
-
-
 def networks(checks: Iterable[Check]) -> list[list[Check]]:
     """Checks that follow each other and differ in the precision alone."""
     found: list[list[Check]] = []
@@ -49,7 +38,7 @@ def networks(checks: Iterable[Check]) -> list[list[Check]]:
     return found
 
 
-def of_network(checks: Sequence[Check]) -> Html:
+def heatmap(checks: Sequence[Check]) -> Html:
     """One network on one input: a row for each precision and pair, a column for each probe."""
     rows = [(check, pair) for check in checks for pair in check.pairs]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
@@ -78,8 +67,8 @@ def of_network(checks: Sequence[Check]) -> Html:
         "hoverongaps": False,
         "colorbar": {
             "title": {"text": "share of the limit", "side": "right", "font": {"size": 12}},
-            "tickvals": list(range(-DECADES, DECADES + 1, 2)),
-            "ticktext": ["limit" if not decade else f"1e{decade:+d}" for decade in range(-DECADES, DECADES + 1, 2)],
+            "tickvals": [-DECADES, 0, DECADES],
+            "ticktext": [Template(f"10<sup>-{DECADES}</sup>"), "limit", Template(f"10<sup>{DECADES}</sup>")],
             "tickfont": {"size": 11},
             "thickness": 10,
             "outlinewidth": 0,
@@ -93,8 +82,7 @@ def of_network(checks: Sequence[Check]) -> Html:
     }
     shape = "x".join(map(str, checks[0].batch.shape))
     name = f"{checks[0].spec.name} on {shape}, {checks[0].execution.device}"
-    values = table(name, ["precision", "pair", *probes], _rows(rows, about, distances), range(2, 2 + len(probes)))
-    return figure([trace], layout, name, description(checks), details("The same as a table", values))
+    return figure([trace], layout, name, description(checks))
 
 
 def distance(check: Check, probe: str, pair: tuple[str, str]) -> float | None:
@@ -130,15 +118,6 @@ def _shade(distance: float | None, limit: float) -> float | None:
     if not math.isfinite(distance):
         return DECADES
     return min(max(math.log10(distance / limit), -DECADES), DECADES)
-
-
-def _rows(
-    rows: Sequence[tuple[Check, tuple[str, str]]], about: Sequence[str], distances: Sequence[Sequence[float | None]]
-) -> list[list[object]]:
-    return [
-        [_group(check), pair, *(NOTHING if d is None else Number.of(d, floors(d)) for d in row)]
-        for (check, _), pair, row in zip(rows, about, distances, strict=True)
-    ]
 
 
 def _network(check: Check) -> tuple[object, ...]:

@@ -19,7 +19,6 @@ from .against import against
 from .answer import answer
 from .curves import curves
 from .energy import energy
-from .heatmap import heatmap
 from .markup import Html, element, join
 from .memory import memory
 from .parity import parity
@@ -36,7 +35,6 @@ SECTIONS: tuple[Section, ...] = (
     answer,
     against,
     parity,
-    heatmap,
     profile,
     curves,
     throughput,

@@ -11,12 +11,15 @@ from ..findings import Check, Findings, Measured
 from .figures import Template, colour, faded, figure, symbol
 from .markup import Html, details, join, paragraph, section
 from .tables import Number, table
-from .ushape import BAND, DEPTH, LEFT, RIGHT, WIDTH, Axis, Drawing, Point
+from .ushape import BAND, DEPTH, LEFT, RIGHT, WIDTH, Axis, Drawing, Point, Seat
 
 PROBE = "activations"
 
 SMALLEST = 0.01
 """Floors at the wall: what is nearer, or the same, is drawn there."""
+
+MANY_LAYERS = 130
+"""From which on the dots are small."""
 
 SHOWN_OPEN = 3
 """Figures that are open at once; the others wait to be asked for."""
@@ -90,32 +93,34 @@ def description(check: Check, measured: Sequence[Measured], first: Measured | No
 
 
 def _profiles(drawing: Drawing, axis: Axis, measured: Sequence[Measured]) -> list[dict[str, Any]]:
-    """For each backend the layers on the way of the data as one line, and those beside it as dots."""
+    """For each backend a line along the way of the data, and one for each node and head beside it."""
     traces = []
     for candidate in dict.fromkeys(m.candidate for m in measured):
-        way, beside = [], []
+        runs: dict[Seat | None, list[Measured]] = {}
         for m in measured:
             if m.candidate == candidate:
-                on_way = drawing.places[m.quantity].seat.part in ("encoder", "decoder", "head")
-                (way if on_way else beside).append(m)
-        for number, group in enumerate(filter(None, (way, beside))):
-            points = [drawing.places[m.quantity].at(axis.share(m.floors)) for m in group]
+                seat = drawing.places[m.quantity].seat
+                runs.setdefault(None if seat.part in ("encoder", "decoder", "head") else seat, []).append(m)
+        for number, run in enumerate(runs.values()):
+            points = [drawing.places[m.quantity].at(axis.share(m.floors)) for m in run]
             traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines+markers" if group is way else "markers",
+                _line(points, colour(candidate), 1.5)
+                | {
+                    "mode": "lines+markers",
                     "name": candidate,
                     "legendgroup": candidate,
                     "showlegend": number == 0,
-                    "x": [x for x, _ in points],
-                    "y": [y for _, y in points],
-                    "customdata": [[m.quantity, floors(m.floors), m.candidate, m.reference] for m in group],
+                    "customdata": [[m.quantity, floors(m.floors), m.candidate, m.reference] for m in run],
+                    "hoverinfo": "all",
                     "hovertemplate": Template(
                         "<b>%{customdata[0]}</b><br>%{customdata[1]} floors<br>%{customdata[2]} vs %{customdata[3]}"
                         "<extra></extra>"
                     ),
-                    "line": {"color": colour(candidate), "width": 1.5},
-                    "marker": {"color": colour(candidate), "symbol": symbol(candidate), "size": 7},
+                    "marker": {
+                        "color": colour(candidate),
+                        "symbol": symbol(candidate),
+                        "size": 7 if len(drawing.places) <= MANY_LAYERS else 4,
+                    },
                 }
             )
     return traces
@@ -155,7 +160,7 @@ def _line(points: Sequence[Point], colour: str, width: float, dash: str = "solid
 def _labels(drawing: Drawing, axis: Axis, check: Check) -> list[dict[str, Any]]:
     """The ticks at the top of both arms, the levels between them, and the names of the arms."""
     labels = []
-    ticks = [(tick, f"{tick:g}", "var(--soft)") for tick in _ticks(axis, check.limit)]
+    ticks = [(tick, _power(tick), "var(--soft)") for tick in _ticks(axis, check.limit)]
     for tick, words, ink in [*ticks, (check.limit, f"{check.limit:g}", "var(--bad)")]:
         for x, _ in (drawing.contour(axis.share(tick))[0], drawing.contour(axis.share(tick))[-1]):
             labels.append(_text(x, 4, words, ink, yanchor="bottom", size=11))
@@ -173,7 +178,8 @@ def _labels(drawing: Drawing, axis: Axis, check: Check) -> list[dict[str, Any]]:
             f"level {drawing.depth}{channels}",
             "var(--soft)",
             yanchor="bottom",
-            yshift=6,
+            yshift=3,
+            size=11,
         )
     )
     labels.append(_text(LEFT + 12, 0, "encoder ↓", "var(--ink)", xanchor="left", yanchor="top"))
@@ -181,24 +187,29 @@ def _labels(drawing: Drawing, axis: Axis, check: Check) -> list[dict[str, Any]]:
     return labels
 
 
+def _power(tick: float) -> str:
+    return f"{tick:g}" if tick < 1000 else Template(f"10<sup>{round(math.log10(tick))}</sup>")
+
+
 def _first(drawing: Drawing, axis: Axis, first: Measured | None) -> list[dict[str, Any]]:
     """A ring and an arrow at the first layer beyond the limit."""
     if first is None:
         return []
     x, y = drawing.places[first.quantity].at(axis.share(first.floors))
-    words = f"first difference: {first.quantity}"
-    inward = 60 if x < (LEFT + RIGHT) / 2 else -60
+    to_left = x < (LEFT + RIGHT) / 2
     return [
         {**_text(x, y, "◯", "var(--bad)", size=18)},
         {
-            **_text(x, y, words, "var(--bad)", xanchor="left" if inward > 0 else "right"),
+            **_text(x, y, f"first difference: {first.quantity}", "var(--bad)", xanchor="left" if to_left else "right"),
             "showarrow": True,
             "arrowcolor": "var(--bad)",
             "arrowhead": 2,
+            "arrowwidth": 1.2,
             "standoff": 9,
-            "ax": inward,
-            "ay": -28,
-            "bgcolor": "var(--card)",
+            "axref": "x",
+            "ayref": "y",
+            "ax": LEFT + 14 if to_left else RIGHT - 14,
+            "ay": max(y, drawing.bottom) + 24,
         },
     ]
 
