@@ -49,6 +49,7 @@ def of_record(record: Curves) -> Html:
             "title": {"text": "distance from the reference"},
             "type": "log",
             "exponentformat": "power",
+            "tickfont": {"size": 12},
             "gridcolor": "var(--rule)",
             "automargin": True,
         },
@@ -72,11 +73,10 @@ def description(record: Curves) -> str:
 
 
 def _said(judged: Judged) -> str:
+    farthest = share(judged.farthest)
     if judged.within:
-        return f"{judged.backend} stays within, at most {share(judged.farthest)} of what is allowed away"
-    return (
-        f"{judged.backend} leaves it at step {judged.left_at}, and is up to {share(judged.farthest)} times as far away"
-    )
+        return f"{judged.backend} stays within: at its farthest it is at {farthest} of what is allowed"
+    return f"{judged.backend} is outside from step {judged.left_at} on: up to {farthest} times what is allowed"
 
 
 def _losses(record: Curves, steps: Sequence[int]) -> list[dict[str, Any]]:

@@ -19,7 +19,9 @@ ARM, DEPTH, BAND = 235.0, 130.0, 96.0
 LEFT, RIGHT = ARM + 15.0, WIDTH - ARM - 15.0
 """The two walls."""
 
-NAME = re.compile(r"(encoder|decoder|nested)\.(\d{1,3})(?:\.(\d{1,3}))?|(deep_head)\.(\d{1,3})|head")
+NAME = re.compile(
+    r"(encoder|decoder|nested)\.(\d{1,3})(?:\.(\d{1,3}))?(?:\.|$)|(deep_head)\.(\d{1,3})$|head(?:_activation)?$"
+)
 
 Point = tuple[float, float]
 
