@@ -15,7 +15,7 @@ from benchmarks.records import Record, load_records
 from shared_specs import TandemError
 from shared_specs.problems import describe
 
-READS = "expected what check, bench or compare wrote with --json or --output"
+READS = "expected what check, bench, scale or compare wrote with --json or --output"
 
 
 class ReportError(TandemError):
@@ -132,6 +132,8 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
         raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
+    if isinstance(values.get("sweeps"), list):
+        values = {"checks": [], "records": _swept(values["sweeps"])}
     if "checks" not in values and "measurements" not in values:
         findings.records += load_records(path)
         return
@@ -147,3 +149,9 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: {describe(error, values)}") from error
     except TypeError as error:
         raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error
+
+
+def _swept(sweeps: list[Any]) -> list[Any]:
+    """The records of what `scale --json` wrote, without the figure that it adds to each."""
+    records = [record for sweep in sweeps if isinstance(sweep, dict) for record in sweep.get("records", [])]
+    return [{k: v for k, v in r.items() if k != "ns_per_pixel"} if isinstance(r, dict) else r for r in records]
