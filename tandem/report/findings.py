@@ -132,26 +132,25 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
         raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
-    if isinstance(values.get("sweeps"), list):
-        values = {"checks": [], "records": _swept(values["sweeps"])}
-    if "checks" not in values and "measurements" not in values:
+    if not {"checks", "measurements", "sweeps"} & values.keys():
         findings.records += load_records(path)
         return
     try:
-        checks = values.get("checks", [values])
+        checks = values.get("checks", [] if "sweeps" in values else [values])
+        swept = _without_added(values.get("sweeps", []))
         if not isinstance(values.get("remarks", []), list):
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
-        findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.records += [Record.model_validate(record) for record in [*swept, *values.get("records", [])]]
         findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
-    except TypeError as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error
 
 
-def _swept(sweeps: list[Any]) -> list[Any]:
+def _without_added(sweeps: list[Any]) -> list[Any]:
     """The records of what `scale --json` wrote, without the figure that it adds to each."""
-    records = [record for sweep in sweeps if isinstance(sweep, dict) for record in sweep.get("records", [])]
-    return [{k: v for k, v in r.items() if k != "ns_per_pixel"} if isinstance(r, dict) else r for r in records]
+    records = [record for sweep in sweeps for record in sweep["records"]]
+    return [{key: value for key, value in record.items() if key != "ns_per_pixel"} for record in records]
