@@ -16,7 +16,7 @@ from parity.envelope import Curves
 from shared_specs import TandemError
 from shared_specs.problems import describe
 
-READS = "expected what check, curves, bench or compare wrote with --json or --output"
+READS = "expected what check, curves, bench, scale or compare wrote with --json or --output"
 
 
 class ReportError(TandemError):
@@ -99,10 +99,10 @@ class Findings:
     """
 
     checks: list[Check] = field(default_factory=list)
-    curves: list[Curves] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     against: list[Record] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; `load` reads it again."""
@@ -140,21 +140,28 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
         raise ReportError(f"{path}: holds neither a check nor loss curves nor a benchmark record; {READS}")
-    if not values.keys() & {"checks", "measurements", "curves"}:
+    if not {"checks", "measurements", "curves", "sweeps"} & values.keys():
         findings.records += load_records(path)
         return
     try:
         if values.get("kind") == "tandem curves":  # a record without the document around it
             values = {"curves": [values]}
         checks = values.get("checks", [values] if "measurements" in values else [])
+        swept = _without_added(values.get("sweeps", []))
         if not isinstance(values.get("remarks", []), list):
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
         findings.curves += [Curves.model_validate(curves) for curves in values.get("curves", [])]
-        findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.records += [Record.model_validate(record) for record in [*swept, *values.get("records", [])]]
         findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
-    except TypeError as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ReportError(f"{path}: holds no list of checks, curves and records; {READS}") from error
+
+
+def _without_added(sweeps: list[Any]) -> list[Any]:
+    """The records of what `scale --json` wrote, without the figure that it adds to each."""
+    records = [record for sweep in sweeps for record in sweep["records"]]
+    return [{key: value for key, value in record.items() if key != "ns_per_pixel"} for record in records]
