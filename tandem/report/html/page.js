@@ -1,0 +1,170 @@
+// Plots in the colours of the present theme, tables that sort, and the records to be downloaded.
+"use strict";
+
+const root = document.documentElement;
+const style = getComputedStyle(root);
+const probe = document.body.appendChild(document.createElement("i"));
+probe.hidden = true;
+
+function colourOf(variable) {
+  probe.style.color = variable;
+  return getComputedStyle(probe).color;
+}
+
+// ------------------------------------------------------------------------------------------------------ plots
+
+function coloured(value) {
+  if (typeof value === "string") {
+    return value.startsWith("var(--") ? colourOf(value) : value;
+  }
+  if (Array.isArray(value)) {
+    return typeof value[0] === "number" ? value : value.map(coloured);
+  }
+  if (value && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item)]));
+  }
+  return value;
+}
+
+function template() {
+  const axis = {
+    gridcolor: "var(--rule)", linecolor: "var(--rule)", zerolinecolor: "var(--rule)", automargin: true,
+    tickcolor: "var(--rule)", title: {standoff: 12},
+  };
+  return {
+    layout: {
+      font: {family: style.getPropertyValue("--text"), size: 13, color: "var(--ink)"},
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      margin: {l: 56, r: 16, t: 8, b: 48},
+      legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0},
+      hoverlabel: {bgcolor: "var(--card)", bordercolor: "var(--rule)", font: {color: "var(--ink)"}},
+      xaxis: axis, yaxis: axis,
+    },
+  };
+}
+
+const options = {
+  responsive: true, displaylogo: false,
+  modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+};
+
+const plots = [...document.querySelectorAll(".plot")];
+const undrawn = new Set(plots);
+
+function draw(plot) {
+  const data = JSON.parse(plot.nextElementSibling.textContent);
+  const layout = {...data.layout, template: template()};
+  Plotly.react(plot, coloured(data.data), coloured(layout), options);
+  undrawn.delete(plot);
+}
+
+function drawAll() {
+  plots.forEach(draw);
+}
+
+// One at a time while nothing else is to be done, those at the top first, so that the page is there at once.
+function drawNext() {
+  const [plot] = undrawn;
+  if (plot) {
+    draw(plot);
+    later(drawNext);
+  }
+}
+
+const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, {timeout: 200}) : setTimeout;
+later(drawNext);
+
+// ------------------------------------------------------------------------------------------------------ theme
+
+const toggle = document.getElementById("theme");
+const system = matchMedia("(prefers-color-scheme: dark)");
+
+function isDark() {
+  return root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
+}
+
+function nameTheme() {
+  toggle.textContent = isDark() ? "Light theme" : "Dark theme";
+}
+
+function themeChanged() {
+  nameTheme();
+  plots.filter((plot) => !undrawn.has(plot)).forEach(draw);
+}
+
+toggle.addEventListener("click", () => {
+  root.dataset.theme = isDark() ? "light" : "dark";
+  themeChanged();
+});
+system.addEventListener("change", themeChanged);
+toggle.hidden = false;
+nameTheme();
+
+// Paper is light, and shows everything.
+let before = null;
+addEventListener("beforeprint", () => {
+  before = {theme: root.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")]};
+  root.dataset.theme = "light";
+  before.closed.forEach((one) => { one.open = true; });
+  drawAll();
+});
+addEventListener("afterprint", () => {
+  if (before.theme) {
+    root.dataset.theme = before.theme;
+  } else {
+    delete root.dataset.theme;
+  }
+  before.closed.forEach((one) => { one.open = false; });
+  drawAll();
+});
+
+// ----------------------------------------------------------------------------------------------------- tables
+
+function valueOf(row, column) {
+  const cell = row.cells[column];
+  const number = "value" in cell.dataset ? Number(cell.dataset.value.replace("inf", "Infinity")) : NaN;
+  return Number.isNaN(number) ? cell.textContent.trim() : number;
+}
+
+// Numbers first, then words, and what is empty last whichever way is sorted.
+function compare(one, other, sign) {
+  const rank = (value) => (value === "" || value === "—" ? 2 : typeof value === "number" ? 0 : 1);
+  if (rank(one) !== rank(other)) {
+    return rank(one) - rank(other);
+  }
+  const order = typeof one === "number" ? one - other : String(one).localeCompare(String(other), "en", {numeric: true});
+  return sign * (order || 0);
+}
+
+for (const head of document.querySelectorAll("thead")) {
+  const headers = [...head.rows[0].cells];
+  const body = head.parentElement.tBodies[0];
+  headers.forEach((header, column) => {
+    header.querySelector("button").addEventListener("click", () => {
+      const direction = header.ariaSort === "ascending" ? "descending" : "ascending";
+      headers.forEach((each) => { each.ariaSort = "none"; });
+      header.ariaSort = direction;
+      const sign = direction === "ascending" ? 1 : -1;
+      const rows = [...body.rows].sort((one, other) => compare(valueOf(one, column), valueOf(other, column), sign));
+      body.append(...rows);
+    });
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------- records
+
+async function records() {
+  const packed = Uint8Array.from(atob(document.getElementById("records").textContent), (sign) => sign.charCodeAt(0));
+  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  return new Response(unpacked).blob();
+}
+
+for (const button of document.querySelectorAll("button.download")) {
+  button.addEventListener("click", async () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await records());
+    link.download = button.dataset.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+}
