@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 WIDTH_OF_A_FILE = 120
 """Columns of tables that go to a file or a pipe, where nobody can widen the window."""
-
-SCHEMA = 1
-"""Of the JSON that commands write; counts up with every change that could break a reader."""
 
 
 def console(stderr: bool = False) -> Console:
@@ -46,6 +42,11 @@ def say_error(message: str) -> None:
 def say_note(message: str) -> None:
     """One line on stderr for what the user did not ask for and should know."""
     _line("note: ", message, "yellow")
+
+
+def say_command(command: str) -> None:
+    """A command to type, on a line of its own on stderr."""
+    _line("  ", command, "bold")
 
 
 def say_progress(message: str) -> None:
@@ -85,8 +86,22 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, description=f"{title}: {step}")
 
 
-def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tuple[str, ...] = ()) -> Table:
-    """An empty table in the one style of all commands, with the columns that are aligned right and that may wrap."""
+ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+"""rich's SIMPLE_HEAD, for streams that take ASCII alone."""
+
+
+def plain_table(
+    title: str,
+    *columns: str,
+    right: tuple[str, ...] = (),
+    wrap: tuple[str, ...] = (),
+    cut: tuple[str, ...] = (),
+) -> Table:
+    """An empty table in the one style of all commands.
+
+    Args:
+        right: the columns that are aligned right. wrap: those that may wrap. cut: those that may be cut off.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -95,14 +110,15 @@ def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tu
     table = Table(
         title=heading,
         title_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=box.SIMPLE_HEAD if console().encoding.startswith("utf") else box.Box(ASCII_HEAD, ascii=True),
         padding=(0, 1, 0, 0),
         pad_edge=False,
         header_style="bold",
     )
     for column in columns:
         justify = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=column not in wrap, overflow="fold")
+        overflow = "ellipsis" if column in cut else "fold"
+        table.add_column(column, justify=justify, no_wrap=column not in wrap, overflow=overflow)
     return table
 
 
@@ -110,7 +126,9 @@ def _width(screen: Console, item: RenderableType) -> int:
     """The width at which nothing of a table is cut off: a terminal that is narrower wraps its lines."""
     from rich.table import Table
 
-    if not isinstance(item, Table) or not all(column.no_wrap for column in item.columns):
+    if not isinstance(item, Table):
+        return screen.width
+    if any(not column.no_wrap or column.overflow == "ellipsis" for column in item.columns):
         return screen.width
     return max(screen.width, screen.measure(item, options=screen.options.update(max_width=1000)).maximum)
 
@@ -135,6 +153,16 @@ class Output:
 
             check_writable(json_path, inputs)
 
+    def fits(self, table: Table) -> bool:
+        """Whether a table is no wider than the terminal; a file or a pipe takes any width."""
+        screen = console()
+        return not screen.is_terminal or _width(screen, table) <= screen.width
+
+    @property
+    def width(self) -> int:
+        """The columns that there are to print on."""
+        return console().width
+
     def print(self, *items: RenderableType, style: str | None = None) -> None:
         """Print for people; long lines of plain text are left to the terminal to wrap at words."""
         if not self.for_people:
@@ -145,33 +173,26 @@ class Output:
             screen.print(item, style=style)
 
     def write(self, command: str, content: dict[str, Any]) -> None:
-        """Write the JSON that was asked for, whole or not at all. Raises TandemError where it cannot be."""
+        """Write the JSON that was asked for, whole or not at all.
+
+        Args:
+            command: the name of its model in `tandem.documents`.
+            content: the model's keys, but for those that every document has.
+
+        Raises:
+            TandemError: where it cannot be written.
+        """
         if self.json_path is None:
             return
-        text = to_json({"tandem": version(), "schema": SCHEMA, "command": command, **content})
+        from .documents import document
+
+        made = document(command, version(), content)
         if self.json_path == "-":
-            sys.stdout.write(text)
+            sys.stdout.write(made.to_json(ascii_only=not console().encoding.startswith("utf")))
             return
         from shared_specs.files import write_atomically
 
-        write_atomically(Path(self.json_path), text.encode())
-
-
-def to_json(content: Any) -> str:
-    """JSON that every reader takes: Infinity and NaN, which JSON has not, become strings."""
-    return json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _strict(value: Any) -> Any:
-    match value:
-        case dict():
-            return {str(key): _strict(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_strict(item) for item in value]
-        case float() if value != value or value in (float("inf"), float("-inf")):
-            return repr(value)
-        case _:
-            return value
+        write_atomically(Path(self.json_path), made.to_json().encode())
 
 
 @cache
