@@ -5,6 +5,8 @@ Exit codes: 0 is yes or done, 1 a difference was found, 2 bad input, 130 interru
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Annotated
 
 import typer
@@ -12,7 +14,7 @@ import typer
 from . import cli_networks, cli_parity, cli_timing, options
 from .console import version
 from .help_texts import FIRST_STEPS
-from .shell import Commands
+from .shell import INTERRUPTED, Commands
 
 app = typer.Typer(
     cls=Commands,
@@ -61,4 +63,12 @@ def report(
 
 def main() -> None:
     """The `tandem` script and `python -m tandem`."""
-    app(prog_name="tandem")
+    try:
+        app(prog_name="tandem")
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:
+            # Ended here and now: XLA that was interrupted at compiling crashes where Python takes it down in order.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise

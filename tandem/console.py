@@ -45,8 +45,8 @@ def say_note(message: str) -> None:
 
 
 def say_command(command: str) -> None:
-    """A command to type, on a line of its own on stderr."""
-    _line("  ", command, "bold")
+    """A command to type, on a line of its own on stderr, which is never broken."""
+    _line("  ", command, "bold", soft_wrap=True)
 
 
 def say_progress(message: str) -> None:
@@ -54,11 +54,13 @@ def say_progress(message: str) -> None:
     _line("progress: ", message, "dim")
 
 
-def _line(label: str, message: str, style: str) -> None:
+def _line(label: str, message: str, style: str, soft_wrap: bool = False) -> None:
+    """One line, which a terminal breaks between words."""
     from rich.text import Text
 
     shown = "".join(letter if letter.isprintable() else " " for letter in " ".join(message.split()))
-    console(stderr=True).print(Text.assemble((label, style), shown), soft_wrap=True)
+    screen = console(stderr=True)
+    screen.print(Text.assemble((label, style), shown), soft_wrap=soft_wrap or not screen.is_terminal)
 
 
 @contextmanager
@@ -122,6 +124,21 @@ def plain_table(
     return table
 
 
+def cut_to_fit(table: Table) -> Table:
+    """The same table, with the columns that may be cut off as wide as the others leave room for."""
+    screen = console()
+    cut = [column for column in table.columns if column.overflow == "ellipsis"]
+    for column in cut:
+        column.max_width = 1
+        others = screen.measure(table, options=screen.options.update(max_width=1000)).maximum - 1
+        column.max_width = max(LEAST_CUT, screen.width - others)
+    return table
+
+
+LEAST_CUT = 12
+"""Columns of a column that may be cut off, however narrow the terminal is."""
+
+
 def _width(screen: Console, item: RenderableType) -> int:
     """The width at which nothing of a table is cut off: a terminal that is narrower wraps its lines."""
     from rich.table import Table
@@ -171,6 +188,11 @@ class Output:
             screen = console()
             screen.width = _width(screen, item)
             screen.print(item, style=style)
+
+    def print_command(self, command: str) -> None:
+        """A command to type, on a line of its own, which is never broken."""
+        if self.for_people:
+            console().print(f"    {command}", soft_wrap=True)
 
     def write(self, command: str, content: dict[str, Any]) -> None:
         """Write the JSON that was asked for, whole or not at all.

@@ -73,10 +73,14 @@ def _message(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         said = str(error) or "no more is to be had"
-        return f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow"
+        return (
+            f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow; "
+            "`tandem scale batch SPEC` finds the largest that fits"
+        )
     describe = getattr(error, "format_message", None)
     if describe is None:
         raise error
     # Typer's own: an unknown command or option, a missing argument.
-    context = getattr(error, "ctx", None)
-    return f"{describe().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
+    context, said = getattr(error, "ctx", None), describe().rstrip(".")
+    zoo = "`tandem list` shows the networks; " if said == "Missing argument 'SPEC'" else ""
+    return f"{said}; {zoo}see {context.command_path if context else 'tandem'} --help"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from .console import console, plain_table
+from .console import console, cut_to_fit, plain_table
 from .units import NOTHING, floors, is_idle
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
-    return Group(Text.assemble((title, "bold"), answer, limit), table)
+    return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table))
 
 
 def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:

@@ -67,18 +67,22 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     display = RunDisplay([*parts, *timed.parts])
     kept = KeptChecks(chosen.folder, remarks)
     try:
-        with display:
-            with sparing_the_gpu():
-                _check(chosen, kept, display, output)
-            equal = all(checked.equal for checked in kept.all)
-            records = _time(chosen, timed, display) if equal else []
+        return _run(chosen, kept, timed, display, output)
     except KeyboardInterrupt:
         say_note(f"{display.summary()} are done, and kept in {chosen.folder}; this goes on with the rest:")
         say_command(command_to_go_on("compare", request, chosen.folder, json_path))
         raise
+
+
+def _run(chosen: Plan, kept: KeptChecks, timed: TimedParts, display: RunDisplay, output: Output) -> int:
+    with display:
+        with sparing_the_gpu():
+            _check(chosen, kept, display, output)
+        equal = all(checked.equal for checked in kept.all)
+        records = _time(chosen, timed, display) if equal else []
     comparisons = compare_records(records)
     show_timing(comparisons, output)
-    findings = Findings(kept.for_report(), records, remarks)
+    findings = Findings(kept.for_report(), records, list(kept.remarks))
     reports = write_reports(findings, chosen.folder)
     conclude(findings, comparisons, output)
     show_files(reports, chosen.folder, output)
@@ -88,7 +92,7 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
             "equal": equal,
             "folder": str(chosen.folder),
             "reports": reports,
-            "remarks": remarks,
+            "remarks": findings.remarks,
             "comparisons": list(map(_comparison, comparisons)),
             "checks": kept.all,
             "records": records,

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psutil
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -66,8 +67,8 @@ def show(content: dict[str, Any], examinations: Sequence[Examination], machine: 
     if lacking:
         output.print("To get the rest:", style="bold")
     for extra in lacking:
-        output.print(f"  {extra['purpose']} ({what_is_missing(extra)}):")
-        output.print(f"    {extra['command']}")
+        output.print(Padding(Text(f"{extra['purpose']} ({what_is_missing(extra)}):"), (0, 0, 0, 2)))
+        output.print_command(extra["command"])
     output.print("")
     output.print(*conclusion(examinations))
 

@@ -103,7 +103,7 @@ def _reference(cell: Cell) -> Part:
 
 def _process(cell: Cell, replicate: int, replicates: int) -> Part:
     tuning = "" if cell.tuning == "default" else f" {cell.tuning}"
-    words = f"{cell.backend}{tuning} {cell.phase}, {_what(cell)}, its {replicate} of {replicates}"
+    words = f"{cell.backend}{tuning} {cell.phase}, {_what(cell)}, run {replicate} of {replicates}"
     return Part("process", words, (cell.backend, cell.tuning, cell.phase, cell.spec_label, cell.precision))
 
 

@@ -18,7 +18,7 @@ from shared_specs.cost import total_cost
 from shared_specs.shapes import Axes, size_label
 
 from .. import selections
-from ..console import Output, plain_table
+from ..console import Output, cut_to_fit, plain_table
 from ..units import counted
 from .show import usual_size
 
@@ -173,9 +173,9 @@ def zoo_table(networks: Sequence[Network], compact: bool = False) -> Table:
             counted(network.flops),
             size_label(network.size),
             *([] if compact else [f"{spec.in_channels} → {spec.out_channels}"]),
-            short_source(spec),
+            short_source(spec).removeprefix("github.com/" if compact else ""),
         )
-    return table
+    return cut_to_fit(table)
 
 
 def _print_source(spec: UNetSpec, output: Output) -> None:
