@@ -239,7 +239,17 @@ Folder = Annotated[
 AcrossMachines = Annotated[
     bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
 ]
-ReportFile = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")]
+ReportFile = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="report.html or report.md; by default stdout.")
+]
+ReportFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help="html or markdown; else as FILE is called, and Markdown on stdout."),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
+]
 
 
 def divisor(narrow: int | None, full_width: bool) -> int | None:

@@ -86,11 +86,25 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks and records in the order in which they were read, and what a reader should beware of."""
+    """Checks and records in the order in which they were read, and what a reader should beware of.
+
+    Attributes:
+        against: records of an earlier run, or of another machine, with which `records` are compared.
+    """
 
     checks: list[Check] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    against: list[Record] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; `load` reads it again."""
+        return {
+            "checks": [check.model_dump(mode="json") for check in self.checks],
+            "records": [record.to_dict() for record in self.records],
+            "remarks": self.remarks,
+            "against": [record.to_dict() for record in self.against],
+        }
 
 
 def load(paths: Iterable[str | Path]) -> Findings:
@@ -127,6 +141,7 @@ def _load_file(path: Path, findings: Findings) -> None:
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
         findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error

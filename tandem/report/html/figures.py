@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from shared_specs.errors import one_line, printable
@@ -32,9 +33,7 @@ OTHERS = ("var(--series-7)", "var(--series-8)")
 SYMBOLS = {"pytorch": "circle", "flax_nnx": "diamond", "numpy_reference": "square", "handwritten_pytorch": "cross"}
 """So that no two backends are told apart by colour alone."""
 
-DASHES = {"default": "solid", "tuned": "dash"}
-
-PATTERNS = {"default": "", "tuned": "/"}
+DASHES = {"tuned": "solid", "default": "dash"}
 
 
 class Template(str):
@@ -50,13 +49,35 @@ def symbol(backend: str) -> str:
 
 
 def dash(tuning: str) -> str:
-    """Of lines."""
+    """Of lines: solid where tuned."""
     return DASHES.get(tuning, "dot")
 
 
-def pattern(tuning: str) -> str:
-    """Of bars: plotly's `marker.pattern.shape`."""
-    return PATTERNS.get(tuning, ".")
+def faded(colour: str, percent: int) -> str:
+    """A colour of `COLOURS` with this opacity; page.js reads it."""
+    return f"{colour}/{percent}"
+
+
+def fill(backend: str, tuning: str) -> str:
+    """Of bars and points: full where tuned, pale where not; an outline in the full colour belongs around it."""
+    full = colour(backend)
+    return full if tuning == "tuned" else faded(full, 25 if tuning == "default" else 55)
+
+
+def log_axis(title: str, values: Iterable[float], shown: Callable[[float], str] = "{:g}".format) -> dict[str, Any]:
+    """A logarithmic axis over these values, with ticks at 1, 2 and 5 of each decade, or at decades where it is long."""
+    logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)] or [0.0]
+    low, high = min(logs), max(logs)
+    margin = max(0.05 * (high - low), 0.04)
+    steps = (1, 2, 5) if high - low < 3.5 else (1,)
+    ticks = [step * 10.0**decade for decade in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
+    return {
+        "type": "log",
+        "title": {"text": title},
+        "range": [low - margin, high + margin],
+        "tickvals": ticks,
+        "ticktext": [shown(tick) for tick in ticks],
+    }
 
 
 def figure(

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from shared_specs.errors import one_line, printable
+from shared_specs.errors import printable
 
 
 class Html(str):
@@ -18,7 +18,7 @@ class Html(str):
 
 def text(value: object) -> Html:
     """Text as HTML that shows it, whatever it is, on one line. What is `Html` already stays as it is."""
-    return value if isinstance(value, Html) else Html(html.escape(one_line(printable(str(value)))))
+    return value if isinstance(value, Html) else Html(html.escape(re.sub(" +", " ", printable(str(value)))))
 
 
 def element(tag: str, *content: object, **attributes: object) -> Html:

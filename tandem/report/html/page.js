@@ -6,9 +6,12 @@ const style = getComputedStyle(root);
 const probe = document.body.appendChild(document.createElement("i"));
 probe.hidden = true;
 
-function colourOf(variable) {
+// "var(--pytorch)", or with an opacity in percent "var(--pytorch)/25", as plotly takes it.
+function colourOf(written) {
+  const [variable, percent] = written.split("/");
   probe.style.color = variable;
-  return getComputedStyle(probe).color;
+  const colour = getComputedStyle(probe).color;
+  return percent ? colour.replace("rgb(", "rgba(").replace(")", `, ${percent / 100})`) : colour;
 }
 
 // ------------------------------------------------------------------------------------------------------ plots
@@ -29,13 +32,13 @@ function coloured(value) {
 function template() {
   const axis = {
     gridcolor: "var(--rule)", linecolor: "var(--rule)", zerolinecolor: "var(--rule)", automargin: true,
-    tickcolor: "var(--rule)", title: {standoff: 12},
+    tickcolor: "var(--rule)", title: {standoff: 12, font: {size: 13}},
   };
   return {
     layout: {
       font: {family: style.getPropertyValue("--text"), size: 13, color: "var(--ink)"},
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      margin: {l: 56, r: 16, t: 8, b: 48},
+      margin: {l: 56, r: 16, t: 8, b: 48}, hovermode: "closest",
       legend: {orientation: "h", y: 1.02, yanchor: "bottom", x: 0},
       hoverlabel: {bgcolor: "var(--card)", bordercolor: "var(--rule)", font: {color: "var(--ink)"}},
       xaxis: axis, yaxis: axis,
@@ -49,30 +52,40 @@ const options = {
 };
 
 const plots = [...document.querySelectorAll(".plot")];
-const undrawn = new Set(plots);
+const drawn = new Set();
 
-function draw(plot) {
+function draw(plot, width) {
   const data = JSON.parse(plot.nextElementSibling.textContent);
-  const layout = {...data.layout, template: template()};
+  const layout = {...data.layout, template: template(), ...width};
   Plotly.react(plot, coloured(data.data), coloured(layout), options);
-  undrawn.delete(plot);
-}
-
-function drawAll() {
-  plots.forEach(draw);
+  drawn.add(plot);
 }
 
 // One at a time while nothing else is to be done, those at the top first, so that the page is there at once.
 function drawNext() {
-  const [plot] = undrawn;
+  const plot = plots.find((one) => !drawn.has(one) && one.offsetParent);
   if (plot) {
     draw(plot);
     later(drawNext);
   }
 }
 
+for (const fold of document.querySelectorAll("details")) {
+  fold.addEventListener("toggle", () => later(() => { loadPlotly(); drawNext(); }));
+}
+
 const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, {timeout: 200}) : setTimeout;
-later(drawNext);
+
+// Plotly stands in the page as text: running it takes longer than all else, and the words need not wait for it.
+function loadPlotly() {
+  if (!window.Plotly && plots.length) {
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plotly").textContent;
+    document.body.append(script);
+  }
+}
+
+later(() => { loadPlotly(); drawNext(); });
 
 // ------------------------------------------------------------------------------------------------------ theme
 
@@ -89,7 +102,7 @@ function nameTheme() {
 
 function themeChanged() {
   nameTheme();
-  plots.filter((plot) => !undrawn.has(plot)).forEach(draw);
+  drawn.forEach((plot) => draw(plot));
 }
 
 toggle.addEventListener("click", () => {
@@ -100,13 +113,15 @@ system.addEventListener("change", themeChanged);
 toggle.hidden = false;
 nameTheme();
 
-// Paper is light, and shows everything.
+// Paper is light, as wide as it is, and shows everything.
+const paper = {width: 660};
 let before = null;
 addEventListener("beforeprint", () => {
+  loadPlotly();
   before = {theme: root.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")]};
   root.dataset.theme = "light";
   before.closed.forEach((one) => { one.open = true; });
-  drawAll();
+  plots.forEach((plot) => draw(plot, {width: Math.min(paper.width, plot.clientWidth || paper.width)}));
 });
 addEventListener("afterprint", () => {
   if (before.theme) {
@@ -115,7 +130,7 @@ addEventListener("afterprint", () => {
     delete root.dataset.theme;
   }
   before.closed.forEach((one) => { one.open = false; });
-  drawAll();
+  drawn.forEach((plot) => draw(plot));
 });
 
 // ----------------------------------------------------------------------------------------------------- tables

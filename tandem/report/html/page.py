@@ -13,13 +13,34 @@ from pathlib import Path
 from shared_specs import TandemError
 
 from ...console import version
+from ..cells import short
 from ..findings import Findings
+from .against import against
+from .answer import answer
+from .energy import energy
 from .markup import Html, element, join
+from .memory import memory
 from .parity import parity
+from .provenance import provenance
+from .roofline import roofline
+from .scaling import scaling
+from .start import start
+from .throughput import throughput
 
 Section = Callable[[Findings], Html]
 
-SECTIONS: tuple[Section, ...] = (parity,)
+SECTIONS: tuple[Section, ...] = (
+    answer,
+    against,
+    parity,
+    throughput,
+    scaling,
+    roofline,
+    memory,
+    start,
+    energy,
+    provenance,
+)
 """In this order; one that has nothing to show gives ""."""
 
 HEADING = re.compile(r'<section id="([a-z-]+)"[^>]*>\s*<h2[^>]*>(.*?)</h2>')
@@ -55,14 +76,32 @@ def to_html(findings: Findings) -> str:
             "header",
             element("h1", "Tandem report"),
             element("button", "Dark", type="button", id="theme", hidden=True),
+            element("p", _subject(findings), class_="soft"),
         ),
         element("nav", *contents, aria_label="Contents"),
         element("main", join(sections), id="main", tabindex="-1"),
         element("footer", f"Written by tandem {version()}."),
-        *(Html(f"<script>{script}</script>") for script in scripts),
+        Html(f'<script type="text/plain" id="plotly">{scripts[0]}</script>'),
+        Html(f"<script>{scripts[1]}</script>"),
     ]
     document = element("html", element("head", join(head)), element("body", join(body)), lang="en")
     return f"<!doctype html>\n{document}\n"
+
+
+def _subject(findings: Findings) -> str:
+    """What the page is of, in a line: what is the same in all that it shows."""
+    records = findings.records
+    specs = dict.fromkeys([*(record.cell.spec_label for record in records), *(c.spec.name for c in findings.checks)])
+    parts = [*specs] if len(specs) <= 3 else [f"{len(specs)} networks"]
+    for values in (
+        {f"{record.machine.cpu}, {record.machine.usable_cores} cores" for record in records},
+        {gpu.name for record in records for gpu in record.machine.gpus},
+        {f"{record.cell.precision} on {record.cell.device}" for record in records},
+        {f"commit {short(record.commit)}" for record in records if record.commit},
+        {record.started_at[:10] for record in records if record.started_at},
+    ):
+        parts += [min(values) if len(values) == 1 else ""]
+    return " · ".join(filter(None, [*parts, f"{len(records)} processes" if records else ""]))
 
 
 def _policy(scripts: list[str]) -> str:

@@ -57,3 +57,8 @@ def _cell(cell: object, column: int, right: bool) -> Html:
     if column == 0:
         return element("th", shown, scope="row", data_value=value, class_="right" if right else None)
     return element("td", shown, data_value=value, class_="right" if right else None)
+
+
+def number(value: float | None, form: str) -> str:
+    """A cell with a number, or "" where there is none."""
+    return "" if value is None else Number.of(value, form.format(value))
