@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -215,6 +216,23 @@ class Output:
         from shared_specs.files import write_atomically
 
         write_atomically(Path(self.json_path), made.to_json().encode())
+
+
+def to_json(content: Any) -> str:
+    """JSON that every reader takes: Infinity and NaN, which JSON has not, become strings."""
+    return json.dumps(_strict(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _strict(value: Any) -> Any:
+    match value:
+        case dict():
+            return {str(key): _strict(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_strict(item) for item in value]
+        case float() if value != value or value in (float("inf"), float("-inf")):
+            return repr(value)
+        case _:
+            return value
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,8 +136,8 @@ def _u(network: Network, width: int) -> list[str]:
     ends = _ends(network)
     if not last:
         return [f"{'':{MARGIN}}{ends[0]} ──▶ {left[0]} ──▶ {ends[1]}"]
-    indent = next((step for step in (4, 3, 2, 1) if _columns(left, right, ends, step) <= width), 1)
-    width = max(width, _columns(left, right, ends, indent))
+    indent = next((step for step in (4, 3, 2, 1) if _columns(network, step) <= width), 1)
+    width = max(width, _columns(network, indent))
     canvas = Canvas(width)
     canvas.write(0, MARGIN, ends[0])
     canvas.write_left_of(0, width, ends[1])
@@ -169,11 +168,15 @@ def _ends(network: Network) -> tuple[str, str]:
     return f"images {size_label(network.images[1:])}", f"logits {size_label(logits[1:])}"
 
 
-def _columns(left: Sequence[str], right: Sequence[str], ends: Sequence[str], indent: int) -> int:
-    """How wide a U has to be."""
-    rows = [2 * indent * level + len(a) + len(b) + 6 for level, (a, b) in enumerate(zip(left, right, strict=False))]
-    bottom = 2 * indent * (len(left) - 1) + len(left[-1]) + 8
-    return MARGIN + max(*rows, bottom, len(ends[0]) + len(ends[1]) + 2)
+def _columns(network: Network, indent: int) -> int:
+    """How wide a U has to be, so that nothing on its left meets what is on its right."""
+    last, needed = network.last, [sum(map(len, _ends(network))) + 2]
+    for level in range(last):
+        labels = len(network.encoder[level].label) + len(network.decoder[level].label)
+        ways = len(network.down(level + 1)) + len(network.up(level))
+        needed += [2 * indent * level + labels + 6, 2 * indent * (level + 1) + ways + 6]
+    needed.append(2 * indent * last + len(network.encoder[last].label) + 8)
+    return MARGIN + max(needed)
 
 
 def _nested(network: Network, width: int) -> list[str]:

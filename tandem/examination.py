@@ -44,6 +44,10 @@ class Examination:
         """Whether it computes in some precision."""
         return any(trial["works"] for trial in self.trials)
 
+    def command(self, done: Sequence[str]) -> list[str]:
+        """What is started to try all but what is done."""
+        return [sys.executable, "-m", "tandem.trial", self.name, *done]
+
     def run(self) -> None:
         """Start a process, and another one where it has crashed, until all is tried or the time is over."""
         for _ in range(MOST_CRASHES if not self.problem else 0):
@@ -56,7 +60,7 @@ class Examination:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tandem.trial", self.name, *done],
+                self.command(done),
                 stdout=subprocess.PIPE,
                 stderr=said,
                 start_new_session=True,

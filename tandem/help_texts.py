@@ -47,13 +47,13 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "convert": (
         ("tandem convert unet.pth unet.safetensors --spec unet_bn_same", ""),
-        ("tandem convert unet.pth unet_flax --spec my_net.toml", "a folder of Orbax, for Flax"),
+        ("tandem convert unet.pth unet_flax --spec my_net.toml", ""),
         ("tandem convert unet_flax unet.pt --spec my_net.toml --scheme-out original", ""),
     ),
     "bench": (
         ("tandem bench unet_paper --phase forward", ""),
-        ("tandem bench --tuning default,tuned --results out/monday", ""),
-        ("tandem bench --tuning default,tuned --results out/monday --resume", "goes on after Ctrl-C"),
+        ("tandem bench --tuning tuned --results out/monday", ""),
+        ("tandem bench --tuning tuned --results out/monday --resume", "goes on"),
     ),
     "scale": (
         ("tandem scale batch unet_bn_same --tuning tuned", "up to where memory ends"),

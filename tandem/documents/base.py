@@ -14,12 +14,7 @@ SCHEMA = 1
 class Part(BaseModel):
     """A table of a document. Keys that it does not name are refused."""
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        use_attribute_docstrings=True,
-        ser_json_inf_nan="strings",  # JSON has no infinity
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Document(Part):

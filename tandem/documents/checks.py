@@ -83,7 +83,7 @@ class Verdict(Part):
 
 
 class Checked(Verdict):
-    """A verdict, and at which width."""
+    """A verdict of `check` or `compare`."""
 
     narrow: int
     """By what every width was divided."""

@@ -45,7 +45,7 @@ class Package(Part):
     sufficient: bool
 
 
-class Extra(Part):
+class ExtraHere(Part):
     """An extra of the project."""
 
     name: str
@@ -75,7 +75,7 @@ class DoctorDocument(Document):
     backends: dict[str, Examined]
     machine: Machine
     available_memory_bytes: int
-    extras: tuple[Extra, ...]
+    extras: tuple[ExtraHere, ...]
     tools: tuple[Tool, ...]
     folders: tuple[Tool, ...]
     """Where caches and results are."""

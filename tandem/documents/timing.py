@@ -44,7 +44,7 @@ class CompareDocument(Document):
     comparisons: tuple[Compared, ...]
     checks: tuple[Checked, ...]
     records: tuple[Record, ...]
-    """One for each process that was timed; docs/benchmarks.md says what they hold."""
+    """One for each process that was timed."""
 
 
 class Point(Record):
@@ -62,6 +62,7 @@ class Swept(Part):
     ended: str | None
     """The status of the record at which it ended; null where `--most` stopped it."""
     records: tuple[Point, ...]
+    """Records with one key more, `ns_per_pixel`: the nanoseconds of a step for one input pixel."""
 
 
 class ScaleDocument(Document):
@@ -77,13 +78,14 @@ class ReportDocument(Document):
 
     command: Literal["report"]
     checks: tuple[Check, ...]
+    """Of each verdict, the keys that a report shows."""
     records: tuple[Record, ...]
     remarks: tuple[str, ...] = ()
     against: tuple[Record, ...] = ()
     """Those of an earlier run or of another machine, with which `records` are compared."""
 
 
-class Extra(Part):
+class ExtraInfo(Part):
     """What Tandem adds to a benchmark of pytest-benchmark."""
 
     model_config = ConfigDict(extra="allow")
@@ -100,7 +102,7 @@ class Benchmark(Part):
     fullname: str
     group: str | None
     stats: dict[str, Any]
-    extra_info: Extra
+    extra_info: ExtraInfo
 
 
 class BenchDocument(Part):
