@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import backends as registry
 from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
+from shared_specs.shapes import feature_shapes
 from shared_specs.weights import Weights
 
 from . import noise_floor
@@ -20,6 +25,9 @@ from .probes import PROBES, SHAPE_OF, STAGES, Quantities, Stage
 from .verdict import Measurement, Verdict, measure
 
 REFERENCE = "numpy_reference"
+
+LARGE_ELEMENTS = 2**26
+"""Of all outputs together: a re-run in float64 then takes gigabytes, so that there is one at a time."""
 
 
 def check(
@@ -135,6 +143,7 @@ def compare_all(
     assert isinstance(reference, ReferenceBackend)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
+    at_once = _runs_at_once(spec, batch)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
     for stage, views in STAGES.items():
         wanted = [view for view in views if view in probes]
@@ -161,7 +170,7 @@ def compare_all(
         else:
             true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
         _check_finite(spec, true)
-        noisy, turned = (_deviations(true, map(rerun, group)) for group in noises)
+        noisy, turned = (_deviations(true, rerun, group, at_once) for group in noises)
         floors = _floors(true, noisy, turned, unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
@@ -197,14 +206,40 @@ Deviations = dict[tuple[str, str], list[float]]
 """By probe and quantity, the rms deviation of each re-run."""
 
 
-def _deviations(true: dict[str, Quantities], reruns: Iterable[dict[str, Quantities]]) -> Deviations:
-    """Re-runs come one at a time and are dropped, to spare memory."""
-    found: Deviations = defaultdict(list)
-    for rerun in reruns:
-        for probe, quantities in true.items():
-            for name, value in quantities.items():
-                found[probe, name].append(noise_floor.rms(rerun[probe][name] - value))
-    return found
+def _deviations(
+    true: dict[str, Quantities],
+    rerun: Callable[[RoundingNoise], dict[str, Quantities]],
+    noises: Sequence[RoundingNoise],
+    at_once: int,
+) -> Deviations:
+    """Re-runs are dropped as soon as they are compared, to spare memory.
+
+    One core each is nearly twice as fast on two cores as both cores for one after the other: most of a re-run is noise.
+    """
+
+    def deviations_of(noise: RoundingNoise) -> Deviations:
+        found = rerun(noise)
+        return {
+            (probe, name): [noise_floor.rms(found[probe][name] - value)]
+            for probe, quantities in true.items()
+            for name, value in quantities.items()
+        }
+
+    together: Deviations = defaultdict(list)
+    blas_threads = 1 if at_once > 1 else None  # None leaves them as they are
+    with threadpool_limits(blas_threads, user_api="blas"), ThreadPoolExecutor(at_once) as pool:
+        for deviations in pool.map(deviations_of, noises):
+            for quantity, values in deviations.items():
+                together[quantity] += values
+    return together
+
+
+def _runs_at_once(spec: UNetSpec, batch: Batch) -> int:
+    """How many re-runs fit beside each other: as many as there are cores, but for large networks one."""
+    elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values()))
+    if elements > LARGE_ELEMENTS:
+        return 1
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # as NumPy's own threads are limited
 
 
 def _floors(

@@ -83,7 +83,7 @@ def check(
 ) -> None:
     """Are the builds the same network? Exit code 0 if equal, 1 if a difference was found.
 
-    Widths are divided by 8 where they can be, unless --narrow, --full-width or --weights is given.
+    Widths are divided by 8, in large networks by up to 32, unless --narrow, --full-width or --weights is given.
     """
     from .commands import check
 

@@ -116,7 +116,10 @@ def plan(request: Request) -> Plan:
 
 def _job(spec: UNetSpec, request: Request) -> Job:
     # A checkpoint comes at the width that it was trained with.
-    spec, divisor = selections.narrowed(spec, request.narrow, default=1 if request.weights else selections.CHECK_NARROW)
+    if request.narrow is None and not request.weights:
+        spec, divisor = selections.narrowed_to_check(spec)
+    else:
+        spec, divisor = selections.narrowed(spec, request.narrow, default=1)
     weights = load_weights(request.weights, spec) if request.weights else None
     return Job(spec, divisor, _batch(spec, request), weights)
 
