@@ -76,7 +76,14 @@ def test_a_conversion_that_ends_early_leaves_the_old_checkpoint(
     moments, ended_early = random.Random(0), 0
     for _ in range(10):
         restart()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=listen_to_interrupts,
+        )
         time.sleep(whole_s * moments.uniform(0.0, 1.0) ** 0.5)
         process.send_signal(number)
         _, said = process.communicate()
@@ -88,6 +95,11 @@ def test_a_conversion_that_ends_early_leaves_the_old_checkpoint(
     assert ended_early > 2
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert now() == bits(new)
+
+
+def listen_to_interrupts() -> None:
+    """A shell's background jobs ignore them, and so would all that they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def bits(weights: dict[str, np.ndarray]) -> dict[str, bytes]:
