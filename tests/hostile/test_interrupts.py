@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,16 @@ def test_a_killed_writer_leaves_whole_files(kills: int, tmp_path: Path, capsys: 
 SIGNALS = {"killed": signal.SIGKILL, "interrupted": signal.SIGINT}
 
 
+@pytest.fixture
+def interrupts_heard() -> Iterator[None]:
+    """A shell has its background jobs ignore interrupts, and so would all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.full
+@pytest.mark.usefixtures("interrupts_heard")
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("number", SIGNALS.values(), ids=SIGNALS)
 @pytest.mark.parametrize("target", ["x.pt", "x.safetensors", "x"])
@@ -76,14 +85,7 @@ def test_a_conversion_that_ends_early_leaves_the_old_checkpoint(
     moments, ended_early = random.Random(0), 0
     for _ in range(10):
         restart()
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=listen_to_interrupts,
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         time.sleep(whole_s * moments.uniform(0.0, 1.0) ** 0.5)
         process.send_signal(number)
         _, said = process.communicate()
@@ -95,11 +97,6 @@ def test_a_conversion_that_ends_early_leaves_the_old_checkpoint(
     assert ended_early > 2
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert now() == bits(new)
-
-
-def listen_to_interrupts() -> None:
-    """A shell's background jobs ignore them, and so would all that they start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def bits(weights: dict[str, np.ndarray]) -> dict[str, bytes]:
