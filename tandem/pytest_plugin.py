@@ -1,6 +1,6 @@
 """The pytest plugin: with Tandem installed, a test of anybody's takes the fixture `parity`.
 
-pytest loads it at every start, so it imports nothing of Tandem's before a test asks for the fixture.
+pytest loads it at every start, so it imports nothing of Tandem's before a test needs it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from parity import Comparison
     from shared_specs import UNetSpec
     from shared_specs.weights import Weights
 
-    from .own_modules import Comparison
 
 OPTION, INI = "--parity-precision", "parity_precision"
 
@@ -70,9 +70,8 @@ class Parity:
             TandemError: where nothing can be compared, in one line that says why.
         """
         __tracebackhide__ = True
+        from parity import compare_modules
         from shared_specs import TandemError
-
-        from .own_modules import compare_modules
 
         try:
             comparison = compare_modules(
