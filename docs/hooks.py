@@ -37,6 +37,8 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """The links of a page, from where they lead in the repository to where that is on the site."""
     place = page.file.src_uri
+    if place == FROM_ROOT["README.md"]:
+        page.meta["hide"] = ["navigation"]  # it would list this page alone
     origin = next((name for name, at in PLACES.items() if at == place), f"docs/{place}")
 
     def moved(link: re.Match[str]) -> str:

@@ -30,6 +30,11 @@ def blocks(page: str, language: str) -> list[Block]:
     return [block for block in found if block.language == language]
 
 
+def prose(page: str) -> str:
+    """The page without its fenced blocks."""
+    return BLOCK.sub("", read(page))
+
+
 def rows(text: str) -> list[list[str]]:
     """The cells of every row of the Markdown tables in a text, their heads and rules too."""
     lines = [line.strip() for line in text.splitlines() if line.startswith("|")]

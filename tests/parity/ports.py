@@ -53,10 +53,38 @@ class Unit(nnx.Module):
         return nnx.relu(self.norm(self.conv(x)))
 
 
+class RawUnit(nnx.Module):
+    """Holds the tensors of its convolution itself, and computes more than that."""
+
+    def __init__(self, *given: Any, **settings: Any):
+        unit = Unit(*given, **settings)
+        self.kernel, self.bias, self.norm = unit.conv.kernel, unit.conv.bias, unit.norm
+
+    @property
+    def conv(self) -> RawUnit:
+        return self  # for whoever ports the weights
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        axes = ("NHWC", "HWIO", "NHWC")
+        y = jax.lax.conv_general_dilated(x, self.kernel[...], (1, 1), "SAME", dimension_numbers=axes)
+        return nnx.relu(self.norm(y + self.bias[...]))
+
+
+class SplitUnit(Unit):
+    """Adds the bias of its convolution itself."""
+
+    def __init__(self, *given: Any, **settings: Any):
+        super().__init__(*given, **settings)
+        self.shift, self.conv.bias = nnx.Param(jnp.zeros(self.conv.out_features)), None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return nnx.relu(self.norm(self.conv(x) + self.shift[...]))
+
+
 class FlaxUNet(nnx.Module):
-    def __init__(self, width: int = 4, norm: Any = BatchNorm, **settings: Any):
+    def __init__(self, width: int = 4, norm: Any = BatchNorm, first: Any = Unit, **settings: Any):
         rngs = nnx.Rngs(0)
-        self.enter = Unit(1, width, rngs, norm, **settings)
+        self.enter = first(1, width, rngs, norm, **settings)
         self.bottom = Unit(width, 2 * width, rngs, norm)
         self.up = nnx.ConvTranspose(2 * width, width, (2, 2), strides=(2, 2), transpose_kernel=True, rngs=rngs)
         self.join, self.out = Unit(2 * width, width, rngs, norm), nnx.Conv(width, 2, (1, 1), rngs=rngs)
@@ -85,7 +113,7 @@ def ported(module: TorchUNet, **settings: Any) -> FlaxUNet:
         conv, norm, _ = getattr(module, name)
         unit = getattr(flax, name)
         put(unit.conv.kernel, conv.weight, (2, 3, 1, 0))
-        put(unit.conv.bias, conv.bias)
+        put(unit.shift if isinstance(unit, SplitUnit) else unit.conv.bias, conv.bias)
         for theirs, ours in (("scale", norm.weight), ("bias", norm.bias), ("mean", norm.running_mean)):
             put(getattr(unit.norm, theirs), ours)
         put(unit.norm.var, norm.running_var)

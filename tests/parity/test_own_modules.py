@@ -24,6 +24,8 @@ def pair(**changes: Any) -> tuple[Any, Any]:
 
     if changes.get("norm"):
         changes["norm"] = getattr(ports.nnx, changes["norm"])
+    if changes.get("first"):
+        changes["first"] = getattr(ports, changes["first"])
     module = ports.trained()
     return module, ports.ported(module, **changes)
 
@@ -58,6 +60,17 @@ def test_a_fresh_port_is_equal_though_its_norms_are_constant() -> None:
     quantities = {m.quantity for m in comparison.verdict.measurements if m.candidate == FLAX}
     assert "gradient of encoder.0.block.0.conv.weight" in quantities
     assert "gradient of encoder.0.block.0.norm.weight" not in quantities  # which of the ones is it?
+
+
+@pytest.mark.parametrize("first", ["RawUnit", "SplitUnit"])
+def test_a_module_that_holds_a_kernel_is_not_taken_for_the_layer(first: str) -> None:
+    comparison = compare_modules(*pair(first=first), probes=["activations", "gradients"])
+    assert comparison.equal, str(comparison)
+    assert comparison.verdict is not None
+    quantities = {m.quantity for m in comparison.verdict.measurements if FLAX in (m.reference, m.candidate)}
+    assert "encoder.1.block.0.conv" in quantities
+    assert "encoder.0.block.0.conv" not in quantities
+    assert "gradient of encoder.0.block.0.conv.weight" in quantities
 
 
 def test_the_port_may_be_the_reference() -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ("-p", "tandem.pytest_plugin", "-p", "no:cacheprovider")
-"""As the entry point loads it where Tandem is installed."""
+POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]["pytest11"]
 
 USERS_TESTS = """
 import sys
@@ -55,16 +56,25 @@ def test_without_optax(parity, monkeypatch):
 """
 
 
+def installed(folder: Path) -> Path:
+    """A folder for PYTHONPATH with a package that has the entry points of `pyproject.toml`."""
+    about = folder / "tandem_as_it_is-0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tandem-as-it-is\nVersion: 0\n", encoding="utf-8")
+    points = "".join(f"{name} = {module}\n" for name, module in POINTS.items())
+    (about / "entry_points.txt").write_text(f"[pytest11]\n{points}", encoding="utf-8")
+    return folder
+
+
 @pytest.fixture(scope="module")
 def users_run(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest prints for the tests above, once: it loads both frameworks, each of which can be loaded only once."""
     folder = tmp_path_factory.mktemp("users_project")
     (folder / "test_port.py").write_text(USERS_TESTS, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", *PLUGIN, "-v", "--parity-precision=float64,float32"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--parity-precision=float64,float32"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
-    result = subprocess.run(
-        command, cwd=folder, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300
-    )
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{installed(tmp_path_factory.mktemp('packages'))}"
+    result = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout[-3_000:] + result.stderr[-3_000:]
     return result.stdout
 

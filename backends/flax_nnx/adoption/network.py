@@ -138,7 +138,7 @@ def copy_in(module: Any, numerics: Numerics) -> Any:
     for _, node in nnx.iter_modules(copied):
         own = vars(node)
         if isinstance(own.get("numerics"), Numerics):
-            node.numerics = numerics
+            setattr(node, "numerics", numerics)  # noqa: B010 (not every module has it)
         for name, dtype in (("dtype", numerics.dtype), ("param_dtype", numerics.param_dtype)):
             if _is_float(own.get(name)):
                 setattr(node, name, dtype)
