@@ -4,6 +4,7 @@ from .adoption import Adoption, adopt
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
+from .own_modules import Comparison, compare_modules
 from .probes import PROBES
 from .verdict import Measurement, Verdict
 
@@ -13,11 +14,13 @@ __all__ = [
     "PROBES",
     "Adoption",
     "Batch",
+    "Comparison",
     "Measurement",
     "Verdict",
     "adopt",
     "check",
     "compare_models",
+    "compare_modules",
     "image_batch",
     "limit_of",
     "random_batch",

@@ -21,7 +21,7 @@ from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
-from .probes import PROBES, SHAPE_OF, STAGES, Quantities, Stage
+from .probes import OUTPUT_STAGES, PROBES, SHAPE_OF, STAGES, Quantities, Stage
 from .verdict import Measurement, Verdict, measure
 
 REFERENCE = "numpy_reference"
@@ -145,7 +145,8 @@ def compare_all(
     noises = noise_floor.reruns(unit_roundoff, seed)
     at_once = _runs_at_once(spec, batch)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
-    for stage, views in STAGES.items():
+    partial = any(not model.has_canonical_weights for model in models.values())
+    for stage, views in (OUTPUT_STAGES if partial else STAGES).items():
         wanted = [view for view in views if view in probes]
         if not wanted:
             continue
@@ -175,8 +176,11 @@ def compare_all(
         for probe in wanted:
             for pair in combinations(models, 2):
                 one, other = (values[name][probe] for name in pair)
-                found[probe] += _measure(probe, pair, one, other, floors[probe], limit)
-        if any(m.quantity.startswith(SHAPE_OF) and not m.equal for m in found["structure"]):
+                known = all(models[name].has_canonical_weights for name in pair)
+                found[probe] += _measure(probe, pair, one, other, floors[probe], limit, known)
+        shapes = [m for m in found["structure"] if m.quantity.startswith(SHAPE_OF)]
+        shapes += [m for m in found["forward"] if m.index is None]
+        if any(not m.equal for m in shapes):
             break  # labels fit one of the models alone: the other cannot be trained on them
     return Verdict(
         spec=spec,
@@ -262,10 +266,14 @@ def _measure(
     candidate: Quantities,
     floors: dict[str, float],
     limit: float,
+    known: bool,
 ) -> list[Measurement]:
-    """Every quantity that either model has; what one of them lacks is infinitely far."""
+    """Every quantity that either model has; what one of them lacks is infinitely far.
+
+    Where not all tensors of both are known, every quantity that both have.
+    """
     nothing = np.empty(0)
-    names = reference | candidate  # in the reference's order
+    names = reference | candidate if known else [name for name in reference if name in candidate]
     return [
         measure(
             pair, probe, name, reference.get(name, nothing), candidate.get(name, nothing), floors.get(name, 0.0), limit

@@ -23,7 +23,7 @@ from tests.meta.faults.catalogue import MUTANTS
 from tests.meta.faults.criteria import RULES
 from tests.meta.faults.judging import sound_settings
 
-from .pages import PAGES, ROOT, blocks, read, rows
+from .pages import PAGES, ROOT, blocks, prose, read, rows
 
 PAIRS = [", ".join(pair) for pair in combinations(["numpy_reference", "pytorch", "flax_nnx"], 2)]
 
@@ -231,7 +231,7 @@ def test_mirrored_files_are_listed() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", read(page)):
+    for target, _, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(#([^)]*))?\)", prose(page)):
         path = ((ROOT / page).parent / target).resolve() if target else ROOT / page
         assert path.exists(), target
         if anchor:
