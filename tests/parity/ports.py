@@ -73,9 +73,10 @@ class RawUnit(nnx.Module):
 class SplitUnit(Unit):
     """Adds the bias of its convolution itself."""
 
-    def __init__(self, *given: Any, **settings: Any):
-        super().__init__(*given, **settings)
-        self.shift, self.conv.bias = nnx.Param(jnp.zeros(self.conv.out_features)), None
+    def __init__(self, before: int, after: int, rngs: nnx.Rngs, norm: Any, **settings: Any):
+        super().__init__(before, after, rngs, norm, **settings)
+        self.conv = nnx.Conv(before, after, (3, 3), padding=1, use_bias=False, rngs=rngs)
+        self.shift = nnx.Param(jnp.zeros(after))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return nnx.relu(self.norm(self.conv(x) + self.shift[...]))

@@ -146,6 +146,54 @@ def test_a_tensor_that_was_not_ported_is_named(change: Callable[[Any], None], te
     assert tensor in comparison.assumed[-1]
 
 
+def places(weights: dict[str, Any], tensors: dict[str, Any]) -> dict[str, Any]:
+    """Where `pair` finds tensors of a small network among variables of these names."""
+    from flax import nnx
+
+    from backends.flax_nnx.adoption.pairing import pair as find
+
+    spec = of_two_levels("unet_same")
+    variables = {(name,): nnx.Param(np.asarray(values, np.float32)) for name, values in tensors.items()}
+    return {name: place.path[0] for name, place in find(spec, initial_weights(spec) | weights, variables).items()}
+
+
+BIAS = np.array([0.25, 0.5, 0.75, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("weights", "tensors", "found"),
+    [
+        ({"encoder.0.block.0.conv.bias": BIAS}, {"b": BIAS}, {"encoder.0.block.0.conv.bias": "b"}),
+        ({"encoder.0.block.0.conv.bias": BIAS}, {"b": BIAS, "c": BIAS}, {}),
+        ({"encoder.0.block.0.conv.bias": BIAS, "decoder.0.block.0.conv.bias": BIAS}, {"b": BIAS}, {}),
+        ({"encoder.0.block.0.conv.bias": 0 * BIAS}, {"b": 0 * BIAS}, {}),
+        ({"encoder.0.block.0.conv.bias": BIAS}, {"b": 2 * BIAS, "c": BIAS[:1]}, {}),
+    ],
+    ids=["one", "two_places", "two_tensors", "constant", "other_values"],
+)
+def test_a_tensor_has_a_place_where_only_one_holds_its_values(
+    weights: dict[str, Any], tensors: dict[str, Any], found: dict[str, str]
+) -> None:
+    assert places(weights, tensors) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "axes", "turned"),
+    [
+        ("encoder.0.block.0.conv.weight", (2, 3, 1, 0), False),
+        ("decoder.0.up.weight", (2, 3, 1, 0), False),  # nnx.ConvTranspose with transpose_kernel
+        ("decoder.0.up.weight", (2, 3, 0, 1), True),  # and without
+        ("decoder.0.up.weight", (0, 2, 3, 1), False),  # Tandem's own
+        ("head.weight", (2, 3, 1, 0), False),
+    ],
+)
+def test_a_kernel_is_known_in_every_layout_of_flax(name: str, axes: tuple[int, ...], turned: bool) -> None:
+    spec = of_two_levels("unet_same")
+    kernel = initial_weights(spec)[name]
+    native = (kernel[:, :, ::-1, ::-1] if turned else kernel).transpose(axes)
+    assert places({}, {"kernel": native}) == {name: "kernel"}
+
+
 def test_modules_stay_as_they_are() -> None:
     from flax import nnx
 
@@ -186,9 +234,13 @@ def test_a_module_in_other_dtypes_computes_in_the_precision_of_the_comparison() 
     assert compare_modules(module, flax, probes=["forward"]).equal
 
 
+def of_two_levels(name: str) -> UNetSpec:
+    return UNetSpec.model_validate(load_spec(name).model_dump() | {"widths": [4, 8]})
+
+
 @pytest.fixture(scope="module")
 def narrow() -> UNetSpec:
-    return load_spec("unet_bn_same").narrow(32)
+    return of_two_levels("unet_bn_same")
 
 
 def built(spec: UNetSpec) -> tuple[Any, Any]:
@@ -205,8 +257,10 @@ def built(spec: UNetSpec) -> tuple[Any, Any]:
 
 
 def test_modules_built_from_a_spec_are_compared_by_every_name(narrow: UNetSpec) -> None:
-    comparison = compare_modules(*built(narrow), probes=["structure", "forward", "activations", "statistics"])
+    module, flax = built(narrow)
+    comparison = compare_modules(module, flax, probes=["structure", "forward", "activations", "statistics"])
     assert comparison.equal, str(comparison)
+    assert {str(tensor.dtype) for tensor in module.parameters()} == {"torch.float32"}  # the copy was in float64
     assert comparison.verdict is not None
     assert comparison.verdict.spec is narrow  # PyTorch's module has it
     compared = {m.quantity for m in comparison.verdict.measurements if m.probe == "activations"}
@@ -257,6 +311,20 @@ def test_another_setting_in_the_same_framework_is_told_in_words() -> None:
     assert "epsilon 0.001 instead of 1e-05" in str(comparison)
 
 
+def test_a_difference_that_no_number_shows_is_one() -> None:
+    import torch
+
+    from tests.parity import ports
+
+    module, other = ports.trained(), ports.trained()
+    other.enter.append(torch.nn.Dropout(0.2))
+    comparison = compare_modules(module, other, probes=["forward"])
+    assert comparison.verdict is not None
+    assert comparison.verdict.equal
+    assert not comparison.equal
+    assert "an additional dropout of rate 0.2 instead of none" in str(comparison)
+
+
 def test_a_module_that_lacks_a_layer_is_told_without_a_verdict() -> None:
     from tests.parity import ports
 
@@ -272,7 +340,7 @@ def test_a_module_that_lacks_a_layer_is_told_without_a_verdict() -> None:
 def test_models_are_compared_in_their_own_precision(narrow: UNetSpec, precision: str | None) -> None:
     one, other = (backends.get("pytorch").build(narrow, Execution()) for _ in range(2))
     before = one.weights()
-    comparison = compare_modules(one, other, probes=["forward"], precision=precision)
+    comparison = compare_modules(one, other, probes=["optimizer"], precision=precision)
     assert comparison.equal, str(comparison)
     assert comparison.names == ("reference", "candidate")
     assert comparison.verdict is not None
@@ -378,13 +446,13 @@ def test_a_model_in_another_precision_is_refused(narrow: UNetSpec) -> None:
 def test_a_module_of_another_spec_is_refused(narrow: UNetSpec, name: str) -> None:
     module = built(narrow)[name == "flax_nnx"]
     with pytest.raises(WeightsError, match=r"UNet: (not weights of|has 72 tensors more than) unet_same"):
-        compare_modules(module, module, spec=load_spec("unet_same").narrow(32))
+        compare_modules(module, module, spec=of_two_levels("unet_same"))
 
 
 def test_a_module_of_another_spec_of_the_same_tensors_is_different(narrow: UNetSpec) -> None:
-    other = load_spec("unet_bn_pad").narrow(32)
+    other = of_two_levels("unet_bn_pad")
     module = built(narrow)[0]
     with pytest.raises(ShapeError):
         compare_modules(module, module, spec=narrow, images=(1, 3, 33, 33))
-    comparison = compare_modules(module, module, spec=other, probes=["structure"], images=(1, 3, 192, 192))
+    comparison = compare_modules(module, module, spec=other, probes=["structure"], images=(1, 3, 32, 32))
     assert not comparison.equal
