@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -59,15 +59,25 @@ class Ratio:
 
     @property
     def phrase(self) -> str:
-        interval = f"95% interval {_figure(self.low)} to {_figure(self.high)}"
+        return self.words("is {} times faster than", "time")
+
+    @property
+    def interval(self) -> str:
+        return f"95% interval {_figure(self.low)} to {_figure(self.high)}"
+
+    def words(self, better: str, amount: str) -> str:
+        """What it says, where `better` has a place for the ratio and `amount` names what was compared."""
         if not self.decided:
             return (
-                f"{self.faster} took {1 / self.ratio:.2f} of the time of {self.slower}, "
+                f"{self.faster} took {1 / self.ratio:.2f} of the {amount} of {self.slower}, "
                 f"from too few processes to tell it from noise; take {FEWEST} replicates"
             )
         if self.tie:
-            return f"a tie between {self.faster} and {self.slower} (ratio {self.ratio:.2f}, {interval})"
-        return f"{self.faster} is {self.ratio:.2f} times faster than {self.slower} ({interval})"
+            return f"a tie between {self.faster} and {self.slower} (ratio {self.ratio:.2f}, {self.interval})"
+        return f"{self.faster} {better.format(f'{self.ratio:.2f}')} {self.slower} ({self.interval})"
+
+
+Outcome = Literal["faster", "tie", "undecided", "not_comparable", "not_timed"]
 
 
 @dataclass(frozen=True)
@@ -86,7 +96,7 @@ class Comparison:
     step_s: dict[str, list[float]]
     ratios: tuple[Ratio, ...]
     problems: dict[str, str]
-    outcome: Literal["faster", "tie", "undecided", "not_comparable", "not_timed"]
+    outcome: Outcome
 
     @property
     def sentence(self) -> str:
@@ -103,8 +113,12 @@ class Comparison:
 
     @property
     def busy(self) -> bool:
-        """Whether other work used the cores before one of the processes."""
-        return any((record.other_work_percent or 0) > BUSY_PERCENT for record in self.records)
+        return is_busy(self.records)
+
+
+def is_busy(records: Iterable[Record]) -> bool:
+    """Whether other work used the cores before one of the processes."""
+    return any((record.other_work_percent or 0) > BUSY_PERCENT for record in records)
 
 
 def compare(records: Iterable[Record]) -> list[Comparison]:
@@ -135,7 +149,16 @@ def relative(step_s: Sequence[float], baseline_s: Sequence[float]) -> tuple[floa
     if min(len(over), len(under)) > 1:
         parts = [statistics.variance(logs) / len(logs) for logs in (over, under)]
         margin = student_t(_degrees_of_freedom(parts, [len(over), len(under)])) * math.sqrt(sum(parts))
-    return math.exp(difference), math.exp(difference - margin), _exp(difference + margin)
+    return _exp(difference), _exp(difference - margin), _exp(difference + margin)
+
+
+def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The geometric mean of one value a process, and its 95% interval, which one alone leaves open."""
+    logs = list(map(math.log, values))
+    mean, margin = statistics.mean(logs), math.inf
+    if len(logs) > 1:
+        margin = student_t(len(logs) - 1) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return _exp(mean), _exp(mean - margin), _exp(mean + margin)
 
 
 def _degrees_of_freedom(parts: Sequence[float], counts: Sequence[int]) -> float:
@@ -191,23 +214,30 @@ def _compare(records: list[Record]) -> Comparison:
             if record.finite_at_end is False:
                 problems[record.cell.backend] = f"{record.cell.backend} had come to NaN or Inf by the end"
         else:
-            problems[record.cell.backend] = _problem(record)
-    strays = {record.cell.backend for record in records if record.status == "not_comparable"}
-    by_speed = sorted(step_s, key=lambda name: statistics.mean(map(math.log, step_s[name])))
-    ratios = tuple(ratio(by_speed[0], step_s[by_speed[0]], name, step_s[name]) for name in by_speed[1:])
-    if strays:
+            problems[record.cell.backend] = problem(record)
+    ratios, outcome = judge(step_s)
+    if any(record.status == "not_comparable" for record in records):
         outcome = "not_comparable"
-    elif not ratios:
-        outcome = "not_timed"
-    elif not all(found.decided for found in ratios):
-        outcome = "undecided"
-    else:
-        outcome = "tie" if ratios[0].tie else "faster"
     title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.tuning} {cell.device}"
     return Comparison(title, cell.phase, tuple(records), step_s, ratios, problems, outcome)
 
 
-def _problem(record: Record) -> str:
+def judge(values: Mapping[str, Sequence[float]]) -> tuple[tuple[Ratio, ...], Outcome]:
+    """The least of several against each other one, by name one value of each process, and what it amounts to.
+
+    The values are the times of a step, or others of which less is better.
+    """
+    ranked = sorted(values, key=lambda name: statistics.mean(map(math.log, values[name])))
+    ratios = tuple(ratio(ranked[0], values[ranked[0]], name, values[name]) for name in ranked[1:])
+    if not ratios:
+        return ratios, "not_timed"
+    if not all(found.decided for found in ratios):
+        return ratios, "undecided"
+    return ratios, "tie" if ratios[0].tie else "faster"
+
+
+def problem(record: Record) -> str:
+    """Why it was not timed."""
     who = record.cell.backend
     if record.status == "not_comparable" and record.gate is not None and not record.gate.comparable:
         gate = record.gate

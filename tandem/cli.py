@@ -225,13 +225,22 @@ def convert(
 def report(
     files: options.Files,
     output: options.ReportFile = None,
+    format: options.ReportFormat = None,
+    against: options.Against = None,
     across_machines: options.AcrossMachines = False,
     json: options.Json = None,
 ) -> None:
-    """A Markdown report from the files that check, bench and compare wrote."""
+    """One page from the files that check, bench, scale and compare wrote: which backend, for what, and why.
+
+    For instance:
+
+    tandem report out/unet_bn_same-2026-01-31-120000 -o report.html
+
+    tandem report out/after --against out/before -o report.html
+    """
     from .commands import report
 
-    raise typer.Exit(report.run(files, output, json, across_machines))
+    raise typer.Exit(report.run(files, output, json, across_machines, format, against or ()))
 
 
 @app.command()

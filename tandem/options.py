@@ -117,7 +117,17 @@ AdoptedFolder = Annotated[
 AcrossMachines = Annotated[
     bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
 ]
-ReportFile = Annotated[str | None, typer.Option("--output", "-o", metavar="FILE", help="By default stdout.")]
+ReportFile = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="FILE", help="report.html or report.md; by default stdout.")
+]
+ReportFormat = Annotated[
+    str | None,
+    typer.Option("--format", metavar="F", help="html or markdown; else as FILE is called, and Markdown on stdout."),
+]
+Against = Annotated[
+    list[str] | None,
+    typer.Option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
+]
 
 Source = Annotated[str, typer.Argument(metavar="IN", help="The checkpoint to read: a file, or a folder of Orbax.")]
 Target = Annotated[

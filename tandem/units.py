@@ -44,6 +44,11 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.{decimals}f}"
 
 
+def seconds(value: float) -> str:
+    """A time in seconds with three digits: "2.74 s"."""
+    return f"{_three(value)} s"
+
+
 def _three(value: float) -> str:
     """Three digits, without an exponent below 1000."""
     decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0

@@ -15,7 +15,7 @@ from benchmarks.records import Record, load_records
 from shared_specs import TandemError
 from shared_specs.problems import describe
 
-READS = "expected what check, bench or compare wrote with --json or --output"
+READS = "expected what check, bench, scale or compare wrote with --json or --output"
 
 
 class ReportError(TandemError):
@@ -86,11 +86,25 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks and records in the order in which they were read, and what a reader should beware of."""
+    """Checks and records in the order in which they were read, and what a reader should beware of.
+
+    Attributes:
+        against: records of an earlier run, or of another machine, with which `records` are compared.
+    """
 
     checks: list[Check] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    against: list[Record] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; `load` reads it again."""
+        return {
+            "checks": [check.model_dump(mode="json") for check in self.checks],
+            "records": [record.to_dict() for record in self.records],
+            "remarks": self.remarks,
+            "against": [record.to_dict() for record in self.against],
+        }
 
 
 def load(paths: Iterable[str | Path]) -> Findings:
@@ -118,17 +132,25 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
         raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
-    if "checks" not in values and "measurements" not in values:
+    if not {"checks", "measurements", "sweeps"} & values.keys():
         findings.records += load_records(path)
         return
     try:
-        checks = values.get("checks", [values])
+        checks = values.get("checks", [] if "sweeps" in values else [values])
+        swept = _without_added(values.get("sweeps", []))
         if not isinstance(values.get("remarks", []), list):
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
-        findings.records += [Record.model_validate(record) for record in values.get("records", [])]
+        findings.records += [Record.model_validate(record) for record in [*swept, *values.get("records", [])]]
+        findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
-    except TypeError as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error
+
+
+def _without_added(sweeps: list[Any]) -> list[Any]:
+    """The records of what `scale --json` wrote, without the figure that it adds to each."""
+    records = [record for sweep in sweeps for record in sweep["records"]]
+    return [{key: value for key, value in record.items() if key != "ns_per_pixel"} for record in records]

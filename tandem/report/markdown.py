@@ -13,14 +13,14 @@ from shared_specs.errors import one_line, printable
 
 from ..console import version
 from ..units import NOTHING, counted, floors, is_idle, milliseconds, sized
+from .changes import beside, changes
 from .findings import Check, Findings
+from .provenance import Code, facts
+from .runs import Change, compare_runs
+from .scenarios import Verdict, verdicts
 
 SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
 """What Markdown, or GitHub's kind of it, would read as more than text; an underscore within a word is none of it."""
-
-
-class Code(str):
-    """A cell that is shown as code."""
 
 
 def plain(text: str) -> str:
@@ -40,6 +40,8 @@ def to_markdown(findings: Findings) -> str:
     sections = [
         "# Tandem report",
         _answer(findings.checks, comparisons, findings.remarks),
+        _against(findings),
+        _scenarios(findings.records),
         _parity(findings.checks),
         _timing(comparisons),
         _levers(findings.records),
@@ -68,6 +70,51 @@ def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison], remarks:
     lines += [f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}." for comparison in comparisons]
     lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(remarks)]
     return "\n".join(lines)
+
+
+def _scenarios(records: Sequence[Record]) -> str:
+    if not records:
+        return ""
+    lines = [line for verdict in verdicts(records) for line in _scenario(verdict, records)]
+    return "\n\n".join(["## Which backend for what", "\n".join(lines)])
+
+
+def _scenario(verdict: Verdict, records: Sequence[Record]) -> list[str]:
+    name, choice = verdict.scenario.name, plain(verdict.choice)
+    if not verdict.settings:
+        return [f"- **{name}: not measured.** {code(verdict.command)} measures it."]
+    lines = [f"- **{name}: {choice}.**" + (f" {plain(verdict.choices)}." if choice == "It depends" else "")]
+    for setting in verdict.settings:
+        lines.append(f"  - {plain(f'{setting.label}: {setting.headline.sentence}')}.")
+        lines += [f"    - {plain(said)}." for said in [*beside(setting, records), *changes(setting, records)]]
+    return lines
+
+
+def _against(findings: Findings) -> str:
+    if not findings.against:
+        return ""
+    runs = compare_runs(findings.records, findings.against)
+    parts = ["## Compared with another run", f"{plain(f'{runs.sentence}. They differ in: {runs.apart}')}."]
+    rows = [_change(change) for change in runs.changes]
+    if rows:
+        head = ("cell", "backend", "tuning", "ms before", "ms after", "times as long", "95% interval", "became")
+        parts.append(table(head, rows, right=range(3, 7)))
+    return "\n\n".join(parts)
+
+
+def _change(change: Change) -> tuple[str, ...]:
+    cell, factor = change.record.cell, change.factor
+    before, after = [milliseconds(statistics.median(s)) if s else "" for s in (change.before_s, change.after_s)]
+    return (
+        f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device} {cell.phase}",
+        cell.backend,
+        cell.tuning,
+        before,
+        after,
+        f"{factor[0]:.2f}" if factor else "",
+        f"{factor[1]:.2f} to {factor[2]:.2f}" if factor else "",
+        f"{change.became}: {change.why}" if change.why else change.became,
+    )
 
 
 def _parity(checks: Sequence[Check]) -> str:
@@ -211,21 +258,7 @@ def _timing(comparisons: Sequence[Comparison]) -> str:
 def _provenance(records: Sequence[Record]) -> str:
     if not records:
         return ""
-    gpus = {gpu.name for record in records for gpu in record.machine.gpus}
-    machines = {f"{r.machine.cpu}, {r.machine.usable_cores} cores, {sized(r.machine.memory_bytes)}" for r in records}
-    versions = {f"{name} {number}" for record in records for name, number in record.versions.items()}
-    flags = {f"{name} {value}" for record in records for name, value in record.flags.items()}
-    facts = {
-        "Machine": machines | gpus,
-        "System": {f"{record.machine.system}, {record.machine.python}" for record in records},
-        "Versions": versions,
-        "Precision flags": flags,
-        "Commit": {record.commit or "not known" for record in records},
-        "Command": {Code(record.command) for record in records if record.command},
-        "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
-        "Processes": {str(len(records))},
-    }
-    lines = [f"- {name}: {', '.join(map(_shown, sorted(values)))}" for name, values in facts.items() if values]
+    lines = [f"- {name}: {', '.join(map(_shown, values))}" for name, values in facts(records).items()]
     return "\n\n".join(["## Where these numbers come from", "\n".join(lines)])
 
 
