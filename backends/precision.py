@@ -28,12 +28,15 @@ class RoundingNoise:
         seed: of the noise; every re-run has its own.
         turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
             could turn, to one side or to the other.
+        long_run: for hundreds of steps. Over so many the noise samples decisions in float32 too. Random numbers are
+            taken out of a pool, as drawing each of them anew takes longer than all the rest.
     """
 
     unit_roundoff: float
     seed: int
     turned: int = 0
+    long_run: bool = False
 
     @property
     def decides_apart(self) -> bool:
-        return UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]
+        return not self.long_run and UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]

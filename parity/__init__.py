@@ -3,6 +3,8 @@
 from .adoption import Adoption, adopt
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
+from .curves import train_curves
+from .envelope import Curves
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
 from .own_modules import Comparison, compare_modules
 from .probes import PROBES
@@ -15,6 +17,7 @@ __all__ = [
     "Adoption",
     "Batch",
     "Comparison",
+    "Curves",
     "Measurement",
     "Verdict",
     "adopt",
@@ -24,4 +27,5 @@ __all__ = [
     "image_batch",
     "limit_of",
     "random_batch",
+    "train_curves",
 ]

@@ -107,6 +107,50 @@ def check(
 
 
 @app.command()
+def curves(
+    spec: options.Spec,
+    backends: options.Backends = None,
+    precision: options.TrainedPrecision = "float32",
+    image: options.Images = None,
+    labels: options.Labels = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    seed: options.Seed = 0,
+    steps: options.Steps = 300,
+    optimizer: options.Optimizer = "sgd",
+    device: options.Device = "cpu",
+    tuning: options.Tuning = "default",
+    judge: options.Judge = "numpy_reference",
+    output: options.Record = None,
+) -> None:
+    """Trains every backend for some hundred steps. Exit code 1 if a loss curve leaves the envelope of rounding.
+
+    Widths are divided by 16 where they can be, unless --narrow or --full-width is given.
+    """
+    from .commands import curves
+
+    request = curves.Request(
+        spec=spec,
+        backends=backends,
+        precision=precision,
+        tuning=tuning,
+        optimizer=optimizer,
+        steps=steps,
+        seed=seed,
+        narrow=options.divisor(narrow, full_width),
+        images=image or (),
+        labels=labels or (),
+        size=size,
+        batch=batch,
+        device=device,
+        judge=judge,
+    )
+    raise typer.Exit(curves.run(request, output))
+
+
+@app.command()
 def bench(
     specs: options.OptionalSpecs = None,
     backends: options.Backends = None,

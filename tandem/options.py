@@ -61,10 +61,31 @@ Precisions = Annotated[
     list[str] | None,
     typer.Option("--precision", metavar="P", help="float64 (default), float32, bfloat16, tf32 or all; repeatable."),
 ]
+TrainedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, float64, bfloat16 or tf32.")]
 Probes = Annotated[
     list[str] | None, typer.Option("--probe", metavar="P", help="Probes to run, all by default; repeatable.")
 ]
 Optimizer = Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.", rich_help_panel=RUN)]
+Steps = Annotated[int, typer.Option("--steps", min=1, metavar="N", help="Of training.", rich_help_panel=RUN)]
+Judge = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="B",
+        help="Whose float64 is the reference; pytorch is faster for a large network.",
+        rich_help_panel=RUN,
+    ),
+]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        "--json",
+        metavar="FILE",
+        help="Write every loss as JSON, for `tandem report`; - is stdout, alone.",
+    ),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.")]
 Phases = Annotated[
     list[str] | None,

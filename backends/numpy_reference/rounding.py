@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -11,12 +12,31 @@ from ..contract import TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 Axes = int | tuple[int, ...] | None
 
 
+class Pool:
+    """Standard normal numbers drawn once, and taken from another random place on each time."""
+
+    SIZE = 2**20
+
+    def __init__(self, seed: int):
+        self._random = np.random.default_rng(seed)
+        self._numbers = self._random.standard_normal(self.SIZE)
+
+    def standard_normal(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
+        count = math.prod(shape)
+        if count > self.SIZE // 2:
+            return self._random.standard_normal(shape, dtype)
+        start = self._random.integers(self.SIZE - count)
+        return self._numbers[start : start + count].reshape(shape)
+
+
 class Rounding:
     """Multiplies what passes through it by (1 + u xi), xi standard normal. Without noise it does nothing."""
 
     def __init__(self, noise: RoundingNoise | None = None):
         self.noise = noise
-        self._random = np.random.default_rng(noise.seed) if noise else None
+        self._random: np.random.Generator | Pool | None = None
+        if noise is not None:
+            self._random = Pool(noise.seed) if noise.long_run else np.random.default_rng(noise.seed)
         self.decisions: deque[np.ndarray] | None = None  # what was decided on, in order, where that is recorded
         self.exact_decisions: deque[np.ndarray] | None = None  # the same of a run without noise
 

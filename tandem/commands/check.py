@@ -93,8 +93,7 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = selections.choose("probe", request.probes, parity.PROBES)
-    known = PRECISIONS if request.device != "cpu" else EVERYWHERE
-    precisions = selections.choose("precision", request.precisions, known)
+    precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -112,6 +111,11 @@ def plan(request: Request) -> Plan:
         for execution in executions if name != REFERENCE else ():
             backends.get(name).check_execution(execution)
     return Plan(jobs, names, executions, probes or list(parity.PROBES), recipe, request.seed)
+
+
+def known_precisions(device: str) -> Sequence[str]:
+    """Those that a device has, as far as it is known before a backend is asked."""
+    return PRECISIONS if device != "cpu" else EVERYWHERE
 
 
 def _job(spec: UNetSpec, request: Request) -> Job:
