@@ -245,7 +245,10 @@ class Backend(ABC):
             raise BackendError(f"{self.name} has no tf32 on a CPU; take float32 or bfloat16, or an NVIDIA GPU")
         devices = self.devices()
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
-            raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")
+            raise BackendError(
+                f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}; "
+                "`tandem doctor` says what works here"
+            )
 
 
 class ReferenceBackend(Backend):
