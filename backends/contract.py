@@ -78,7 +78,8 @@ class Model(ABC):
     execution: Execution
     recipe: Recipe
     has_canonical_weights: bool = True
-    """False for another network, which is only timed beside those that were built from the spec."""
+    """False for another network, which is only timed beside those that were built from the spec, and for a user's own
+    module of whose tensors some are known: those are compared."""
 
     @abstractmethod
     def load_weights(self, weights: Weights) -> None:

@@ -10,6 +10,7 @@ from . import options, options_of_weights
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.command()(check)
+    app.command()(curves)
     app.command()(adopt)
     app.command()(convert)
 
@@ -37,7 +38,7 @@ def check(
 
     Exit code 0 if equal, 1 if a difference was found.
 
-    Widths are divided by 8 where they can be, unless --narrow, --full-width or --weights is given.
+    Widths are divided by 8, in large networks by up to 32, unless --narrow, --full-width or --weights is given.
     """
     from .commands import check
 
@@ -58,6 +59,51 @@ def check(
         device=device,
     )
     raise typer.Exit(check.run(request, json, verbose))
+
+
+def curves(
+    spec: options.Spec,
+    backends: options.Backends = None,
+    precision: options.TrainedPrecision = "float32",
+    image: options.Images = None,
+    labels: options.Labels = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    seed: options.Seed = 0,
+    steps: options.Steps = 300,
+    optimizer: options.Optimizer = "sgd",
+    device: options.Device = "cpu",
+    tuning: options.Tuning = "default",
+    judge: options.Judge = "numpy_reference",
+    output: options.Record = None,
+) -> None:
+    """Do the loss curves stay together? Trains every backend for some hundred steps.
+
+    Exit code 1 if a curve leaves the envelope of rounding.
+
+    Widths are divided by 16 where they can be, unless --narrow or --full-width is given.
+    """
+    from .commands import curves
+
+    request = curves.Request(
+        spec=spec,
+        backends=backends,
+        precision=precision,
+        tuning=tuning,
+        optimizer=optimizer,
+        steps=steps,
+        seed=seed,
+        narrow=options.divisor(narrow, full_width),
+        images=image or (),
+        labels=labels or (),
+        size=size,
+        batch=batch,
+        device=device,
+        judge=judge,
+    )
+    raise typer.Exit(curves.run(request, output))
 
 
 def adopt(

@@ -7,8 +7,8 @@ import re
 COMMANDS: dict[str, tuple[str, ...]] = {
     "Start here": ("doctor", "compare"),
     "Networks": ("list", "show"),
-    "The same?": ("check", "adopt", "convert"),
-    "How fast?": ("bench", "scale", "curves"),
+    "The same?": ("check", "curves", "adopt", "convert"),
+    "How fast?": ("bench", "scale"),
     "Written up": ("report",),
 }
 """The panels of `tandem --help`, with their commands."""
@@ -40,6 +40,10 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tandem check unet_bn_same", "float64, with all probes"),
         ("tandem check all --precision all", "the zoo, in three precisions"),
         ("tandem check my_net.toml --weights trained.safetensors --image retina.png", ""),
+    ),
+    "curves": (
+        ("tandem curves unet_bn_same --image retina.png --output curves.json", ""),
+        ("tandem report out/monday curves.json -o report.html", "with the curves in the report"),
     ),
     "adopt": (
         ("tandem adopt my_package.my_unet:UNet", ""),

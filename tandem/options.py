@@ -144,6 +144,7 @@ Precisions = Annotated[
         autocompletion=some_of(lambda: (*completion.precisions(), "all")),
     ),
 ]
+TrainedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, float64, bfloat16 or tf32.")]
 Probes = Annotated[
     list[str] | None,
     typer.Option(
@@ -165,6 +166,26 @@ Optimizer = Annotated[
 ]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.", rich_help_panel=OUTPUT)
+]
+Steps = Annotated[int, typer.Option("--steps", min=1, metavar="N", help="Of training.", rich_help_panel=RUN)]
+Judge = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="B",
+        help="Whose float64 is the reference; pytorch is faster for a large network.",
+        rich_help_panel=RUN,
+    ),
+]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        "--json",
+        metavar="FILE",
+        help="Write every loss as JSON, for `tandem report`; - is stdout, alone.",
+    ),
 ]
 Phases = Annotated[
     list[str] | None,

@@ -95,8 +95,7 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = selections.choose("probe", request.probes, parity.PROBES)
-    known = PRECISIONS if request.device != "cpu" else EVERYWHERE
-    precisions = selections.choose("precision", request.precisions, known)
+    precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -116,9 +115,17 @@ def plan(request: Request) -> Plan:
     return Plan(jobs, names, executions, probes or list(parity.PROBES), recipe, request.seed)
 
 
+def known_precisions(device: str) -> Sequence[str]:
+    """Those that a device has, as far as it is known before a backend is asked."""
+    return PRECISIONS if device != "cpu" else EVERYWHERE
+
+
 def _job(spec: UNetSpec, request: Request) -> Job:
     # A checkpoint comes at the width that it was trained with.
-    spec, divisor = selections.narrowed(spec, request.narrow, default=1 if request.weights else selections.CHECK_NARROW)
+    if request.narrow is None and not request.weights:
+        spec, divisor = selections.narrowed_to_check(spec)
+    else:
+        spec, divisor = selections.narrowed(spec, request.narrow, default=1)
     weights = load_weights(request.weights, spec) if request.weights else None
     return Job(spec, divisor, _batch(spec, request), weights)
 

@@ -63,6 +63,11 @@ def groups(records: Iterable[Record]) -> list[list[TimedCell]]:
     return [[TimedCell(tuple(latest(own))) for own in arms.values()] for arms in found.values()]
 
 
+def replicated(found: list[list[TimedCell]]) -> list[list[TimedCell]]:
+    """Those with more than one process; the points of a sweep have one each, and are drawn as lines. Else all."""
+    return [cells for cells in found if any(len(cell.records) > 1 for cell in cells)] or found
+
+
 class Names:
     """What cells are called on a page: network and shape, and of the rest what is not the same in all records."""
 

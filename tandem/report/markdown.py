@@ -94,7 +94,7 @@ def _against(findings: Findings) -> str:
     if not findings.against:
         return ""
     runs = compare_runs(findings.records, findings.against)
-    parts = ["## Compared with an earlier run", f"{plain(f'{runs.sentence}. They differ in: {runs.apart}')}."]
+    parts = ["## Compared with another run", f"{plain(f'{runs.sentence}. They differ in: {runs.apart}')}."]
     rows = [_change(change) for change in runs.changes]
     if rows:
         head = ("cell", "backend", "tuning", "ms before", "ms after", "times as long", "95% interval", "became")

@@ -229,6 +229,9 @@ def _answer(records: list[Record], scenario: Scenario) -> Answer:
 DECIDED: dict[Outcome, int] = {"faster": 3, "tie": 3, "undecided": 2, "not_comparable": 1, "not_timed": 0}
 
 
+NO_CHOICE = "nothing to compare"
+
+
 @dataclass(frozen=True)
 class Setting:
     """The answer for one network, precision and device, and all others of the scenario."""
@@ -246,7 +249,7 @@ class Setting:
             "tie": "a tie",
             "undecided": "not decided",
             "not_comparable": "not comparable",
-        }.get(answer.outcome, "nothing to compare")
+        }.get(answer.outcome, NO_CHOICE)
 
     @property
     def label(self) -> str:
@@ -266,7 +269,7 @@ class Verdict:
     @property
     def choice(self) -> str:
         """One for all, or that it depends; "not measured" where there is nothing."""
-        choices = Counter(setting.choice for setting in self.settings)
+        choices = self._counted()
         if not choices:
             return "not measured"
         return next(iter(choices)) if len(choices) == 1 else "it depends"
@@ -274,8 +277,13 @@ class Verdict:
     @property
     def choices(self) -> str:
         """How often which, where they differ."""
-        counts = Counter(setting.choice for setting in self.settings)
+        counts = self._counted()
         return "; ".join(f"{name}: {count} of {counts.total()}" for name, count in counts.most_common())
+
+    def _counted(self) -> Counter[str]:
+        """A setting with one backend alone leaves nothing to choose, and counts where there are no others."""
+        choices = [setting.choice for setting in self.settings]
+        return Counter([choice for choice in choices if choice != NO_CHOICE] or choices)
 
 
 def verdicts(records: Sequence[Record]) -> list[Verdict]:

@@ -10,15 +10,18 @@ from typing import Any
 from ...units import milliseconds
 from ..findings import Findings
 from ..runs import REGRESSIONS, Change, Runs, compare_runs
-from .figures import Template, figure
-from .markup import Html, bullets, element, join, paragraph, section
+from .figures import Template, figure, log_axis
+from .markup import Html, bullets, details, element, join, paragraph, section
 from .tables import Number, table
 
 HEAD = ("network, shape", "phase", "backend", "tuning", "ms before", "ms after", "times as long", "interval", "became")
 
 COLOURS = {"slower": "var(--bad)", "faster": "var(--good)"}
 
-MOST_ROWS = 60
+SAID = 8
+"""Regressions that are named at once, the worst of all; the others are folded."""
+
+MOST_ROWS = 40
 """Of the figure, those that changed most; the table has all."""
 
 
@@ -44,7 +47,9 @@ def _regressions(runs: Runs) -> Html:
     if not runs.regressions:
         return paragraph(element("strong", "No regression: ", class_="good"), "nothing is slower beyond its interval.")
     head = paragraph(element("strong", f"Regressions: {len(runs.regressions)}", class_="bad"))
-    return join([head, bullets(map(_sentence, runs.regressions))])
+    said = [_sentence(change) for change in runs.regressions]
+    rest = details(f"{len(said) - SAID} more", bullets(said[SAID:])) if said[SAID:] else ""
+    return join([head, bullets(said[:SAID]), rest])
 
 
 def _sentence(change: Change) -> str:
@@ -86,7 +91,7 @@ def _figure(changes: Sequence[Change]) -> Html:
     }
     layout = {
         "height": 110 + 22 * len(rows),
-        "xaxis": {"title": {"text": "times as long as before"}, "type": "log"},
+        "xaxis": log_axis("times as long as before", [1.0, *(end for _, *ends in factors for end in ends)]),
         "yaxis": {
             "tickvals": list(range(len(rows))),
             "ticktext": [f"{change.record.cell.backend} {change.record.cell.tuning}" for change in rows],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.records import Record
+from benchmarks.verdict import FEWEST
 
 from ...units import floors
 from ..cells import Names
@@ -43,7 +44,7 @@ def _gates(records: Sequence[Record]) -> str:
     gates = [record.gate for record in records if record.gate and record.gate.comparable and record.status == "ok"]
     if not gates:
         return ""
-    farthest = max(gates, key=lambda gate: gate.distance / gate.limit)
+    farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
     return (
         f"{len(gates)} timed programs passed their gate: at most {floors(farthest.distance)} noise floors from the "
         f"reference, {farthest.limit:g} allowed."
@@ -68,7 +69,9 @@ def _factors(verdict: Verdict) -> str:
     found = [setting.headline.ratios[0] for setting in verdict.settings if setting.headline.ratios]
     if not found:
         return ""
-    if len(found) == 1 or verdict.choice in ("a tie", "not decided"):
+    if verdict.choice == "not decided":
+        return f"too few processes: take {FEWEST} replicates"
+    if len(found) == 1 or verdict.choice == "a tie":
         return (
             f"ratio {found[0].ratio:.2f}, {found[0].interval}" if len(found) == 1 else f"in all {len(found)} settings"
         )

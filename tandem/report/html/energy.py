@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.records import Record
 
-from ..cells import Names, groups
+from ..cells import Names, groups, replicated
 from ..findings import Findings
 from ..scenarios import positive
 from .bars import Bars, bars, grid
@@ -26,5 +26,5 @@ JOULES = Bars("joules an image", joules, lambda value: f"{value:.3g} J", ascendi
 def energy(findings: Findings) -> Html:
     """Bars for each group of cells that have a figure; "" where none has."""
     names = Names(findings.records)
-    figures = [bars(JOULES, cells, names) for cells in groups(findings.records)]
+    figures = [bars(JOULES, cells, names) for cells in replicated(groups(findings.records))]
     return section("energy", "Energy", paragraph(SAID), grid(figures)) if any(figures) else Html("")

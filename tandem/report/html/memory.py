@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...units import sized
-from ..cells import Names, groups
+from ..cells import Names, groups, replicated
 from ..findings import Findings
 from ..scenarios import memory_bytes
 from .bars import Bars, bars, grid
@@ -20,7 +20,7 @@ GIB = Bars("peak memory, GiB", lambda record: _gib(memory_bytes(record)), lambda
 def memory(findings: Findings) -> Html:
     """Bars for each group of cells that are compared, the least on top."""
     names = Names(findings.records)
-    figures = [bars(GIB, cells, names) for cells in groups(findings.records)]
+    figures = [bars(GIB, cells, names) for cells in replicated(groups(findings.records))]
     return section("memory", "Memory", paragraph(SAID), grid(figures)) if any(figures) else Html("")
 
 

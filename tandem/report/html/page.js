@@ -21,7 +21,8 @@ function coloured(value) {
     return value.startsWith("var(--") ? colourOf(value) : value;
   }
   if (Array.isArray(value)) {
-    return typeof value[0] === "number" ? value : value.map(coloured);
+    const numbers = typeof value[0] === "number" && typeof value[1] !== "string"; // a colour scale has both
+    return numbers ? value : value.map(coloured);
   }
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item)]));
@@ -61,31 +62,43 @@ function draw(plot, width) {
   drawn.add(plot);
 }
 
-// One at a time while nothing else is to be done, those at the top first, so that the page is there at once.
+// What is looked at, or soon will be, is drawn, one plot at a time while nothing else is to be done.
+const wanted = new Set();
+const watcher = new IntersectionObserver((entries) => {
+  for (const entry of entries) {
+    wanted[entry.isIntersecting && !drawn.has(entry.target) ? "add" : "delete"](entry.target);
+  }
+  later(drawNext);
+}, {rootMargin: "800px"});
+
+const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, {timeout: 200}) : setTimeout;
+
 function drawNext() {
-  const plot = plots.find((one) => !drawn.has(one) && one.offsetParent);
-  if (plot) {
+  const [plot] = wanted;
+  if (plot && window.Plotly) {
+    wanted.delete(plot);
     draw(plot);
     later(drawNext);
   }
 }
 
-for (const fold of document.querySelectorAll("details")) {
-  fold.addEventListener("toggle", () => later(() => { loadPlotly(); drawNext(); }));
+// Unpacking and running plotly takes longer than all else, and the words need not wait for it.
+async function loadPlotly() {
+  const script = document.createElement("script");
+  script.textContent = await (await unpacked("plotly")).text();
+  document.body.append(script);
+  later(drawNext);
 }
 
-const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, {timeout: 200}) : setTimeout;
-
-// Plotly stands in the page as text: running it takes longer than all else, and the words need not wait for it.
-function loadPlotly() {
-  if (!window.Plotly && plots.length) {
-    const script = document.createElement("script");
-    script.textContent = document.getElementById("plotly").textContent;
-    document.body.append(script);
-  }
+async function unpacked(identity) {
+  const packed = Uint8Array.from(atob(document.getElementById(identity).textContent), (sign) => sign.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
 }
 
-later(() => { loadPlotly(); drawNext(); });
+if (plots.length) {
+  plots.forEach((plot) => watcher.observe(plot));
+  later(loadPlotly);
+}
 
 // ------------------------------------------------------------------------------------------------------ theme
 
@@ -117,11 +130,10 @@ nameTheme();
 const paper = {width: 660};
 let before = null;
 addEventListener("beforeprint", () => {
-  loadPlotly();
   before = {theme: root.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")]};
   root.dataset.theme = "light";
   before.closed.forEach((one) => { one.open = true; });
-  plots.forEach((plot) => draw(plot, {width: Math.min(paper.width, plot.clientWidth || paper.width)}));
+  (window.Plotly ? plots : []).forEach((plot) => draw(plot, {width: Math.min(paper.width, plot.clientWidth || paper.width)}));
 });
 addEventListener("afterprint", () => {
   if (before.theme) {
@@ -168,16 +180,10 @@ for (const head of document.querySelectorAll("thead")) {
 
 // ---------------------------------------------------------------------------------------------------- records
 
-async function records() {
-  const packed = Uint8Array.from(atob(document.getElementById("records").textContent), (sign) => sign.charCodeAt(0));
-  const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(unpacked).blob();
-}
-
 for (const button of document.querySelectorAll("button.download")) {
   button.addEventListener("click", async () => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(await records());
+    link.href = URL.createObjectURL(await unpacked("records"));
     link.download = button.dataset.name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);

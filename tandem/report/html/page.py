@@ -17,10 +17,12 @@ from ..cells import short
 from ..findings import Findings
 from .against import against
 from .answer import answer
+from .curves import curves
 from .energy import energy
-from .markup import Html, element, join
+from .markup import Html, element, join, packed
 from .memory import memory
 from .parity import parity
+from .profile import profile
 from .provenance import provenance
 from .roofline import roofline
 from .scaling import scaling
@@ -33,6 +35,8 @@ SECTIONS: tuple[Section, ...] = (
     answer,
     against,
     parity,
+    profile,
+    curves,
     throughput,
     scaling,
     roofline,
@@ -60,13 +64,13 @@ def to_html(findings: Findings) -> str:
     """The whole page. Raises TandemError where plotly is not installed."""
     check_installed()
     sections = [made for make in SECTIONS if (made := make(findings))]
-    scripts = [_plotly(), (HERE / "page.js").read_text(encoding="utf-8")]
+    plotly, script = _plotly(), (HERE / "page.js").read_text(encoding="utf-8")
     style = (HERE / "style.css").read_text(encoding="utf-8")
     contents = [element("a", Html(name), href=f"#{identity}") for identity, name in HEADING.findall("".join(sections))]
     head = [
         Html('<meta charset="utf-8">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">'),
+        Html(f'<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, script)}">'),
         element("title", "Tandem report"),
         Html(f"<style>{style}</style>"),
     ]
@@ -81,8 +85,8 @@ def to_html(findings: Findings) -> str:
         element("nav", *contents, aria_label="Contents"),
         element("main", join(sections), id="main", tabindex="-1"),
         element("footer", f"Written by tandem {version()}."),
-        Html(f'<script type="text/plain" id="plotly">{scripts[0]}</script>'),
-        Html(f"<script>{scripts[1]}</script>"),
+        packed("plotly", plotly),
+        Html(f"<script>{script}</script>"),
     ]
     document = element("html", element("head", join(head)), element("body", join(body)), lang="en")
     return f"<!doctype html>\n{document}\n"
@@ -104,15 +108,20 @@ def _subject(findings: Findings) -> str:
     return " · ".join(filter(None, [*parts, f"{len(records)} processes" if records else ""]))
 
 
-def _policy(scripts: list[str]) -> str:
+def _policy(*scripts: str) -> str:
     """Nothing is fetched from anywhere, and no script runs but these."""
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    allowed = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:"
 
 
 @cache
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+@cache
 def _plotly() -> str:
+    """Carriage returns are line feeds, as they are to a browser, which compares the digest."""
     from plotly.offline import get_plotlyjs
 
-    return get_plotlyjs()
+    return get_plotlyjs().replace("\r\n", "\n").replace("\r", "\n")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import gzip
 from collections.abc import Iterable, Sequence
 
 from benchmarks.records import Record
@@ -12,7 +10,7 @@ from ...console import to_json
 from ...units import milliseconds
 from ..findings import Findings
 from ..provenance import Code, facts
-from .markup import Html, details, element, join, paragraph, section
+from .markup import Html, details, element, join, packed, paragraph, section
 from .tables import Number, table
 
 HEAD = ("cell", "process", "status", "ms a step", "steps timed", "other work %", "started", "message")
@@ -44,7 +42,7 @@ def provenance(findings: Findings) -> Html:
         ),
         element("button", "Download the records", type="button", class_="download", data_name="tandem-records.json"),
         paragraph(class_="soft status", role="status"),
-        _embedded(findings),
+        packed("records", to_json(findings.to_dict())),
     ]
     return section("provenance", "Where these numbers come from", *parts)
 
@@ -89,9 +87,3 @@ def _process(record: Record) -> list[object]:
         record.started_at,
         record.message,
     ]
-
-
-def _embedded(findings: Findings) -> Html:
-    """The findings as JSON, packed; page.js unpacks them. Base64 has no sign that ends a script."""
-    packed = base64.b64encode(gzip.compress(to_json(findings.to_dict()).encode(), mtime=0)).decode()
-    return Html(f'<script type="application/octet-stream" id="records">{packed}</script>')

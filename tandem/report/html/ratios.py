@@ -12,10 +12,13 @@ from benchmarks.verdict import Ratio, compare
 
 from ..cells import Names
 from .figures import Template, colour, figure, log_axis
-from .markup import Html
+from .markup import Html, details
 
 MOST = 40
 """Rows; the tables have all."""
+
+UNFOLDED = 12
+"""Rows that may stand above the answers; with more of them they are folded."""
 
 
 def ratios(records: Sequence[Record], names: Names) -> Html:
@@ -36,8 +39,8 @@ def ratios(records: Sequence[Record], names: Names) -> Html:
             labels.append(_label(place + 0.5, name, "left") | {"font": {"weight": 600}})
         placed.append((place, ratio))
         who = "a tie" if ratio.tie else ratio.faster
-        other = "" if len(each.step_s) == 2 and not ratio.tie else f" {ratio.faster} and {ratio.slower}"
-        labels.append(_label(place, f"{each.phase}, {each.records[0].cell.tuning}: {who}{other}", "left"))
+        pair = "" if len(each.step_s) == 2 else f", {ratio.faster} and {ratio.slower}"
+        labels.append(_label(place, f"{each.phase}, {each.records[0].cell.tuning}{pair}: {who}", "left"))
         labels.append(_label(place, f"{ratio.ratio:.2f}", "right"))
         place -= 1
     rows = placed
@@ -62,7 +65,9 @@ def ratios(records: Sequence[Record], names: Names) -> Html:
         "How many times faster the faster of two backends steps, and the 95% interval; grey is a tie. "
         f"{len(rows)} comparisons, {ties} of them ties. One that reaches the line at 1 cannot be told from noise."
     )
-    return figure(traces, layout, "Every comparison, with its interval", described)
+    name = "Every comparison, with its interval"
+    made = figure(traces, layout, name, described)
+    return made if len(pairs) <= UNFOLDED else details(f"{name} ({len(pairs)})", made)
 
 
 def _who(ratio: Ratio) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.records import Record
-from benchmarks.scaling import ENDS, Axis, Sweep
+from benchmarks.scaling import Axis, Sweep
 
 from ...units import milliseconds, sized
 from ..cells import Names
@@ -64,8 +64,7 @@ def _figure(name: str, axis: Axis, lines: Sequence[Sweep]) -> Html:
         "xaxis": {**log_axis(what, places), **_ticks(places)},
         "yaxis": log_axis("megapixels a second", [value for trace in traces for value in trace["y"]]),
     }
-    ends = [said for found in lines if (said := end_of(found))]
-    described = f"Megapixels a second over the {what}. {' '.join(ends)}"
+    described = f"Megapixels a second over the {what}. {ends_of(lines)}"
     rows = [_row(found, record) for found in lines for record in sorted(found.records, key=_place)]
     columns = ("batch" if axis == "batch" else "size", *HEAD)
     points = table(f"The points of {name}", columns, rows, (0, *range(3, 8)))
@@ -139,18 +138,24 @@ def _traces(found: Sweep) -> list[dict[str, Any]]:
     return [line, crosses]
 
 
-def end_of(found: Sweep) -> str:
-    """What a sweep amounts to."""
-    arm = f"{found.cell.backend} {found.cell.tuning}"
+def ends_of(lines: Sequence[Sweep]) -> str:
+    """Where the sweeps ended, those together that ended alike."""
+    said: dict[str, list[str]] = {}
+    for found in lines:
+        arm = f"{found.cell.backend} {found.cell.tuning}"
+        said.setdefault(_end(found), []).append(arm if found.largest is None else f"{arm} {found.largest}")
+    return " ".join(f"{end}: {', '.join(arms)}." for end, arms in said.items())
+
+
+def _end(found: Sweep) -> str:
     what = "batch" if found.axis == "batch" else "side"
     if found.largest is None:
-        return f"{arm}: nothing fits."
+        return "Nothing fits"
     if found.ended is None:
-        return f"{arm}: the largest {what} tried, {found.largest}, fits."
-    if found.ended in ENDS:
-        ended = "memory ends" if found.ended == "out_of_memory" else found.ended.replace("_", " ")
-        return f"{arm}: the largest {what} that fits is {found.largest}; beyond it, {ended}."
-    return f"{arm}: the largest {what} timed is {found.largest}; beyond it, {found.ended.replace('_', ' ')}."
+        return f"The largest {what} tried, which fits"
+    if found.ended == "out_of_memory":
+        return f"The largest {what} that fits, before memory ends"
+    return f"The largest {what} that was timed; beyond it, {found.ended.replace('_', ' ')}"
 
 
 def _row(found: Sweep, record: Record) -> list[object]:

@@ -42,8 +42,9 @@ def start(findings: Findings) -> Html:
     if not found:
         return Html("")
     names = Names(findings.records)
-    figures = [_figure(f"{names(first)}, {first.cell.phase}", arms) for first, arms in found]
-    paid = [_paid(names(first), first, each) for first, arms in found for each in all_break_evens(arms)]
+    drawn = [each for each in found if any(len(arm.step_s) > 1 for arm in each[1])] or found
+    figures = [_figure(f"{names(first)}, {first.cell.phase}", arms) for first, arms in drawn]
+    paid = [_paid(names(first), first, each) for first, arms in drawn for each in all_break_evens(arms)]
     rows = [row for cells in groups(findings.records) for cell in cells if (row := _parts(cell, names))]
     parts = [paragraph(SAID), grid(figures)]
     if paid:

@@ -52,7 +52,7 @@ def table(caption: object, head: Sequence[object], rows: Iterable[Sequence[objec
 
 
 def _cell(cell: object, column: int, right: bool) -> Html:
-    value = f"{cell.value!r}" if isinstance(cell, Number) else None
+    value = f"{cell.value:.6g}" if isinstance(cell, Number) else None
     shown = cell if isinstance(cell, Html) else text(cell)
     if column == 0:
         return element("th", shown, scope="row", data_value=value, class_="right" if right else None)

@@ -8,7 +8,7 @@ from benchmarks.levers import Levers, levers
 from benchmarks.records import Record
 
 from ...units import floors, milliseconds
-from ..cells import Names, TimedCell, groups
+from ..cells import Names, TimedCell, groups, replicated
 from ..findings import Findings
 from ..scenarios import positive, step_s
 from .bars import Bars, bars, grid
@@ -36,7 +36,7 @@ IMAGES = Bars("images a second", images_per_s, lambda value: f"{value:.1f}")
 def throughput(findings: Findings) -> Html:
     """Bars for each group of cells that are compared, and the table."""
     names, found = Names(findings.records), groups(findings.records)
-    figures = [bars(IMAGES, cells, names) for cells in found]
+    figures = [bars(IMAGES, cells, names) for cells in replicated(found)]
     rows = [row for cells in found for row in _rows(cells, names)]
     if not rows:
         return Html("")

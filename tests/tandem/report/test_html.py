@@ -1,0 +1,270 @@
+"""The page as text: its sections, figures, tables, and what it weighs."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+import time
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from benchmarks.records import Record
+from tandem.report import Findings, load, to_html
+from tandem.report.html import figures
+from tandem.report.html.markup import as_json, element, text
+from tandem.report.html.tables import Number, table
+
+from .made_up import both, check, five_hundred, on_gpu, processes, record, startup, sweep
+
+pytest.importorskip("plotly", reason="plotly is not installed; it comes with the extra `report`")
+
+
+def plots(page: str) -> list[dict[str, Any]]:
+    found = re.findall(r'<script type="application/json" class="plot-data">(.*?)</script>', page, re.DOTALL)
+    return [json.loads(each) for each in found]
+
+
+def packed(page: str, identity: str) -> str:
+    found = re.search(f'id="{identity}">([^<]*)<', page)
+    assert found is not None
+    return gzip.decompress(base64.b64decode(found[1])).decode()
+
+
+def section(page: str, identity: str) -> str:
+    """The HTML of one section; "" where the page has none."""
+    found = re.search(f'<section id="{identity}".*?</section>', page, re.DOTALL)
+    return found[0] if found else ""
+
+
+def bare(html: str) -> str:
+    """Its words."""
+    return " ".join(re.sub("<[^>]*>", " ", re.sub("<script.*?</script>", "", html, flags=re.DOTALL)).split())
+
+
+def test_five_hundred_records_make_a_page_under_6_mb(capsys: pytest.CaptureFixture[str]) -> None:
+    findings = Findings(checks=[check()], records=five_hundred())
+    assert len(findings.records) == 500
+    started = time.perf_counter()
+    page = to_html(findings)
+    with capsys.disabled():
+        print(f" {len(page) / 1e6:.1f} MB in {time.perf_counter() - started:.2f} s", end="")
+    assert len(page.encode()) < 6_000_000
+    assert len(packed(page, "plotly")) > 1_000_000, "plotly is in the page"
+
+
+def test_the_page_needs_nothing_from_anywhere() -> None:
+    page = to_html(Findings(checks=[check()], records=both(0.01, 0.02)))
+    assert not re.search(r'\b(src|href)="(?!#)', page), "every link is within the page"
+    assert "@import" not in page and "url(" not in page
+
+
+def test_only_the_pages_own_scripts_may_run() -> None:
+    """The policy has the digests of the two scripts, and of nothing else."""
+    page = to_html(Findings(records=both(0.01, 0.02)))
+    allowed = re.findall("'sha256-([^']*)'", page)
+    own = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(own) == 1
+    expected = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in (packed(page, "plotly"), *own)]
+    assert allowed == expected
+    assert "default-src 'none'" in page
+
+
+class Outline(HTMLParser):
+    def __init__(self, page: str):
+        super().__init__()
+        self.levels: list[int] = []
+        self.identities: list[str] = []
+        self.links: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+        if "id" in values:
+            self.identities.append(values["id"] or "")
+        if tag == "a":
+            self.links.append((values.get("href") or "").removeprefix("#"))
+
+
+def test_headings_go_down_one_by_one_and_every_link_leads_somewhere() -> None:
+    outline = Outline(to_html(Findings(checks=[check()], records=five_hundred(), against=both(0.01, 0.02))))
+    assert outline.levels[0] == 1 and outline.levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(outline.levels, outline.levels[1:], strict=False))
+    assert len(outline.identities) == len(set(outline.identities))
+    assert set(outline.links) <= set(outline.identities)
+    assert {"answer", "throughput", "scaling", "roofline", "memory", "start", "energy", "provenance"} <= set(
+        outline.links
+    )
+
+
+def test_sections_with_nothing_to_show_are_left_out() -> None:
+    page = to_html(Findings(records=both(0.01, 0.02, ceilings=None, startup=None, peak_memory_bytes=None)))
+    for identity in ("against", "parity", "scaling", "roofline", "memory", "start", "energy"):
+        assert section(page, identity) == "", identity
+    assert section(page, "throughput") and section(page, "provenance")
+
+
+def test_the_records_in_the_page_are_those_it_was_made_of(tmp_path) -> None:
+    findings = Findings([check()], both(0.01, 0.02), ["busy"], [record(commit="b" * 40)])
+    path = tmp_path / "again.json"
+    path.write_text(packed(to_html(findings), "records"))
+    assert load([path]) == findings
+
+
+def test_cards_say_the_choice_and_its_factor() -> None:
+    page = to_html(Findings(records=both(0.010, 0.020, batch=1)))
+    cards = bare(page[page.index('class="cards"') : page.index("</ul>", page.index('class="cards"'))])
+    assert "Inference throughput pytorch, default ratio 2.00, 95% interval" in cards
+    assert "Training throughput Not measured" in cards
+    assert "tandem compare unet_bn_same --narrow 8 --size 64x64 --phase train_step" in page
+
+
+def test_bars_have_a_value_an_interval_and_a_colour_for_each_backend() -> None:
+    page = section(to_html(Findings(records=both(0.010, 0.020))), "throughput")
+    (plot,) = plots(page)
+    (trace,) = plot["data"]
+    assert trace["x"] == [pytest.approx(2 / 0.0202), pytest.approx(2 / 0.0101)], "the fastest last, which is on top"
+    assert trace["marker"]["line"]["color"] == ["var(--flax-nnx)", "var(--pytorch)"]
+    assert all(value > 0 for value in (*trace["error_x"]["array"], *trace["error_x"]["arrayminus"]))
+
+
+def test_what_could_not_be_timed_stands_in_the_table() -> None:
+    page = section(to_html(Findings(records=[*processes(0.01), record(None, "flax_nnx")])), "throughput")
+    assert "out of memory" in bare(page)
+
+
+def test_out_of_memory_is_a_mark_on_the_scaling_curve() -> None:
+    records = [*sweep("pytorch", 8), *sweep("flax_nnx", 4)]
+    page = section(to_html(Findings(records=records)), "scaling")
+    (plot,) = plots(page)
+    lines = {trace["name"]: trace for trace in plot["data"] if trace["mode"] == "lines+markers"}
+    marks = {trace["name"]: trace for trace in plot["data"] if trace["mode"] == "markers"}
+    assert lines["pytorch default"]["x"] == [1, 2, 4, 8]
+    assert marks["pytorch default: did not fit"]["x"] == [16]
+    assert marks["flax_nnx default: did not fit"]["x"] == [8, 16]
+    assert marks["flax_nnx default: did not fit"]["text"] == ["out of memory"] * 2
+    assert "The largest batch that fits, before memory ends: pytorch default 8, flax_nnx default 4." in bare(page)
+
+
+def test_scaling_over_the_image_size_is_a_figure_of_its_own() -> None:
+    sides = [record(1e-6 * side**2, size=(side, side)) for side in (32, 64, 128)]
+    page = section(to_html(Findings(records=[*sides, *sweep("pytorch", 8, tuning="tuned")])), "scaling")
+    by_batch, by_size = plots(page)
+    assert by_batch["data"][0]["x"] == [1, 2, 4, 8]
+    assert by_size["data"][0]["x"] == [32, 64, 128]
+    assert by_size["data"][0]["y"] == [pytest.approx(2.0)] * 3, "two images, a microsecond a pixel of a step"
+
+
+def test_the_roofline_has_the_ceilings_and_each_cell() -> None:
+    page = section(to_html(Findings(records=both(0.010, 0.020))), "roofline")
+    (plot,) = plots(page)
+    roof, *cells = plot["data"]
+    assert roof["x"][1] == pytest.approx(10.0), "1e12 FLOP/s and 1e11 B/s meet at 10 FLOP a byte"
+    assert roof["y"][1] == roof["y"][2] == 1e12
+    assert {trace["name"] for trace in cells} == {"pytorch default", "flax_nnx default"}
+    (of_pytorch,) = (trace for trace in cells if trace["name"] == "pytorch default")
+    flops = record().flops
+    assert (of_pytorch["x"], of_pytorch["y"]) == ([pytest.approx(100.0)], [pytest.approx(flops / 0.0101)])
+
+
+def test_a_public_unet_has_no_place_on_the_roofline() -> None:
+    records = [*both(0.01, 0.02), *processes(0.01, "peer_monai_basic_unet", another_network="MONAI")]
+    page = to_html(Findings(records=records))
+    assert "peer_monai_basic_unet" not in section(page, "roofline")
+    assert "peer_monai_basic_unet (another network)" in json.dumps(plots(section(page, "throughput")))
+
+
+def test_energy_is_joules_an_image() -> None:
+    records = [record(0.01, "pytorch", n, **on_gpu(40.0, 0.01)) for n in (1, 2, 3)]
+    (plot,) = plots(section(to_html(Findings(records=records)), "energy"))
+    assert plot["data"][0]["x"] == [pytest.approx(2.0)], "40 J over 10 steps of 2 images"
+
+
+def test_the_steps_to_break_even_stand_in_a_table_and_where_lines_cross() -> None:
+    late, soon = startup(11.0, compile_s=9.0), startup(1.0)
+    records = [
+        *processes(0.010, "pytorch", spread=0.0, tuning="tuned", startup=late, compilations=2),
+        *processes(0.020, "pytorch", spread=0.0, startup=soon),
+    ]
+    page = section(to_html(Findings(records=records)), "start")
+    assert "pytorch tuned pytorch default 10.0 s 9.00 s 10.00 ms 1,001 1,001" in bare(page)
+    (plot,) = plots(page)
+    tuned, default = (dict(zip(trace["x"], trace["y"], strict=True)) for trace in plot["data"])
+    assert tuned[1] == 11.0 and default[1] == 1.0
+    late_steps = [steps for steps in tuned if tuned[steps] > default[steps]]
+    assert max(late_steps) < 1001 <= min(steps for steps in tuned if tuned[steps] < default[steps])
+
+
+def test_provenance_has_versions_flags_and_commands() -> None:
+    page = bare(section(to_html(Findings(records=both(0.01, 0.02))), "provenance"))
+    for words in ("Made-up CPU, 2 cores, 16.0 GiB", "torch 2.13", "a" * 40, "tandem bench unet_bn_same", "tf32 off"):
+        assert words in page
+
+
+def test_a_check_that_failed_is_said_first() -> None:
+    page = to_html(Findings(checks=[check(equal=False)]))
+    assert "The builds of unet_bn_same differ in float64, first in logits (probe forward)." in section(page, "answer")
+    assert "DIFFERENT" in section(page, "parity")
+
+
+def test_remarks_are_said_once() -> None:
+    page = to_html(Findings(records=[record()], remarks=["busy", "busy"]))
+    assert page.count("Beware: ") == 1
+
+
+# -------------------------------------------------------------------------------------------------- the small parts
+
+
+def test_text_is_escaped_and_markup_of_ours_is_not() -> None:
+    assert text('<b title="x">') == "&lt;b title=&quot;x&quot;&gt;"
+    assert element("p", element("b", "<"), " & ", class_="a b", hidden=True, title=None) == (
+        '<p class="a b" hidden><b>&lt;</b> &amp; </p>'
+    )
+    assert text("a\nb\x1b\u202e") == "a b "
+
+
+def test_json_cannot_end_its_script_and_holds_no_nan() -> None:
+    written = as_json({"</script>": [float("nan"), float("inf"), 1.5, "&<>\u2028"]})
+    assert not set("<>&") & set(written)
+    assert json.loads(written) == {"</script>": [None, None, 1.5, "&<>\u2028"]}
+
+
+def test_a_figure_shows_texts_as_they_are_but_for_templates() -> None:
+    made = figures.figure([{"name": "<b>&", "hovertemplate": figures.Template("%{x}<br>")}], {}, "Name", "Words")
+    (plot,) = plots(made)
+    assert plot["data"][0] == {"name": "&lt;b&gt;&amp;", "hovertemplate": "%{x}<br>"}
+    assert 'role="img"' in made and 'aria-label="Name. Words"' in made
+
+
+def test_backends_keep_their_colour_and_symbol() -> None:
+    known = [figures.colour(name) for name in figures.COLOURS]
+    assert len(set(known)) == len(known)
+    assert figures.colour("outside") == figures.colour("outside") and figures.colour("outside") not in known
+    assert figures.fill("pytorch", "tuned") == figures.colour("pytorch") != figures.fill("pytorch", "default")
+
+
+def test_a_table_keeps_what_it_sorts_by_beside_what_it_shows() -> None:
+    made = table("Caption", ("name", "value"), [("a", Number.of(1234.5, "1,235"))], right=(1,))
+    assert '<td data-value="1234.5" class="right">1,235</td>' in made
+    assert made.count("<button") == 2 and made.count('aria-sort="none"') == 2 and 'scope="row"' in made
+
+
+@pytest.mark.parametrize("values", [[0.2], [1e-9, 1e9], [], [float("inf"), 3.0]])
+def test_a_logarithmic_axis_has_ticks_within_its_range(values: list[float]) -> None:
+    axis = figures.log_axis("x", values)
+    low, high = (10**end for end in axis["range"])
+    assert low < high
+    assert len(axis["tickvals"]) == len(axis["ticktext"])
+    finite = [value for value in values if value < 1e300]
+    assert all(low < value < high for value in finite)
+
+
+def test_a_broken_record_gives_no_figure_and_no_error() -> None:
+    odd: list[Record] = [record(startup=startup(float("nan"))), record(startup=startup(-1.0), replicate=2)]
+    assert "<h2" in to_html(Findings(records=odd))

@@ -1,0 +1,90 @@
+"""Two runs of the same cells: regressions are what is slower beyond its interval, and what fails now."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.records import Record
+from tandem.report import Findings, to_html, to_markdown
+from tandem.report.runs import are_two_runs, compare_runs
+
+from .made_up import GPU_MACHINE, both, processes, record
+
+OLD = {"commit": "b" * 40}
+
+
+def became(after: list[Record], before: list[Record]) -> list[str]:
+    return [change.became for change in compare_runs(after, before).changes]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "before_s", "expected"),
+    [(0.012, 0.010, "slower"), (0.010, 0.012, "faster"), (0.01001, 0.010, "the same"), (0.010, 0.010, "the same")],
+)
+def test_a_cell_is_judged_as_backends_are(after_s: float, before_s: float, expected: str) -> None:
+    runs = compare_runs(processes(after_s), processes(before_s, **OLD))
+    (change,) = runs.changes
+    assert change.became == expected
+    assert len(runs.regressions) == (expected == "slower")
+    assert change.factor is not None
+    factor, low, high = change.factor
+    assert factor == pytest.approx(after_s / before_s) and low <= factor <= high
+
+
+def test_a_difference_within_the_spread_is_no_regression() -> None:
+    assert became(processes(0.0102, spread=0.2), processes(0.010, spread=0.2, **OLD)) == ["the same"]
+
+
+def test_too_few_processes_decide_nothing() -> None:
+    assert became(processes(0.02, count=2), processes(0.01, **OLD)) == ["not decided"]
+
+
+def test_what_fails_now_is_a_regression_and_what_failed_before_is_none() -> None:
+    runs = compare_runs([record(None)], processes(0.01, **OLD))
+    assert [change.became for change in runs.regressions] == ["failing"]
+    assert "out of memory: no room" in runs.regressions[0].why
+    assert became(processes(0.01), [record(None, **OLD)]) == ["timed now"]
+    assert became([record(None)], [record(None, **OLD)]) == ["still failing"]
+
+
+def test_the_worst_comes_first_and_cells_of_one_run_alone_are_counted() -> None:
+    after = [*both(0.01, 0.02), *processes(0.03, phase="train_step"), *processes(0.02, "flax_nnx", batch=9)]
+    before = [*both(0.01, 0.01, **OLD), *processes(0.01, phase="train_step", **OLD), *both(1.0, 1.0, batch=5, **OLD)]
+    runs = compare_runs(after, before)
+    assert [(c.record.cell.backend, c.became) for c in runs.changes] == [
+        ("pytorch", "slower"),
+        ("flax_nnx", "slower"),
+        ("pytorch", "the same"),
+    ]
+    assert (runs.only_before, runs.only_after) == (2, 1)
+    assert runs.sentence == "Of 3 cells that both have: 2 slower, 1 the same"
+
+
+def test_it_is_said_in_what_the_runs_differ() -> None:
+    elsewhere = {"machine": GPU_MACHINE, "versions": {"torch": "2.12"}, **OLD}
+    apart = compare_runs(processes(0.01), processes(0.01, **elsewhere)).apart
+    assert "commit aaaaaaaaaaaa against bbbbbbbbbbbb" in apart
+    assert "different machines (gpus: " in apart
+    assert "versions torch 2.13 against torch 2.12" in apart
+    assert compare_runs(processes(0.01), processes(0.01)).apart == "the same commit, machine and versions"
+
+
+def test_two_runs_are_told_from_files_of_one() -> None:
+    after, before = both(0.01, 0.02), both(0.01, 0.02, **OLD)
+    assert are_two_runs(after, before)
+    assert not are_two_runs(after, after), "one commit and machine"
+    assert not are_two_runs(after, both(0.01, 0.02, batch=7, **OLD)), "no cell in common"
+    assert not are_two_runs([*after, *before], before), "one of them is two runs already"
+    assert not are_two_runs(after, [])
+
+
+def test_regressions_are_pointed_out_on_the_page() -> None:
+    findings = Findings(records=both(0.01, 0.02), against=both(0.01, 0.01, **OLD))
+    for page in (to_html(findings), to_markdown(findings)):
+        assert "Compared with another run" in page and "1 slower, 1 the same" in page
+    page = to_html(findings)
+    assert "Regressions: 1" in page
+    assert "flax_nnx default: 2.00 times as long as before (95% interval " in page
+    quiet = to_html(Findings(records=both(0.01, 0.01), against=both(0.01, 0.01, **OLD)))
+    assert "No regression" in quiet and "Regressions:" not in quiet
+    assert "Compared with another run" not in to_html(Findings(records=both(0.01, 0.01)))
