@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+"""By name. Not every backend and device has all of them."""
 
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-9}
 """Half the distance from 1 to the next number of the precision (Higham 2002, section 2.1); tf32 keeps 10 bits."""

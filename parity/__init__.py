@@ -6,6 +6,7 @@ from .compare import check, compare_models
 from .curves import train_curves
 from .envelope import Curves
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
+from .own_modules import Comparison, compare_modules
 from .probes import PROBES
 from .verdict import Measurement, Verdict
 
@@ -15,12 +16,14 @@ __all__ = [
     "PROBES",
     "Adoption",
     "Batch",
+    "Comparison",
     "Curves",
     "Measurement",
     "Verdict",
     "adopt",
     "check",
     "compare_models",
+    "compare_modules",
     "image_batch",
     "limit_of",
     "random_batch",

@@ -43,8 +43,10 @@ class Rounding:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self.noise is None or self._random is None:
             return x
-        xi = self._random.standard_normal(np.shape(x), dtype=np.float32)
-        return x * (1.0 + self.noise.unit_roundoff * xi.astype(np.float64, copy=False))
+        factor = np.asarray(self._random.standard_normal(np.shape(x), dtype=np.float32), np.float64)
+        factor *= self.noise.unit_roundoff  # in place: half of a re-run is this
+        factor += 1.0
+        return x * factor
 
     def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False, in_one_row: bool = False) -> np.ndarray:
         """The sum of n elements, with the noise of adding them up (random-walk forms of Higham 2002, section 4.2).

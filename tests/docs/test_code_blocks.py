@@ -16,6 +16,7 @@ import pytest
 from typer.main import get_command
 
 from tandem.cli import app
+from tandem.pytest_plugin import Parity
 
 from .pages import PAGES, ROOT, blocks, read
 
@@ -35,12 +36,18 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too."""
     monkeypatch.chdir(tmp_path)  # what they write goes there
+    for block in blocks(page, "toml"):
+        if named := re.match(r"# ([\w/]+\.toml)\n", block.text):
+            (tmp_path / named[1]).write_text(block.text, encoding="utf-8")
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
         exec(compile(code, str(ROOT / page), "exec"), names)
     assert len(names) > 2
+    for name in [name for name in names if name.startswith("test_")]:
+        names[name](Parity("float64"))
 
 
 def test_a_broken_block_would_be_seen() -> None:
@@ -62,7 +69,8 @@ def test_commands_and_their_options_exist(page: str, command: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert words[0] in targets
     elif program == "pytest":
-        sources = [ROOT / "benchmarks" / "options.py", ROOT / "tests" / "conftest.py"]
+        places = ("benchmarks/options.py", "tests/conftest.py", "tandem/pytest_plugin.py")
+        sources = [ROOT / place for place in places]
         ours = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
         assert options <= ours | {"--benchmark-only", "--benchmark-json", "--benchmark-compare"}
     else:
