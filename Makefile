@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test coverage mutants bench faults results tables distances screenshots full lint clean
+.PHONY: help compare test coverage mutants bench faults results tables distances screenshots docs full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo "make tables    measure the distances in docs/parity.md again"
 	@echo "make distances check random sound cases, and plot how far they and planted faults lie (an hour)"
 	@echo "make screenshots  take the pictures in docs/images again (ARGS=report or ARGS=terminal)"
+	@echo "make docs      the documentation as a site, into site/"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
 
@@ -70,6 +71,10 @@ distances: $(INSTALLED)
 screenshots: $(INSTALLED)
 	python -m docs.screenshots $(ARGS)
 
+# The warning is that mkdocs-material ends in 2027 in favour of Zensical, which takes the same mkdocs.yml.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
 full: $(INSTALLED)
 	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)
 
@@ -88,4 +93,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) mutants .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) mutants site .coverage .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -78,7 +78,8 @@ class Model(ABC):
     execution: Execution
     recipe: Recipe
     has_canonical_weights: bool = True
-    """False for another network, which is only timed beside those that were built from the spec."""
+    """False for another network, which is only timed beside those that were built from the spec, and for a user's own
+    module of whose tensors some are known: those are compared."""
 
     @abstractmethod
     def load_weights(self, weights: Weights) -> None:
@@ -244,7 +245,10 @@ class Backend(ABC):
             raise BackendError(f"{self.name} has no tf32 on a CPU; take float32 or bfloat16, or an NVIDIA GPU")
         devices = self.devices()
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
-            raise BackendError(f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}")
+            raise BackendError(
+                f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}; "
+                "`tandem doctor` says what works here"
+            )
 
 
 class ReferenceBackend(Backend):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PRECISIONS = ("float64", "float32", "tf32", "bfloat16")
+"""By name. Not every backend and device has all of them."""
 
 UNIT_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "tf32": 2.0**-11, "bfloat16": 2.0**-9}
 """Half the distance from 1 to the next number of the precision (Higham 2002, section 2.1); tf32 keeps 10 bits."""
@@ -27,12 +28,15 @@ class RoundingNoise:
         seed: of the noise; every re-run has its own.
         turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
             could turn, to one side or to the other.
+        long_run: for hundreds of steps. Over so many the noise samples decisions in float32 too. Random numbers are
+            taken out of a pool, as drawing each of them anew takes longer than all the rest.
     """
 
     unit_roundoff: float
     seed: int
     turned: int = 0
+    long_run: bool = False
 
     @property
     def decides_apart(self) -> bool:
-        return UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]
+        return not self.long_run and UNIT_ROUNDOFF["tf32"] > self.unit_roundoff > UNIT_ROUNDOFF["float64"]

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from shared_specs import TandemError, UNetSpec
+from shared_specs import Recipe, TandemError, UNetSpec
 
 from . import registry
-from .contract import Model
+from .contract import Execution, Model
 
 Shape = tuple[int, ...]
+
+FRAMEWORK = "pytorch"
+"""The backend whose modules can be traced."""
 
 TRACER, ADOPTED = "backends.pytorch.adoption.tracing", "backends.pytorch.adoption.model"
 STATE = "backends.pytorch.adoption.state"
@@ -213,20 +216,29 @@ def first_convolution(module: Any) -> tuple[int, int]:
     return _imported(TRACER).first_convolution(module)
 
 
-def as_model(module: Any, spec: UNetSpec, keys: Mapping[str, str], maps: Mapping[str, int]) -> Model:
-    """A copy of the module in float64 behind the contract of a model.
+def as_model(
+    module: Any,
+    spec: UNetSpec,
+    keys: Mapping[str, str],
+    maps: Mapping[str, int],
+    execution: Execution = Execution(precision="float64"),
+    recipe: Recipe = Recipe(),
+) -> Model:
+    """A copy of the module behind the contract of a model.
 
     Args:
         module: a torch.nn.Module.
         spec: the spec that it is to be.
         keys: canonical tensor name to key of the module's state dict.
         maps: layer name to the number of the map in the module's trace.
+        execution: the copy computes in its precision; on a CPU.
+        recipe: loss and optimizer.
     """
-    return _imported(ADOPTED).AdoptedModel(module, spec, keys, maps)
+    return _imported(ADOPTED).AdoptedModel(module, spec, keys, maps, execution, recipe)
 
 
 def _imported(name: str) -> Any:
-    reason = registry.missing("pytorch")
+    reason = registry.missing(FRAMEWORK)
     if reason:
         raise TraceError(reason)
     return importlib.import_module(name)

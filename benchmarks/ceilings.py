@@ -39,12 +39,21 @@ class CeilingsOf:
 
     _known: dict[tuple[str, str], Ceilings | None] = field(default_factory=dict)
 
+    def has(self, cell: Cell) -> bool:
+        """Whether those of a cell are known already."""
+        return key_of(cell) in self._known
+
     def get(self, cell: Cell) -> Ceilings | None:
         """The fastest rates of all frameworks that are installed, or None where none of them could be run."""
-        key = (cell.device, cell.precision)
+        key = key_of(cell)
         if key not in self._known:
             self._known[key] = measure(*key)
         return self._known[key]
+
+
+def key_of(cell: Cell) -> tuple[str, str]:
+    """What decides on a cell's ceilings."""
+    return cell.device, cell.precision
 
 
 def measure(device: str, precision: str) -> Ceilings | None:

@@ -122,7 +122,8 @@ class Cell(BaseModel):
             ("device", self.device, machine.devices()),
         ):
             if value not in choices:
-                raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}")
+                more = "; `tandem doctor` says what works here" if what == "device" else ""
+                raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}{more}")
         reason = contestants.missing(self.backend)
         if reason:
             raise CellError(reason)

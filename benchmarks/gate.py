@@ -45,7 +45,7 @@ class References:
     _proven: set[tuple[object, ...]] = field(default_factory=set)
 
     def has(self, cell: Cell) -> bool:
-        return _key(cell) in self._known
+        return key_of(cell) in self._known
 
     def get(self, cell: Cell) -> Reference:
         """The reference of this cell at its exact shape: NumPy's where the cell is small, else PyTorch's.
@@ -53,7 +53,7 @@ class References:
         Raises:
             TandemError: where it would not fit into the memory that is free, or could not be computed or proven.
         """
-        key = _key(cell)
+        key = key_of(cell)
         if key not in self._known:
             by_numpy = is_small(cell) or backends.missing(FRAMEWORK) is not None
             try:
@@ -68,7 +68,7 @@ class References:
     def _by_framework(self, cell: Cell) -> Reference:
         """Of a process of its own, on the cell's device, once that has shown on a small cell that it is right."""
         small = proof_cell(cell)
-        proof = (cell.device, *_key(small))
+        proof = (cell.device, *key_of(small))
         expected = None if proof in self._proven else _by_numpy(small)
         limit = int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
         with WorkerProcess(TIME_LIMIT_S, "benchmarks.reference", memory_limit_bytes=limit) as worker:
@@ -157,5 +157,6 @@ def _by_numpy(cell: Cell) -> Reference:
     return compute(cell, NUMPY)
 
 
-def _key(cell: Cell) -> tuple[object, ...]:
+def key_of(cell: Cell) -> tuple[object, ...]:
+    """What decides on a cell's reference: cells of one key share it."""
     return cell.network.fingerprint, cell.images_shape, cell.precision, cell.seed, cell.phase, cell.recipe

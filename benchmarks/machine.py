@@ -19,6 +19,9 @@ from shared_specs import TandemError
 FREE_MEMORY_SHARE = 0.9
 """Of the memory that is free: what would take more is told before it is begun, and is a record, no casualty."""
 
+NVIDIA_SMI_LIMIT_S = 15.0
+"""A driver in trouble never answers."""
+
 
 class Gpu(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,7 +122,7 @@ def gpus() -> tuple[Gpu, ...]:
 def _gpus_by_command() -> tuple[Gpu, ...]:
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True).stdout
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=NVIDIA_SMI_LIMIT_S, check=True).stdout
         rows = [[field.strip() for field in line.split(",")] for line in answer.splitlines() if line.strip()]
         return tuple(Gpu(name=name, memory_bytes=int(mib) * 2**20, driver=driver) for name, mib, driver in rows)
     except (OSError, subprocess.SubprocessError, ValueError):

@@ -197,6 +197,9 @@ def _drive(
         seen["gate"] = max(seen["gate"], judge_fingerprint(again), key=lambda gate: gate.distance)
 
 
+Stage = Literal["reference", "ceilings", "timing", "done", "resumed"]
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands: `done` of `total` processes, and what is being done now."""
@@ -205,7 +208,7 @@ class Progress:
     total: int
     cell: Cell
     replicate: int
-    stage: Literal["reference", "timing", "done", "resumed"]
+    stage: Stage
     record: Record | None = None
 
 
@@ -236,7 +239,7 @@ def run_cells(
     for done, (cell, replicate) in enumerate(plan):
 
         def tell(
-            stage: Literal["reference", "timing", "done", "resumed"],
+            stage: Stage,
             record: Record | None = None,
             at: tuple[int, Cell, int] = (done, cell, replicate),
         ) -> None:
@@ -249,6 +252,9 @@ def run_cells(
                 tell("reference")
                 with contextlib.suppress(MemoryError, TandemError):  # the record will say so
                     references.get(cell)
+            if not ceilings.has(cell):
+                tell("ceilings")
+                ceilings.get(cell)
             tell("timing")
             record = measure_cell(cell, replicate, references, time_limit_s, ceilings=ceilings)
             if results is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -36,19 +37,34 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
 
 
 def _is_current(record: Record, code: str | None, changed: datetime) -> bool:
-    """Whether the same network, code and frameworks would be timed; a commit with changes does not name the code."""
+    """Whether the same network, code and frameworks would be timed."""
     try:
-        if record.spec_fingerprint != record.cell.network.fingerprint or record.commit != code:
-            return False
-        public = {name: number.partition("+")[0] for name, number in record.versions.items()}
-        if any((installed(name) or number).partition("+")[0] != number for name, number in public.items()):
-            return False
+        same = record.spec_fingerprint == record.cell.network.fingerprint
     except TandemError:  # its spec is a file that is gone
         return False
-    if record.commit is not None and not record.commit.endswith(CHANGES):
+    return same and is_current(record.commit, record.versions, record.started_at, code, changed)
+
+
+def is_current(
+    recorded: str | None, versions: Mapping[str, str], started_at: str, code: str | None, changed: datetime
+) -> bool:
+    """Whether what was measured at a commit, with these versions, at this time, was measured with what is here now.
+
+    A commit with changes does not name the code, and is believed where no source was written since.
+
+    Args:
+        recorded: the commit of then. code: that of now.
+        changed: when a source was last written.
+    """
+    if recorded != code:
+        return False
+    public = {name: number.partition("+")[0] for name, number in versions.items()}
+    if any((installed(name) or number).partition("+")[0] != number for name, number in public.items()):
+        return False
+    if recorded is not None and not recorded.endswith(CHANGES):
         return True
     try:
-        return datetime.fromisoformat(record.started_at) > changed
+        return datetime.fromisoformat(started_at) > changed
     except (ValueError, TypeError):  # no date, or one that does not say of which place
         return False
 

@@ -75,6 +75,8 @@ class Startup(Part):
 
 
 class WarmUp(Part):
+    """The steps before the first window, and whether their times had settled."""
+
     steps: Count
     seconds: float
     stable: bool
@@ -112,10 +114,14 @@ class Record(Part):
 
     Attributes:
         status: "ok"; "not_comparable" where the gate refused it; or how it failed, with `message`.
-        flops, bytes_moved: analytic, of one step (`shared_specs.cost`); bytes are the fewest possible.
-        windows: raw pipelined times. latencies_s: raw times of single synchronised steps.
+        flops: analytic, of one step (`shared_specs.cost`).
+        bytes_moved: likewise, and the fewest possible.
+        windows: raw pipelined times.
+        latencies_s: raw times of single synchronised steps.
         another_network: what a peer is; it has no gate, and FLOPs and bytes are those of the spec, not its own.
-        knobs: what the tuning turned. compilations: programs compiled up to the first step; recompilations: since.
+        knobs: what the tuning turned.
+        compilations: programs compiled up to the first step.
+        recompilations: programs compiled since.
         other_work_percent: of the cores, kept busy by others just before the process started.
         commit: of the code that ran, with "+changes" where the working tree differed from it.
     """

@@ -1,28 +1,35 @@
-"""Write the results table of the README from the records under benchmarks/results: `python -m docs.results`."""
+"""Write the results from the records under benchmarks/results: `python -m docs.results`.
+
+The README has the headlines, one line for each pair that may be compared; docs/results.md has every cell.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.levers import Levers, levers
 from benchmarks.machine import check_one_machine
 from benchmarks.records import Record, RecordError, load_records
+from benchmarks.verdict import Comparison, Ratio, compare, ratio
 from shared_specs.files import write_atomically
 
 from .tables import replace, row, table
 
 ROOT = Path(__file__).parent.parent
-PAGE, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+README, PAGE, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "benchmarks" / "results"
+
+PAIR = ("pytorch", "flax_nnx")
 
 
 def main() -> None:
-    page = PAGE.read_text(encoding="utf-8")
-    write_atomically(PAGE, replace(page, "results", results(RESULTS)).encode())
+    for path, tables in ((README, headline_table), (PAGE, device_table)):
+        page = path.read_text(encoding="utf-8")
+        write_atomically(path, replace(page, "results", results(RESULTS, tables)).encode())
 
 
-def results(folder: Path) -> str:
+def results(folder: Path, tables: Callable[[Sequence[Record]], str]) -> str:
     """One table for each device that has a folder of records."""
     parts = []
     for device in sorted(path for path in folder.glob("*") if path.is_dir()):
@@ -33,8 +40,36 @@ def results(folder: Path) -> str:
         commits = {record.commit for record in records}
         if len(commits) > 1:
             raise RecordError(f"{device}: holds records of {len(commits)} commits; measure all of them at one")
-        parts += [_provenance(device, records), device_table(records)]
+        parts += [_provenance(device, records), tables(records)]
     return "\n\n".join(parts) or "Nothing has been measured yet."
+
+
+def headline_table(records: Sequence[Record]) -> str:
+    """PyTorch against Flax, wherever both were timed with the same tuning and precision."""
+    heads = ["network, batch", "phase", "tuning", "faster", "95% interval", "PyTorch, ms", "Flax, ms"]
+    found = [_headline(each) for each in compare(records) if set(PAIR) <= each.step_s.keys()]
+    return table(heads, found, right=3)
+
+
+def _headline(comparison: Comparison) -> str:
+    cell = comparison.records[0].cell
+    times = [comparison.step_s[name] for name in PAIR]
+    found = ratio(PAIR[0], times[0], PAIR[1], times[1])
+    return row(
+        f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device}",
+        comparison.phase,
+        cell.tuning,
+        _faster(found) + (", on a busy machine" if comparison.busy else ""),
+        f"{found.low:.2f} to {found.high:.2f}",
+        *(f"{1e3 * statistics.median(each):.1f}" for each in times),
+    )
+
+
+def _faster(found: Ratio) -> str:
+    names = {"pytorch": "PyTorch", "flax_nnx": "Flax"}
+    if not found.decided:
+        return "too few processes"
+    return "a tie" if found.tie else f"{names[found.faster]}, {found.ratio:.2f} times"
 
 
 def device_table(records: Sequence[Record]) -> str:

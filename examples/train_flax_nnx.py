@@ -1,6 +1,8 @@
 """Train a U-Net in a plain Flax NNX loop. Its twin, train_pytorch.py, has the same spec, weights and batches.
 
-python examples/train_flax_nnx.py --steps 20
+plot_loss_curves.py draws the losses of both.
+
+python examples/train_flax_nnx.py --steps 200 --losses flax_nnx.json
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from photographs import batches
+from photographs import batches, write_losses
 
 from backends.flax_nnx import UNet
 from backends.flax_nnx.weights import native, to_native
@@ -41,16 +43,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--narrow", type=int, default=8, help="divide every width by this")
+    parser.add_argument("--losses", metavar="FILE", help="write the loss of every step here")
     arguments = parser.parse_args()
 
     spec = load_spec("unet_bn_same").narrow(arguments.narrow)
     model = build(spec)
     optimizer = nnx.Optimizer(model, optax.sgd(0.01, momentum=0.9), wrt=nnx.Param)
     model.train()
+    losses = []
     for step, (images, labels) in enumerate(batches(spec, arguments.steps), start=1):
         # Flax's images are (N, H, W, C).
         loss = train_step(model, optimizer, jnp.asarray(images.transpose(0, 2, 3, 1)), jnp.asarray(labels))
-        print(f"step {step:3}  loss {float(loss):.5f}")
+        losses.append(float(loss))
+        print(f"step {step:3}  loss {losses[-1]:.5f}")
+    write_losses(arguments.losses, "flax_nnx", losses)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Train a U-Net in a plain PyTorch loop. Its twin, train_flax_nnx.py, has the same spec, weights and batches.
 
-python examples/train_pytorch.py --steps 20
+plot_loss_curves.py draws the losses of both.
+
+python examples/train_pytorch.py --steps 200 --losses pytorch.json
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import argparse
 
 import torch
 import torch.nn.functional as F
-from photographs import batches
+from photographs import batches, write_losses
 
 from backends.pytorch import UNet
 from shared_specs import UNetSpec, initial_weights, load_spec
@@ -40,16 +42,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--narrow", type=int, default=8, help="divide every width by this")
+    parser.add_argument("--losses", metavar="FILE", help="write the loss of every step here")
     arguments = parser.parse_args()
 
     spec = load_spec("unet_bn_same").narrow(arguments.narrow)
     model = build(spec)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     model.train()
+    losses = []
     for step, (images, labels) in enumerate(batches(spec, arguments.steps), start=1):
         # PyTorch's images are (N, C, H, W), as they come.
         loss = train_step(model, optimizer, torch.from_numpy(images), torch.from_numpy(labels))
-        print(f"step {step:3}  loss {loss.item():.5f}")
+        losses.append(loss.item())
+        print(f"step {step:3}  loss {losses[-1]:.5f}")
+    write_losses(arguments.losses, "pytorch", losses)
 
 
 if __name__ == "__main__":

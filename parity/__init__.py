@@ -3,7 +3,10 @@
 from .adoption import Adoption, adopt
 from .batches import Batch, image_batch, random_batch
 from .compare import check, compare_models
+from .curves import train_curves
+from .envelope import Curves
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
+from .own_modules import Comparison, compare_modules
 from .probes import PROBES
 from .verdict import Measurement, Verdict
 
@@ -13,12 +16,16 @@ __all__ = [
     "PROBES",
     "Adoption",
     "Batch",
+    "Comparison",
+    "Curves",
     "Measurement",
     "Verdict",
     "adopt",
     "check",
     "compare_models",
+    "compare_modules",
     "image_batch",
     "limit_of",
     "random_batch",
+    "train_curves",
 ]

@@ -76,6 +76,23 @@ def image_batch(
     return Batch(batch, _labels(spec, batch, seed), origin)
 
 
+def brightness_classes(spec: UNetSpec, batch: Batch) -> Batch:
+    """The same images with labels that can be learned from them: how bright each pixel's surroundings are.
+
+    The mean over the channels is blurred by two binomial filters of 5 taps along each axis, and cut at its quantiles,
+    so that every class has as many pixels. Where the logits are smaller than the images, it is that of their middle.
+    """
+    _, classes, *size = output_shape(spec, batch.images.shape)
+    brightness = batch.images.mean(1)
+    for axis in range(1, brightness.ndim):
+        brightness = _blurred(_blurred(brightness, axis), axis)
+    seen = np.stack([_centre(image, tuple(size)) for image in brightness[:, None]])[:, 0]
+    edges = np.quantile(seen, np.linspace(0, 1, classes + 1)[1:-1])
+    origin = batch.origin.rpartition(";")[0] or batch.origin
+    origin += f"; labels: {classes} classes by the brightness of each pixel's surroundings"
+    return Batch(batch.images, np.digitize(seen, edges), origin)
+
+
 def telling_size(spec: UNetSpec) -> Axes:
     """A small size, another one on each axis, at which the network's choices show.
 
@@ -101,6 +118,13 @@ def telling_size(spec: UNetSpec) -> Axes:
 def _labels(spec: UNetSpec, images: np.ndarray, seed: int) -> np.ndarray:
     count, classes, *size = output_shape(spec, images.shape)
     return np.random.default_rng([seed, 1]).integers(0, classes, (count, *size))
+
+
+def _blurred(x: np.ndarray, axis: int) -> np.ndarray:
+    """Along one axis by (1, 4, 6, 4, 1) / 16, edges repeated."""
+    padded = np.pad(x, [(2 * (number == axis),) * 2 for number in range(x.ndim)], mode="edge")
+    shifted = np.lib.stride_tricks.sliding_window_view(padded, 5, axis)
+    return shifted @ (np.array([1.0, 4.0, 6.0, 4.0, 1.0]) / 16)
 
 
 def _channels_first(spec: UNetSpec, image: np.ndarray, position: int) -> np.ndarray:

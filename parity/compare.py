@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 import backends as registry
 from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
+from shared_specs.shapes import feature_shapes
 from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
-from .probes import PROBES, SHAPE_OF, STAGES, Quantities, Stage
+from .probes import OUTPUT_STAGES, PROBES, SHAPE_OF, STAGES, Quantities, Stage
 from .verdict import Measurement, Verdict, measure
 
 REFERENCE = "numpy_reference"
+
+LARGE_ELEMENTS = 2**26
+"""Of all outputs together: a re-run in float64 then takes gigabytes, so that there is one at a time."""
 
 
 def check(
@@ -135,8 +143,10 @@ def compare_all(
     assert isinstance(reference, ReferenceBackend)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
+    at_once = _runs_at_once(spec, batch)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
-    for stage, views in STAGES.items():
+    partial = any(not model.has_canonical_weights for model in models.values())
+    for stage, views in (OUTPUT_STAGES if partial else STAGES).items():
         wanted = [view for view in views if view in probes]
         if not wanted:
             continue
@@ -161,13 +171,16 @@ def compare_all(
         else:
             true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
         _check_finite(spec, true)
-        noisy, turned = (_deviations(true, map(rerun, group)) for group in noises)
+        noisy, turned = (_deviations(true, rerun, group, at_once) for group in noises)
         floors = _floors(true, noisy, turned, unit_roundoff)
         for probe in wanted:
             for pair in combinations(models, 2):
                 one, other = (values[name][probe] for name in pair)
-                found[probe] += _measure(probe, pair, one, other, floors[probe], limit)
-        if any(m.quantity.startswith(SHAPE_OF) and not m.equal for m in found["structure"]):
+                known = all(models[name].has_canonical_weights for name in pair)
+                found[probe] += _measure(probe, pair, one, other, floors[probe], limit, known)
+        shapes = [m for m in found["structure"] if m.quantity.startswith(SHAPE_OF)]
+        shapes += [m for m in found["forward"] if m.index is None]
+        if any(not m.equal for m in shapes):
             break  # labels fit one of the models alone: the other cannot be trained on them
     return Verdict(
         spec=spec,
@@ -197,14 +210,40 @@ Deviations = dict[tuple[str, str], list[float]]
 """By probe and quantity, the rms deviation of each re-run."""
 
 
-def _deviations(true: dict[str, Quantities], reruns: Iterable[dict[str, Quantities]]) -> Deviations:
-    """Re-runs come one at a time and are dropped, to spare memory."""
-    found: Deviations = defaultdict(list)
-    for rerun in reruns:
-        for probe, quantities in true.items():
-            for name, value in quantities.items():
-                found[probe, name].append(noise_floor.rms(rerun[probe][name] - value))
-    return found
+def _deviations(
+    true: dict[str, Quantities],
+    rerun: Callable[[RoundingNoise], dict[str, Quantities]],
+    noises: Sequence[RoundingNoise],
+    at_once: int,
+) -> Deviations:
+    """Re-runs are dropped as soon as they are compared, to spare memory.
+
+    One core each is nearly twice as fast on two cores as both cores for one after the other: most of a re-run is noise.
+    """
+
+    def deviations_of(noise: RoundingNoise) -> Deviations:
+        found = rerun(noise)
+        return {
+            (probe, name): [noise_floor.rms(found[probe][name] - value)]
+            for probe, quantities in true.items()
+            for name, value in quantities.items()
+        }
+
+    together: Deviations = defaultdict(list)
+    blas_threads = 1 if at_once > 1 else None  # None leaves them as they are
+    with threadpool_limits(blas_threads, user_api="blas"), ThreadPoolExecutor(at_once) as pool:
+        for deviations in pool.map(deviations_of, noises):
+            for quantity, values in deviations.items():
+                together[quantity] += values
+    return together
+
+
+def _runs_at_once(spec: UNetSpec, batch: Batch) -> int:
+    """How many re-runs fit beside each other: as many as there are cores, but for large networks one."""
+    elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values()))
+    if elements > LARGE_ELEMENTS:
+        return 1
+    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # as NumPy's own threads are limited
 
 
 def _floors(
@@ -227,10 +266,14 @@ def _measure(
     candidate: Quantities,
     floors: dict[str, float],
     limit: float,
+    known: bool,
 ) -> list[Measurement]:
-    """Every quantity that either model has; what one of them lacks is infinitely far."""
+    """Every quantity that either model has; what one of them lacks is infinitely far.
+
+    Where not all tensors of both are known, every quantity that both have.
+    """
     nothing = np.empty(0)
-    names = reference | candidate  # in the reference's order
+    names = reference | candidate if known else [name for name in reference if name in candidate]
     return [
         measure(
             pair, probe, name, reference.get(name, nothing), candidate.get(name, nothing), floors.get(name, 0.0), limit

@@ -70,6 +70,20 @@ def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str,
     return {"optimizer": optimizer, "trajectory": trajectory}
 
 
+def differentiate_and_evaluate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """As `differentiate`, and how the logits moved with the statistics, whatever those are called."""
+    found = differentiate(model, weights, batch, steps)
+    found["statistics"]["logits after a pass in training mode"] = model.forward(batch.images)
+    return found
+
+
+def train_and_evaluate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """As `train`, and how the logits moved with all that is trained, whatever it is called."""
+    found = train(model, weights, batch, steps)
+    found["trajectory"][f"logits after step {steps}"] = model.forward(batch.images)
+    return found
+
+
 STAGES: dict[Stage, tuple[str, ...]] = {
     record: ("structure", "activations"),
     evaluate: ("forward",),
@@ -77,3 +91,11 @@ STAGES: dict[Stage, tuple[str, ...]] = {
     train: ("optimizer", "trajectory"),
 }
 """One run of a model serves several probes. Every stage starts from the given weights and a fresh optimizer."""
+
+OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
+    record: ("structure", "activations"),
+    evaluate: ("forward",),
+    differentiate_and_evaluate: ("statistics", "gradients"),
+    train_and_evaluate: ("optimizer", "trajectory"),
+}
+"""The same where some tensors of a model are not known by name: what they do shows in the outputs."""

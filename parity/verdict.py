@@ -24,14 +24,17 @@ class Measurement:
     """How far a candidate's value of one quantity lies from the reference's.
 
     Attributes:
-        reference, candidate: the names of the two models.
-        probe, quantity: what was compared.
+        reference: the name of one model.
+        candidate: the name of the other.
+        probe: in which it was compared.
+        quantity: what was compared.
         distance: in noise floors; infinite for NaN, Inf or another shape.
         floor: the noise floor, in the quantity's unit.
         max_abs_error: the largest difference of two elements.
         max_rel_error: that difference relative to the largest element of the reference.
         index: where it is, None for another shape.
-        reference_value, candidate_value: the two elements there.
+        reference_value: the reference's element there.
+        candidate_value: the candidate's.
         limit: the largest distance that is equal.
     """
 

@@ -34,7 +34,11 @@ def load_spec(name_or_path: str | Path) -> UNetSpec:
     if isinstance(name_or_path, Path) or text.endswith(".toml") or "/" in text:
         return UNetSpec.from_toml(name_or_path)
     near = nearest_names(text, spec_names())
-    known = f"the nearest are {', '.join(near)}" if near else f"the zoo has {', '.join(spec_names())}"
+    known = (
+        f"the nearest are {', '.join(near)}; `tandem list` shows all"
+        if near
+        else f"the zoo has {', '.join(spec_names())}"
+    )
     raise SpecError(f"no spec is named {text!r}; {known}; or give a path to a .toml file")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from .errors import WeightsError, one_line
+from .errors import SpecError, WeightsError, one_line
 from .files import check_regular, written_whole
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ Weights = Mapping[str, np.ndarray]
 
 DTYPES = ("float64", "float32", "float16")
 """What weights may come in: what NumPy and safetensors both have."""
+
+MOST_NARROW = 64
+"""The largest divisor of widths that is looked for where a file is of another width."""
 
 
 def initial_weights(spec: UNetSpec, seed: int = 0, dtype: type[np.floating] = np.float64) -> dict[str, np.ndarray]:
@@ -152,11 +155,24 @@ def kinds_in(file: Any) -> dict[str, str]:
 
 def check_metadata(path: Path, metadata: Mapping[str, str], spec: UNetSpec) -> None:
     """Refuse a file that says it belongs to another spec. Raises WeightsError."""
-    if metadata.get("spec_fingerprint") not in (None, spec.fingerprint):
-        raise WeightsError(
-            f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
-            f"expected {spec.name} of widths {list(spec.widths)}; name the spec that they were saved with"
-        )
+    found = metadata.get("spec_fingerprint")
+    if found in (None, spec.fingerprint):
+        return
+    divisor = _divisor(spec, found)
+    what_to_do = f"give --narrow {divisor}" if divisor else "name the spec that they were saved with"
+    raise WeightsError(
+        f"{path}: holds weights of another spec ({_spec_in(metadata)}), "
+        f"expected {spec.name} of widths {list(spec.widths)}; {what_to_do}"
+    )
+
+
+def _divisor(spec: UNetSpec, fingerprint: str) -> int | None:
+    """By what the widths of the spec are to be divided so that it has this fingerprint, if it is that."""
+    for divisor in range(2, MOST_NARROW + 1):
+        with suppress(SpecError):
+            if spec.narrow(divisor).fingerprint == fingerprint:
+                return divisor
+    return None
 
 
 def _spec_in(metadata: Mapping[str, str]) -> str:

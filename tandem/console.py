@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 WIDTH_OF_A_FILE = 120
 """Columns of tables that go to a file or a pipe, where nobody can widen the window."""
 
-SCHEMA = 1
-"""Of the JSON that commands write; counts up with every change that could break a reader."""
-
 
 def console(stderr: bool = False) -> Console:
     """A console that prints text as it is: what looks like markup in a path or a list stays."""
@@ -48,16 +45,23 @@ def say_note(message: str) -> None:
     _line("note: ", message, "yellow")
 
 
+def say_command(command: str) -> None:
+    """A command to type, on a line of its own on stderr, which is never broken."""
+    _line("  ", command, "bold", soft_wrap=True)
+
+
 def say_progress(message: str) -> None:
     """One line on stderr for what is done next, where no terminal shows a spinner."""
     _line("progress: ", message, "dim")
 
 
-def _line(label: str, message: str, style: str) -> None:
+def _line(label: str, message: str, style: str, soft_wrap: bool = False) -> None:
+    """One line, which a terminal breaks between words."""
     from rich.text import Text
 
     shown = "".join(letter if letter.isprintable() else " " for letter in " ".join(message.split()))
-    console(stderr=True).print(Text.assemble((label, style), shown), soft_wrap=True)
+    screen = console(stderr=True)
+    screen.print(Text.assemble((label, style), shown), soft_wrap=soft_wrap or not screen.is_terminal)
 
 
 @contextmanager
@@ -85,8 +89,22 @@ def progress(title: str) -> Iterator[Callable[[str], None]]:
         yield lambda step: bar.update(task, description=f"{title}: {step}")
 
 
-def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tuple[str, ...] = ()) -> Table:
-    """An empty table in the one style of all commands, with the columns that are aligned right and that may wrap."""
+ASCII_HEAD = "    \n    \n -- \n    \n    \n    \n    \n    \n"
+"""rich's SIMPLE_HEAD, for streams that take ASCII alone."""
+
+
+def plain_table(
+    title: str,
+    *columns: str,
+    right: tuple[str, ...] = (),
+    wrap: tuple[str, ...] = (),
+    cut: tuple[str, ...] = (),
+) -> Table:
+    """An empty table in the one style of all commands.
+
+    Args:
+        right: the columns that are aligned right. wrap: those that may wrap. cut: those that may be cut off.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -95,22 +113,40 @@ def plain_table(title: str, *columns: str, right: tuple[str, ...] = (), wrap: tu
     table = Table(
         title=heading,
         title_justify="left",
-        box=box.SIMPLE_HEAD,
+        box=box.SIMPLE_HEAD if console().encoding.startswith("utf") else box.Box(ASCII_HEAD, ascii=True),
         padding=(0, 1, 0, 0),
         pad_edge=False,
         header_style="bold",
     )
     for column in columns:
         justify = "right" if column in right else "left"
-        table.add_column(column, justify=justify, no_wrap=column not in wrap, overflow="fold")
+        overflow = "ellipsis" if column in cut else "fold"
+        table.add_column(column, justify=justify, no_wrap=column not in wrap, overflow=overflow)
     return table
+
+
+def cut_to_fit(table: Table) -> Table:
+    """The same table, with the columns that may be cut off as wide as the others leave room for."""
+    screen = console()
+    cut = [column for column in table.columns if column.overflow == "ellipsis"]
+    for column in cut:
+        column.max_width = 1
+        others = screen.measure(table, options=screen.options.update(max_width=1000)).maximum - 1
+        column.max_width = max(LEAST_CUT, screen.width - others)
+    return table
+
+
+LEAST_CUT = 12
+"""Columns of a column that may be cut off, however narrow the terminal is."""
 
 
 def _width(screen: Console, item: RenderableType) -> int:
     """The width at which nothing of a table is cut off: a terminal that is narrower wraps its lines."""
     from rich.table import Table
 
-    if not isinstance(item, Table) or not all(column.no_wrap for column in item.columns):
+    if not isinstance(item, Table):
+        return screen.width
+    if any(not column.no_wrap or column.overflow == "ellipsis" for column in item.columns):
         return screen.width
     return max(screen.width, screen.measure(item, options=screen.options.update(max_width=1000)).maximum)
 
@@ -135,6 +171,16 @@ class Output:
 
             check_writable(json_path, inputs)
 
+    def fits(self, table: Table) -> bool:
+        """Whether a table is no wider than the terminal; a file or a pipe takes any width."""
+        screen = console()
+        return not screen.is_terminal or _width(screen, table) <= screen.width
+
+    @property
+    def width(self) -> int:
+        """The columns that there are to print on."""
+        return console().width
+
     def print(self, *items: RenderableType, style: str | None = None) -> None:
         """Print for people; long lines of plain text are left to the terminal to wrap at words."""
         if not self.for_people:
@@ -144,17 +190,32 @@ class Output:
             screen.width = _width(screen, item)
             screen.print(item, style=style)
 
+    def print_command(self, command: str) -> None:
+        """A command to type, on a line of its own, which is never broken."""
+        if self.for_people:
+            console().print(f"    {command}", soft_wrap=True)
+
     def write(self, command: str, content: dict[str, Any]) -> None:
-        """Write the JSON that was asked for, whole or not at all. Raises TandemError where it cannot be."""
+        """Write the JSON that was asked for, whole or not at all.
+
+        Args:
+            command: the name of its model in `tandem.documents`.
+            content: the model's keys, but for those that every document has.
+
+        Raises:
+            TandemError: where it cannot be written.
+        """
         if self.json_path is None:
             return
-        text = to_json({"tandem": version(), "schema": SCHEMA, "command": command, **content})
+        from .documents import document
+
+        made = document(command, version(), content)
         if self.json_path == "-":
-            sys.stdout.write(text)
+            sys.stdout.write(made.to_json(ascii_only=not console().encoding.startswith("utf")))
             return
         from shared_specs.files import write_atomically
 
-        write_atomically(Path(self.json_path), text.encode())
+        write_atomically(Path(self.json_path), made.to_json().encode())
 
 
 def to_json(content: Any) -> str:

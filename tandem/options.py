@@ -6,27 +6,104 @@ from typing import Annotated
 
 import typer
 
+from . import completion
+from .completion import one_of, some_of
+
 INPUT = "Input"
 RUN = "How it is run"
+OUTPUT = "What is written"
 
-Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="Names in the zoo, paths to TOML files, or all.")]
+Specs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SPEC", help="Names in the zoo, paths to TOML files, or all.", autocompletion=completion.specs
+    ),
+]
 OptionalSpecs = Annotated[
-    list[str] | None, typer.Argument(metavar="[SPEC]...", help="Names in the zoo, paths to TOML files, or all.")
+    list[str] | None,
+    typer.Argument(
+        metavar="SPEC", help="Names in the zoo, paths to TOML files, or all.", autocompletion=completion.specs
+    ),
 ]
 Files = Annotated[
     list[str], typer.Argument(metavar="FILE...", help="JSON files, or folders that compare or bench wrote.")
 ]
-Spec = Annotated[str, typer.Argument(metavar="SPEC", help="A name in the zoo or a path to a TOML file.")]
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC", help="A name in the zoo or a path to a TOML file.", autocompletion=completion.a_spec
+    ),
+]
+Other = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="OTHER", help="A second one, for the difference of the two.", autocompletion=completion.a_spec
+    ),
+]
+Every = Annotated[bool, typer.Option("--all", help="Of two networks, print every layer that differs.")]
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Also write the result as JSON; - is stdout, alone.")
+    str | None,
+    typer.Option(
+        "--json", metavar="FILE", help="Also write the result as JSON; - is stdout, alone.", rich_help_panel=OUTPUT
+    ),
+]
+Words = Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What the name, title or source has in it.")]
+Dimensions = Annotated[
+    str | None,
+    typer.Option("--dimensions", metavar="N", help="2 or 3.", autocompletion=one_of(lambda: ("2", "3"))),
+]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        "--norm", metavar="N", help="batch, instance, group ... or none.", autocompletion=one_of(completion.norms)
+    ),
+]
+MaxParameters = Annotated[
+    str | None, typer.Option("--max-parameters", metavar="N", help="At most so many, for instance 10M.")
+]
+MinParameters = Annotated[str | None, typer.Option("--min-parameters", metavar="N", help="At least so many.")]
+Sort = Annotated[
+    str,
+    typer.Option("--sort", metavar="KEY", help="name, parameters or flops.", autocompletion=one_of(completion.sorts)),
 ]
 Sources = Annotated[bool, typer.Option("--sources", help="Where each comes from, in full, with licence and citation.")]
 Backends = Annotated[
-    list[str] | None, typer.Option("--backends", metavar="A,B", help="Backends, all that are installed by default.")
+    list[str] | None,
+    typer.Option(
+        "--backends",
+        metavar="A,B",
+        help="Backends, all that are installed by default.",
+        autocompletion=some_of(completion.backends),
+    ),
 ]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:1.", rich_help_panel=RUN)]
+TimedBackends = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--backends",
+        metavar="A,B",
+        help="Who is timed; all that are installed by default.",
+        autocompletion=some_of(completion.contestants),
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="cpu, cuda or cuda:1.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.devices),
+    ),
+]
 OptionalDevice = Annotated[
-    str | None, typer.Option("--device", help="cpu, cuda or cuda:1; a GPU where there is one.", rich_help_panel=RUN)
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="D",
+        help="cpu, cuda or cuda:1; by default a GPU where there is one.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.devices),
+    ),
 ]
 Narrow = Annotated[
     int | None, typer.Option("--narrow", min=1, metavar="N", help="Divide every width by N.", rich_help_panel=INPUT)
@@ -59,18 +136,70 @@ Weights = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", metavar="P", help="float64 (default), float32, bfloat16, tf32 or all; repeatable."),
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="float64 (default), float32, bfloat16, tf32 or all; repeatable.",
+        rich_help_panel=RUN,
+        autocompletion=some_of(lambda: (*completion.precisions(), "all")),
+    ),
 ]
+TrainedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, float64, bfloat16 or tf32.")]
 Probes = Annotated[
-    list[str] | None, typer.Option("--probe", metavar="P", help="Probes to run, all by default; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--probe",
+        metavar="P",
+        help="Probes to run, all by default; repeatable.",
+        autocompletion=some_of(completion.probes),
+    ),
 ]
-Optimizer = Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.", rich_help_panel=RUN)]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.")]
+Optimizer = Annotated[
+    str,
+    typer.Option(
+        "--optimizer",
+        metavar="O",
+        help="sgd, adam or adamw.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.optimizers),
+    ),
+]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.", rich_help_panel=OUTPUT)
+]
+Steps = Annotated[int, typer.Option("--steps", min=1, metavar="N", help="Of training.", rich_help_panel=RUN)]
+Judge = Annotated[
+    str,
+    typer.Option(
+        "--judge",
+        metavar="B",
+        help="Whose float64 is the reference; pytorch is faster for a large network.",
+        rich_help_panel=RUN,
+    ),
+]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        "--json",
+        metavar="FILE",
+        help="Write every loss as JSON, for `tandem report`; - is stdout, alone.",
+    ),
+]
 Phases = Annotated[
     list[str] | None,
-    typer.Option("--phase", metavar="P", help="forward, forward_backward, train_step; all by default; repeatable."),
+    typer.Option(
+        "--phase",
+        metavar="P",
+        help="forward, forward_backward, train_step; repeatable.",
+        autocompletion=some_of(completion.phases),
+    ),
 ]
-Axis = Annotated[str, typer.Argument(metavar="AXIS", help="What grows: batch or size.")]
+Axis = Annotated[
+    str,
+    typer.Argument(metavar="AXIS", help="What grows: batch or size.", autocompletion=one_of(completion.axes)),
+]
 Most = Annotated[
     int | None, typer.Option("--most", metavar="N", help="The largest batch (64) or side in pixels (1024) to try.")
 ]
@@ -80,39 +209,53 @@ Replicates = Annotated[
 
 TimedPrecisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", metavar="P", help="float32 (default), bfloat16, tf32 or float64; repeatable."),
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="float32 (default), bfloat16, tf32 or float64; repeatable.",
+        rich_help_panel=RUN,
+        autocompletion=some_of(completion.precisions),
+    ),
 ]
 Tuning = Annotated[
-    str, typer.Option("--tuning", metavar="T", help="How each backend runs: default or tuned.", rich_help_panel=RUN)
+    str,
+    typer.Option(
+        "--tuning",
+        metavar="T",
+        help="How each backend runs: default or tuned.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.tunings),
+    ),
 ]
 Tunings = Annotated[
     list[str] | None,
-    typer.Option("--tuning", metavar="T", help="default, tuned, or another that a backend has; repeatable."),
+    typer.Option(
+        "--tuning",
+        metavar="T",
+        help="default, tuned, or another that a backend has; repeatable.",
+        rich_help_panel=RUN,
+        autocompletion=some_of(completion.tunings),
+    ),
 ]
 Results = Annotated[
-    str | None, typer.Option("--results", metavar="DIR", help="Write every record here as soon as it is there.")
+    str | None,
+    typer.Option(
+        "--results", metavar="DIR", help="Write every record here as soon as it is there.", rich_help_panel=OUTPUT
+    ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Skip what --results holds from this machine and commit.")]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Skip what --results holds from this machine and commit.", rich_help_panel=OUTPUT),
+]
 Folder = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="DIR", help="For report and records; by default out/SPEC-DATE.")
-]
-Factory = Annotated[
-    str, typer.Argument(metavar="MODULE:FACTORY", help="A class or function, called without arguments; it is run.")
-]
-OptionalSpec = Annotated[
     str | None,
-    typer.Option("--spec", metavar="S", help="What it is to be, a zoo name or a TOML file; inferred by default."),
-]
-TheirCheckpoint = Annotated[
-    str | None,
-    typer.Option("--checkpoint", metavar="FILE", help="A state dict to load first; no code of it is run."),
-]
-InputShape = Annotated[
-    str | None,
-    typer.Option("--input-shape", metavar="N,C,H,W", help="Of images that it takes; chosen by default."),
-]
-AdoptedFolder = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="DIR", help="For spec, key map and weights, where all is equal.")
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="For report and records; by default out/SPEC-DATE.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 AcrossMachines = Annotated[
     bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
@@ -127,27 +270,6 @@ ReportFormat = Annotated[
 Against = Annotated[
     list[str] | None,
     typer.Option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
-]
-
-Source = Annotated[str, typer.Argument(metavar="IN", help="The checkpoint to read: a file, or a folder of Orbax.")]
-Target = Annotated[
-    str, typer.Argument(metavar="OUT", help="What to write: .safetensors, .pt or .pth, or a folder for Flax.")
-]
-OneSpec = Annotated[str, typer.Option("--spec", metavar="S", help="A name in the zoo or a path to a TOML file.")]
-Scheme = Annotated[
-    str | None,
-    typer.Option("--from", metavar="SCHEME", help="Names in IN: canonical, or the spec's own scheme; else recognised."),
-]
-To = Annotated[
-    str | None, typer.Option("--to", metavar="T", help="pytorch, flax_nnx or canonical; else OUT's suffix tells.")
-]
-SchemeOut = Annotated[
-    str | None,
-    typer.Option("--scheme-out", metavar="SCHEME", help="Names in a PyTorch OUT: canonical, or the spec's own scheme."),
-]
-CheckResult = Annotated[
-    bool,
-    typer.Option("--check/--no-check", help="Read OUT back and compare it with IN, in bits and in what it computes."),
 ]
 
 

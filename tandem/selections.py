@@ -7,10 +7,16 @@ import re
 from collections.abc import Iterable, Sequence
 
 import backends
+from parity.batches import telling_size
 from shared_specs import ShapeError, SpecError, TandemError, UNetSpec, load_spec, spec_names
+from shared_specs.cost import total_cost
 
-CHECK_NARROW = 8
-"""By how much `check` divides the widths unless told otherwise: every code path at 1/64 of the work."""
+CHECK_NARROW, MOST_NARROW = 8, 32
+"""By how much `check` divides the widths unless told otherwise: by 8, every code path at 1/64 of the work, and by up to
+32 where that is still much and no width becomes 1."""
+
+MUCH_FLOPS = 200_000_000
+"""Of a forward pass of two images: beyond, the reference takes minutes for all probes and re-runs."""
 
 
 def split(values: Iterable[str] | None) -> list[str]:
@@ -58,7 +64,19 @@ def specs(names_or_paths: Sequence[str]) -> list[UNetSpec]:
     return list(found.values())
 
 
-def narrowed(spec: UNetSpec, narrow: int | None, default: int = CHECK_NARROW) -> tuple[UNetSpec, int]:
+def narrowed_to_check(spec: UNetSpec) -> tuple[UNetSpec, int]:
+    """The spec with its widths divided as far as a quick check needs, and by what."""
+    found, divisor = narrowed(spec, None, CHECK_NARROW)
+    images = (2, spec.in_channels, *telling_size(spec))
+    while divisor >= CHECK_NARROW and divisor < MOST_NARROW and total_cost(found, images).forward_flops > MUCH_FLOPS:
+        narrower, twice = narrowed(spec, None, 2 * divisor)
+        if twice == divisor or min(narrower.widths) == 1:
+            break
+        found, divisor = narrower, twice
+    return found, divisor
+
+
+def narrowed(spec: UNetSpec, narrow: int | None, default: int) -> tuple[UNetSpec, int]:
     """The spec with its widths divided and by what: by `narrow`, else by the largest of default, default/2 ... 1.
 
     Raises:

@@ -10,7 +10,9 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from . import help_texts
 from .console import say_error
+from .encoding import make_printable
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 """128 and the number of the signal, as shells have it."""
@@ -21,12 +23,26 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; both the script and tests come through here."""
+        make_printable()
         try:
             code = super().main(*args, **extra | {"standalone_mode": False})
         except Exception as error:
             say_error(_message(error))
             code = 2
         sys.exit(code)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The commands in the order of the help."""
+        return help_texts.in_order(super().list_commands(ctx))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command, with its panel and its examples."""
+        command: Any = super().get_command(ctx, cmd_name)
+        if command is not None:
+            command.rich_help_panel = help_texts.panel_of(cmd_name)
+            command.epilog = command.epilog or help_texts.epilog(cmd_name)
+            command.help = help_texts.unwrapped(command.help)
+        return command
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command, before typer has its own way with signals."""
@@ -57,10 +73,14 @@ def _message(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         said = str(error) or "no more is to be had"
-        return f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow"
+        return (
+            f"out of memory ({said}); take a smaller --size or --batch, or a larger --narrow; "
+            "`tandem scale batch SPEC` finds the largest that fits"
+        )
     describe = getattr(error, "format_message", None)
     if describe is None:
         raise error
     # Typer's own: an unknown command or option, a missing argument.
-    context = getattr(error, "ctx", None)
-    return f"{describe().rstrip('.')}; see {context.command_path if context else 'tandem'} --help"
+    context, said = getattr(error, "ctx", None), describe().rstrip(".")
+    zoo = "`tandem list` shows the networks; " if said == "Missing argument 'SPEC'" else ""
+    return f"{said}; {zoo}see {context.command_path if context else 'tandem'} --help"

@@ -28,6 +28,11 @@ def floors(distance: float) -> str:
     return f"{distance:.2g}" if distance >= 1000 else _three(distance)
 
 
+def share(value: float) -> str:
+    """A part of what is allowed, two digits: "0.34", "1.2", "0.0042", "8.0e+11", "inf"."""
+    return "inf" if value != value or value == float("inf") else f"{value:.2g}" if value < 1000 else f"{value:.1e}"
+
+
 NOTHING = "—"
 """In place of a distance where a probe had nothing to compare."""
 

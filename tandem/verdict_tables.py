@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from .console import plain_table
+from .console import console, cut_to_fit, plain_table
 from .units import NOTHING, floors, is_idle
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is."""
     title = f"{verdict.spec.name}, {verdict.execution.precision}: "
     pairs = ["\n".join(pair) for pair in verdict.pairs]
-    table = plain_table("", "probe", *pairs, "farthest quantity", right=tuple(pairs), wrap=("farthest quantity",))
+    last = ("farthest quantity",)
+    wrap, cut = ((), last) if console().is_terminal else (last, ())  # a file has no --verbose
+    table = plain_table("", "probe", *pairs, *last, right=tuple(pairs), wrap=wrap, cut=cut)
     for probe in verdict.probes:
         farthest = verdict.worst(probe)
         idle = is_idle(probe, [m.quantity for m in verdict.measurements if m.probe == probe])
@@ -33,7 +35,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
-    return Group(Text.assemble((title, "bold"), answer, limit), table)
+    return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table))
 
 
 def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:

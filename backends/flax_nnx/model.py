@@ -68,9 +68,15 @@ class FlaxModel(Model):
         self._checks: dict[tuple[Callable[..., Any], tuple[int, ...]], Callable[..., Any]] = {}
         self._enqueued: dict[str, Any] = {}  # the last outputs, which `synchronize` waits for
         with self._precision():
-            self.network = Network(spec, numerics(execution))
+            self.network = self._new_network()
             self.compiler = Compiler(self.tuning)
-        self.load_weights(initial_weights(spec))
+        self.load_weights(self._first_weights())
+
+    def _new_network(self) -> Network:
+        return Network(self.spec, numerics(self.execution))
+
+    def _first_weights(self) -> Weights:
+        return initial_weights(self.spec)
 
     def _precision(self) -> Any:
         """64-bit types for this model alone: the setting of the process stays as the user has it."""

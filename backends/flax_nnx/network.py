@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -17,12 +20,18 @@ Arrays = dict[str, jax.Array]
 
 
 class Network:
-    """The module of a spec, merged with tensors anew in each call."""
+    """The module of a spec, merged with tensors anew in each call.
 
-    def __init__(self, spec: UNetSpec, numerics: Numerics):
+    Args:
+        spec: the network.
+        numerics: its arithmetic.
+        module: one that was built from the spec, and has this arithmetic; a new one where it is None.
+    """
+
+    def __init__(self, spec: UNetSpec, numerics: Numerics, module: UNet | None = None):
         self.spec = spec
-        self.graph, self.abstract = nnx.split(
-            nnx.eval_shape(
+        if module is None:
+            module = nnx.eval_shape(
                 lambda: UNet(
                     spec,
                     dtype=numerics.dtype,
@@ -31,16 +40,14 @@ class Network:
                     rngs=nnx.Rngs(0),
                 )
             )
-        )
+        self.graph, self.abstract = nnx.split(module)
 
     def module(self, parameters: Arrays, statistics: Arrays, training: bool) -> UNet:
         module = nnx.merge(self.graph, self.abstract, copy=True)
         for tensor in self.spec.tensors:
             held = parameters if tensor.trainable else statistics
             native(module, tensor).set_value(held[tensor.name])
-        module.set_attributes(use_running_average=not training, raise_if_not_found=False)
-        module.set_attributes(deterministic=True, raise_if_not_found=False)  # dropout: random values cannot be compared
-        return module
+        return in_mode(module, training)
 
     def logits(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> jax.Array:
         return self.module(parameters, statistics, training=False)(images)
@@ -57,11 +64,18 @@ class Network:
     ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
         """The loss, given labels for every head; beside it the logits and the statistics after the step."""
         module = self.module(parameters, statistics, training=True)
-        heads = module.heads(images)
+        heads = self.heads(module, images)
         losses = [cross_entropy(logits, classes) for logits, classes in zip(heads, labels, strict=True)]
         loss = sum(weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True))
-        moved = {name: native(module, self.spec.tensor(name)).get_value() for name in statistics}
-        return jnp.asarray(loss), (heads[0], moved)
+        return jnp.asarray(loss), (heads[0], self.statistics(module, statistics))
+
+    def heads(self, module: UNet, images: jax.Array) -> tuple[jax.Array, ...]:
+        """The logits, and those of the heads of deep supervision."""
+        return module.heads(images)
+
+    def statistics(self, module: UNet, names: Iterable[str]) -> Arrays:
+        """The statistics as they stand in a module."""
+        return {name: native(module, self.spec.tensor(name)).get_value() for name in names}
 
     def parameter_count(self) -> int:
         parameters = nnx.state(nnx.merge(self.graph, self.abstract), nnx.Param)
@@ -75,6 +89,13 @@ class Network:
             "precision": ", ".join({str(numerics.precision) for numerics in convolutions}),
             "computes_in": ", ".join({str(jnp.dtype(numerics.dtype)) for numerics in convolutions}),
         }
+
+
+def in_mode(module: Any, training: bool) -> Any:
+    """The module, in training or evaluation mode, without dropout: what is random cannot be compared."""
+    module.set_attributes(use_running_average=not training, raise_if_not_found=False)
+    module.set_attributes(deterministic=True, raise_if_not_found=False)
+    return module
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 
 import numpy as np
@@ -11,20 +12,41 @@ from ..contract import TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 Axes = int | tuple[int, ...] | None
 
 
+class Pool:
+    """Standard normal numbers drawn once, and taken from another random place on each time."""
+
+    SIZE = 2**20
+
+    def __init__(self, seed: int):
+        self._random = np.random.default_rng(seed)
+        self._numbers = self._random.standard_normal(self.SIZE)
+
+    def standard_normal(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
+        count = math.prod(shape)
+        if count > self.SIZE // 2:
+            return self._random.standard_normal(shape, dtype)
+        start = self._random.integers(self.SIZE - count)
+        return self._numbers[start : start + count].reshape(shape)
+
+
 class Rounding:
     """Multiplies what passes through it by (1 + u xi), xi standard normal. Without noise it does nothing."""
 
     def __init__(self, noise: RoundingNoise | None = None):
         self.noise = noise
-        self._random = np.random.default_rng(noise.seed) if noise else None
+        self._random: np.random.Generator | Pool | None = None
+        if noise is not None:
+            self._random = Pool(noise.seed) if noise.long_run else np.random.default_rng(noise.seed)
         self.decisions: deque[np.ndarray] | None = None  # what was decided on, in order, where that is recorded
         self.exact_decisions: deque[np.ndarray] | None = None  # the same of a run without noise
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self.noise is None or self._random is None:
             return x
-        xi = self._random.standard_normal(np.shape(x), dtype=np.float32)
-        return x * (1.0 + self.noise.unit_roundoff * xi.astype(np.float64))
+        factor = np.asarray(self._random.standard_normal(np.shape(x), dtype=np.float32), np.float64)
+        factor *= self.noise.unit_roundoff  # in place: half of a re-run is this
+        factor += 1.0
+        return x * factor
 
     def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False, in_one_row: bool = False) -> np.ndarray:
         """The sum of n elements, with the noise of adding them up (random-walk forms of Higham 2002, section 4.2).

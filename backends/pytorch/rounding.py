@@ -19,6 +19,10 @@ Decide = Callable[[Tensor, Tensor], Tensor]
 """Makes a decision about a map, given how far from a tie it is made the other way; (1, C, 1, 1), signed by the side."""
 
 
+POOL = 2**20
+"""Normal numbers that a long run draws once, as in `numpy_reference/rounding.py`."""
+
+
 @dataclass
 class Sizes:
     """The mean squares, by channel, of a convolution's input and of its output's gradient, and their pixels.
@@ -48,8 +52,11 @@ class Rounding:
     def __init__(self, noise: RoundingNoise | None, device: torch.device):
         self.noise = noise
         self._random = torch.Generator(device)
+        self._pool: Tensor | None = None
         if noise is not None:
             self._random.manual_seed(noise.seed)
+            if noise.long_run:
+                self._pool = torch.randn(POOL, generator=self._random, device=device)
         self.decisions: deque[Tensor] | None = None  # where they are recorded: maps that were decided on, or decisions
         self.records_maps = False
         self.exact_decisions: deque[Tensor] | None = None  # the same of a run without noise
@@ -68,6 +75,9 @@ class Rounding:
         return factor.mul_(self.noise.unit_roundoff).add_(1.0).mul_(x)
 
     def _normal(self, x: Tensor) -> Tensor:
+        if self._pool is not None and x.numel() <= POOL // 2:  # from another random place on each time
+            start = int(torch.randint(POOL - x.numel(), (), generator=self._random, device=x.device))
+            return self._pool[start : start + x.numel()].clone().reshape(x.shape)
         return torch.randn(x.shape, generator=self._random, device=x.device, dtype=torch.float32)
 
     def sum(self, x: Tensor, axes: Axes, in_one_row: bool = False) -> Tensor:

@@ -66,8 +66,17 @@ def adopt(
     tell = on_progress or (lambda step: None)
     if spec is not None and not isinstance(spec, UNetSpec):
         spec = load_spec(spec)
-    images = None if example is None else _images(example, seed)
+    images = None if example is None else images_of(example, seed)
     tell("tracing")
+    adoption = identify(module, spec, images, seed)
+    if adoption.spec is None:
+        return adoption
+    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    return _proved(adoption, module, images, names, seed, tell)
+
+
+def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed: int = 0) -> Adoption:
+    """Trace a module and match it with a spec, or infer one, without weights and proof. Errors are those of `adopt`."""
     if spec is None:
         traced = _first_trace(module, images)
         inference = infer(traced, SPEC_NAME)
@@ -87,16 +96,15 @@ def adopt(
     assumed += () if spec is None else tuple(found.unseen_throughout)
     assumed += tuple(found.unseen_dropouts)
     assumed += () if images is None else tuple(found.unseen_sizes)
-    adoption = Adoption(
+    return Adoption(
         traced.module, chosen, spec is None, match=found, assumed=assumed, weights={}, ignored=_ignored(traced, found)
     )
-    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
-    return _proved(adoption, module, images, names, seed, tell)
 
 
-def _images(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:
-    if isinstance(example, np.ndarray) and example.ndim > 1:
-        return example.astype(np.float64)
+def images_of(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:
+    """Images (N, C, H, W) as they are, or random ones of a shape."""
+    if np.ndim(example) > 1:
+        return np.asarray(example, np.float64)
     return np.random.default_rng([seed, 0]).normal(size=tuple(int(side) for side in example))
 
 
@@ -174,18 +182,13 @@ def _proved(
     """With weights and a verdict, where every tensor of the spec has its place."""
     spec, found = adoption.spec, adoption.match
     assert spec is not None and found is not None
-    state = tracing.read_state(module)
-    shapes = {tensor.name: tensor.shape for tensor in spec.tensors}
-    keys = found.keys
-    if not found.complete or any(name not in keys or state[keys[name]].shape != shapes[name] for name in shapes):
+    weights = weights_of(adoption, module)
+    if not weights:
         return replace(adoption, reason="" if found.differences else f"no tensor for {', '.join(found.missing)}")
-    weights = {name: state[key] for name, key in keys.items()}
-    check_weights(spec, weights, origin=adoption.module)
     batch = random_batch(spec, seed) if images is None else _batch(spec, images, seed)
     execution, recipe = Execution(precision="float64"), Recipe()
     models: dict[str, Model] = {name: registry.get(name).build(spec, execution, recipe) for name in names}
-    maps = {name: number for name, number in found.maps.items() if name != IMAGES}
-    models[YOURS] = tracing.as_model(module, spec, keys, maps)
+    models[YOURS] = tracing.as_model(module, spec, found.keys, layers_of(adoption))
     shared = dict.fromkeys(models, _telling(spec, weights, seed))
     try:
         verdict = compare_all(
@@ -199,6 +202,29 @@ def _proved(
     left_out = (f"the {most} tensors that it returns in training do not matter but for {compared}",)
     assumed = adoption.assumed + (left_out if most > max(traced, heads) else ())
     return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
+
+
+def weights_of(adoption: Adoption, module: Any) -> dict[str, np.ndarray]:
+    """The canonical weights of a module that was identified; none where not every tensor of the spec has its place.
+
+    Raises:
+        WeightsError: where some are not finite.
+    """
+    spec, found = adoption.spec, adoption.match
+    assert spec is not None and found is not None
+    state, keys = tracing.read_state(module), found.keys
+    shapes = {tensor.name: tensor.shape for tensor in spec.tensors}
+    if not found.complete or any(name not in keys or state[keys[name]].shape != shapes[name] for name in shapes):
+        return {}
+    weights = {name: state[key] for name, key in keys.items()}
+    check_weights(spec, weights, origin=adoption.module)
+    return weights
+
+
+def layers_of(adoption: Adoption) -> dict[str, int]:
+    """The number of each layer's map in the trace."""
+    assert adoption.match is not None
+    return {name: number for name, number in adoption.match.maps.items() if name != IMAGES}
 
 
 def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

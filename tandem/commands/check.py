@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,8 +76,9 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     for job in chosen.jobs:
         describe(job, chosen, output)
         for execution in chosen.executions:
-            verdict = check(job, execution, chosen)
-            checks.append({"narrow": job.divisor, **json.loads(verdict.to_json())})
+            with progress(f"{job.spec.name}, {execution.precision}") as tell:
+                verdict = check(job, execution, chosen, tell)
+            checks.append(keys(verdict, job))
             show(verdict, output, verbose)
     equal = all(check["equal"] for check in checks)
     output.print(summary(checks), style="bold green" if equal else "bold red")
@@ -93,8 +95,7 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = selections.choose("probe", request.probes, parity.PROBES)
-    known = PRECISIONS if request.device != "cpu" else EVERYWHERE
-    precisions = selections.choose("precision", request.precisions, known)
+    precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -114,9 +115,17 @@ def plan(request: Request) -> Plan:
     return Plan(jobs, names, executions, probes or list(parity.PROBES), recipe, request.seed)
 
 
+def known_precisions(device: str) -> Sequence[str]:
+    """Those that a device has, as far as it is known before a backend is asked."""
+    return PRECISIONS if device != "cpu" else EVERYWHERE
+
+
 def _job(spec: UNetSpec, request: Request) -> Job:
     # A checkpoint comes at the width that it was trained with.
-    spec, divisor = selections.narrowed(spec, request.narrow, default=1 if request.weights else selections.CHECK_NARROW)
+    if request.narrow is None and not request.weights:
+        spec, divisor = selections.narrowed_to_check(spec)
+    else:
+        spec, divisor = selections.narrowed(spec, request.narrow, default=1)
     weights = load_weights(request.weights, spec) if request.weights else None
     return Job(spec, divisor, _batch(spec, request), weights)
 
@@ -176,20 +185,24 @@ def _with_labels(
     return replace(batch, labels=np.stack(kept), origin=origin)
 
 
-def check(job: Job, execution: Execution, chosen: Plan) -> parity.Verdict:
-    """Run one check, and show its progress."""
-    with progress(f"{job.spec.name}, {execution.precision}") as tell:
-        return parity.check(
-            job.spec,
-            backends=chosen.backends,
-            execution=execution,
-            probes=chosen.probes,
-            recipe=chosen.recipe,
-            seed=chosen.seed,
-            batch=job.batch,
-            weights=job.weights,
-            on_progress=tell,
-        )
+def check(job: Job, execution: Execution, chosen: Plan, tell: Callable[[str], None]) -> parity.Verdict:
+    """Run one check; `tell` is called with what is done next."""
+    return parity.check(
+        job.spec,
+        backends=chosen.backends,
+        execution=execution,
+        probes=chosen.probes,
+        recipe=chosen.recipe,
+        seed=chosen.seed,
+        batch=job.batch,
+        weights=job.weights,
+        on_progress=tell,
+    )
+
+
+def keys(verdict: parity.Verdict, job: Job) -> dict[str, Any]:
+    """A verdict's keys in the JSON."""
+    return {"narrow": job.divisor, **json.loads(verdict.to_json()), "spec": verdict.spec}
 
 
 def describe(job: Job, chosen: Plan, output: Output) -> None:
@@ -210,11 +223,9 @@ def show(verdict: parity.Verdict, output: Output, verbose: bool = False) -> None
         output.print(difference_report(verdict, every=verbose))
 
 
-def summary(checks: Sequence[dict]) -> str:
+def summary(checks: Sequence[dict[str, Any]]) -> str:
     """One line for all checks."""
-    different = [
-        f"{check['spec']['name']} in {check['execution']['precision']}" for check in checks if not check["equal"]
-    ]
+    different = [f"{check['spec'].name} in {check['execution']['precision']}" for check in checks if not check["equal"]]
     if different:
         return f"Different: {', '.join(different)}."
     what = "the builds are" if len(checks) == 1 else f"in all {len(checks)} checks the builds are"

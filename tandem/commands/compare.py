@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
+from rich.table import Table
 
+from benchmarks import provenance
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
@@ -25,13 +25,20 @@ from parity.compare import REFERENCE
 from shared_specs import TandemError
 from shared_specs.files import check_writable, write_atomically
 
-from ..console import Output, console, plain_table, say_note, say_progress, to_json
-from ..report import Check, Findings, to_markdown
+from ..console import Output, plain_table, progress, say_command, say_note
+from ..report import Findings, to_html, to_markdown
 from ..report.markdown import TIMING_COLUMNS, parity_sentence, timing_rows
+from ..run_display import RunDisplay
 from . import bench, check
+from .kept_checks import KeptChecks, now, verdict_of
+from .resuming import command_to_go_on
+from .run_parts import CheckSteps, TimedParts, part_of_check, passes_of_steps
 
 SEMANTICS = "float64"
 """The precision in which every real difference is enormous; the precision that is timed is checked beside it."""
+
+RECORDS = "records"
+"""The folder of the records, in that of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +54,50 @@ class Plan:
 def run(request: bench.Request, folder: str | None = None, json_path: str | None = None) -> int:
     """Check, time what is equal, and say which is faster; 1 where the builds differ or a cell was not timed."""
     output = Output(json_path, request.specs)
-    chosen = plan(request, folder)
+    with progress("tandem compare") as tell:
+        tell("loading the backends")
+        chosen = plan(request, folder)
     chosen = replace(chosen, folder=make_folder(chosen.folder, fresh=folder is None))
     remarks = other_work()
     for remark in remarks:
         say_note(remark)
-    with sparing_the_gpu():
-        checks = _check(chosen, remarks, output)
-    equal = all(checked.equal for checked in checks)
-    records = _time(chosen, output) if equal else []
+    known = provenance.finished(chosen.folder / RECORDS)
+    timed = TimedParts(chosen.cells, chosen.replicates, known)
+    parts = [part_of_check(job, how, chosen.parity) for job in chosen.parity.jobs for how in chosen.parity.executions]
+    display = RunDisplay([*parts, *timed.parts])
+    kept = KeptChecks(chosen.folder, remarks)
+    try:
+        return _run(chosen, kept, timed, display, output)
+    except KeyboardInterrupt:
+        say_note(f"{display.summary()} are done, and kept in {chosen.folder}; this goes on with the rest:")
+        say_command(command_to_go_on("compare", request, chosen.folder, json_path))
+        raise
+
+
+def _run(chosen: Plan, kept: KeptChecks, timed: TimedParts, display: RunDisplay, output: Output) -> int:
+    with display:
+        with sparing_the_gpu():
+            _check(chosen, kept, display, output)
+        equal = all(checked.equal for checked in kept.all)
+        records = _time(chosen, timed, display) if equal else []
     comparisons = compare_records(records)
     show_timing(comparisons, output)
-
-    page = to_markdown(Findings(checks, records, remarks))
-    write_atomically(chosen.folder / "report.md", page.encode())
-    output.print(parity_sentence(checks), style="bold green" if equal else "bold red")
-    for comparison in comparisons:
-        output.print(f"{comparison.sentence}.", style="bold")
-    if comparisons:
-        for remark in remarks:
-            output.print(remark, style="bold yellow")
-    if not equal:
-        output.print("Nothing was timed: there is no time without parity.")
-    output.print(f"The report and every record are in {chosen.folder}", style="dim")
-    output.write("compare", _content(equal, checks, records, comparisons, remarks, chosen.folder))
+    findings = Findings(kept.for_report(), records, list(kept.remarks))
+    reports = write_reports(findings, chosen.folder)
+    conclude(findings, comparisons, output)
+    show_files(reports, chosen.folder, output)
+    output.write(
+        "compare",
+        {
+            "equal": equal,
+            "folder": str(chosen.folder),
+            "reports": reports,
+            "remarks": findings.remarks,
+            "comparisons": list(map(_comparison, comparisons)),
+            "checks": kept.all,
+            "records": records,
+        },
+    )
     return 0 if equal and all(record.status == "ok" for record in records) else 1
 
 
@@ -136,119 +163,105 @@ def sparing_the_gpu() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _check(chosen: Plan, remarks: list[str], output: Output) -> list[Check]:
-    values = []
-    for job in chosen.parity.jobs:
-        check.describe(job, chosen.parity, output)
-        for execution in chosen.parity.executions:
-            verdict = check.check(job, execution, chosen.parity)
-            check.show(verdict, output)
-            values.append({"narrow": job.divisor, **json.loads(verdict.to_json())})
-    write_atomically(chosen.folder / "check.json", to_json({"checks": values, "remarks": remarks}).encode())
-    return [Check.model_validate(value) for value in values]
+def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) -> None:
+    """Every check, those aside that an earlier run has made; each is printed and kept as soon as it is there."""
+    parity = chosen.parity
+    for job in parity.jobs:
+        with display.aside():
+            check.describe(job, parity, output)
+        for execution in parity.executions:
+            part = part_of_check(job, execution, parity)
+            checked = kept.find(job, execution, parity)
+            was_there = checked is not None
+            if checked is None:
+                display.start(part)
+                started_at = now()
+                verdict = check.check(job, execution, parity, CheckSteps(display, passes_of_steps(execution, parity)))
+                checked = kept.made_now(verdict, job, started_at)
+            kept.keep(checked)
+            display.finish(part, was_there)
+            with display.aside():
+                check.show(verdict_of(checked), output)
+                if was_there:
+                    output.print(f"From an earlier run, of {checked.made and checked.made.started_at}.", style="dim")
 
 
-def _time(chosen: Plan, output: Output) -> list[Record]:
-    processes = len(chosen.cells) * chosen.replicates
-    output.print(f"Timing in {processes} fresh processes, {chosen.replicates} a cell.", style="bold")
-    records = chosen.folder / "records"
-    try:
-        with _watching(processes) as tell:
-            return run_cells(chosen.cells, chosen.replicates, results=records, resume=True, on_progress=tell)
-    except KeyboardInterrupt:
-        say_note(f"what was timed is kept; the same command with --output {shlex.quote(str(chosen.folder))} goes on")
-        raise
+def _time(chosen: Plan, timed: TimedParts, display: RunDisplay) -> list[Record]:
+    """Every process, those aside that an earlier run has timed; each record is written as soon as it is there."""
+
+    def tell(progress: Progress) -> None:
+        timed.tell(display, progress)
+        if progress.record is not None and progress.record.status != "ok":
+            say_note(progress.record.sentence)
+
+    records = chosen.folder / RECORDS
+    return run_cells(chosen.cells, chosen.replicates, results=records, resume=True, on_progress=tell)
 
 
-class _Watch:
-    """Shows a run's progress: the cell, how many processes are done, time passed and an estimate of the rest."""
-
-    def __init__(self, processes: int):
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-        from rich.progress import Progress as Bar
-
-        self.bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console(stderr=True),
-            transient=True,
-            speed_estimate_period=math.inf,
-        )
-        self.task = self.bar.add_task("starting", total=processes)
-
-    def __call__(self, progress: Progress) -> None:
-        self.bar.update(self.task, completed=progress.done, description=_step(progress))
-        _note_failure(progress)
-
-
-def _say(progress: Progress) -> None:
-    """A run's progress where no terminal shows it: one line a process."""
-    if progress.record is None:
-        say_progress(f"{progress.done} of {progress.total} processes done; {_step(progress)}")
-    _note_failure(progress)
-
-
-def _step(progress: Progress) -> str:
-    cell = progress.cell
-    what = "the reference of" if progress.stage == "reference" else f"process {progress.replicate} of"
-    return f"{what} {cell.backend} {cell.phase}"
-
-
-def _note_failure(progress: Progress) -> None:
-    if progress.record is not None and progress.record.status != "ok":
-        say_note(progress.record.sentence)
-
-
-@contextmanager
-def _watching(processes: int) -> Iterator[Callable[[Progress], None]]:
-    if not console(stderr=True).is_terminal:
-        yield _say
-        return
-    watch = _Watch(processes)
-    with watch.bar:
-        yield watch
+NARROW_COLUMNS = ("phase", "backend", "ms a step", "processes", "images/s", "gate")
+"""Of the columns of the times, those that a terminal of 80 columns has room for; the report has all."""
 
 
 def show_timing(comparisons: Sequence[Comparison], output: Output) -> None:
     """One table for each thing that was timed."""
     for title in dict.fromkeys(comparison.title for comparison in comparisons):
-        table = plain_table(title, *TIMING_COLUMNS, right=TIMING_COLUMNS[2:])
-        for comparison in comparisons:
-            if comparison.title == title:
-                table.add_section()
-                for row in timing_rows(comparison):
-                    table.add_row(*row)
-        output.print(table)
+        chosen = [comparison for comparison in comparisons if comparison.title == title]
+        table = timing_table(title, chosen, TIMING_COLUMNS)
+        output.print(table if output.fits(table) else timing_table(title, chosen, NARROW_COLUMNS))
 
 
-def _content(
-    equal: bool,
-    checks: list[Check],
-    records: list[Record],
-    comparisons: list[Comparison],
-    remarks: list[str],
-    folder: Path,
-) -> dict:
+def timing_table(title: str, comparisons: Sequence[Comparison], columns: Sequence[str]) -> Table:
+    """One row a backend, one section a phase."""
+    table = plain_table(title, *columns, right=TIMING_COLUMNS[2:])
+    for comparison in comparisons:
+        table.add_section()
+        for row in timing_rows(comparison):
+            cells = dict(zip(TIMING_COLUMNS, row, strict=True))
+            table.add_row(*(cells[column] for column in columns))
+    return table
+
+
+def write_reports(findings: Findings, folder: Path) -> dict[str, str | None]:
+    """The report in Markdown, and in HTML where plotly is installed; gives their paths."""
+    markdown, html = folder / "report.md", folder / "report.html"
+    write_atomically(markdown, to_markdown(findings).encode())
+    try:
+        page = to_html(findings)
+    except TandemError as error:  # without plotly
+        say_note(f"no report.html: {error}")
+        return {"markdown": str(markdown), "html": None}
+    write_atomically(html, page.encode())
+    return {"markdown": str(markdown), "html": str(html)}
+
+
+def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Output) -> None:
+    """The answer: the same network or not, and for each phase which is faster."""
+    equal = all(checked.equal for checked in findings.checks)
+    output.print(parity_sentence(findings.checks), style="bold green" if equal else "bold red")
+    for comparison in comparisons:
+        output.print(f"{comparison.sentence}.", style="bold")
+    for remark in findings.remarks if comparisons else ():
+        output.print(remark, style="bold yellow")
+    if not equal:
+        output.print("Nothing was timed: there is no time without parity.")
+
+
+def show_files(reports: dict[str, str | None], folder: Path, output: Output) -> None:
+    """Where it all is."""
+    output.print("")
+    label = "Report"
+    for path in filter(None, (reports["html"], reports["markdown"])):
+        output.print(f"{label:<8} {path}")
+        label = ""
+    if (folder / RECORDS).is_dir():
+        output.print(f"Records  {folder / RECORDS}")
+
+
+def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
-        "equal": equal,
-        "folder": str(folder),
-        "remarks": remarks,
-        "comparisons": [
-            {"title": c.title, "phase": c.phase, "outcome": c.outcome, "sentence": c.sentence, "step_s": c.step_s}
-            for c in comparisons
-        ],
-        "checks": [checked.model_dump(mode="json") for checked in checks],
-        "records": [record.to_dict() for record in records],
+        "title": comparison.title,
+        "phase": comparison.phase,
+        "outcome": comparison.outcome,
+        "sentence": comparison.sentence,
+        "step_s": comparison.step_s,
     }

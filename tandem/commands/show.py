@@ -1,16 +1,23 @@
-"""`tandem show`: the layer table, from the spec alone."""
+"""`tandem show SPEC`: the network drawn, its layer table and totals, from the spec alone."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from rich.table import Table
 
 from shared_specs import ShapeError, UNetSpec, load_spec
-from shared_specs.cost import layer_costs, total_cost
+from shared_specs.cost import Cost, layer_costs, total_cost
 from shared_specs.errors import printable
-from shared_specs.shapes import Axes, Shape, axis_names, feature_shapes, size_of, smallest_input
+from shared_specs.layout import Layer
+from shared_specs.shapes import Axes, Shape, axis_names, feature_shapes, size_label, size_of, smallest_input
 
 from .. import selections
 from ..console import Output, plain_table
+from ..drawing import WIDTH, draw
 from ..units import counted, sized
 
 BYTES_PER_ELEMENT = 4
@@ -20,43 +27,129 @@ USUAL_SIZES = {2: (224, 256, 572), 3: (128, 96)}
 """Sides in pixels to show where no size was asked for, by dimensions."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A network with one batch of images, and all that can be said of it without a framework."""
+
+    spec: UNetSpec
+    images: Shape
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        return feature_shapes(self.spec, self.images)
+
+    @cached_property
+    def costs(self) -> dict[str, Cost]:
+        return layer_costs(self.spec, self.images, BYTES_PER_ELEMENT)
+
+    @cached_property
+    def total(self) -> Cost:
+        return total_cost(self.spec, self.images, BYTES_PER_ELEMENT)
+
+    @property
+    def logits(self) -> Shape:
+        return self.shapes[self.spec.logits]
+
+    @property
+    def norm_state(self) -> int:
+        """Numbers of the norms' running statistics."""
+        return sum(tensor.size for tensor in self.spec.tensors if not tensor.trainable)
+
+    def layer(self, layer: Layer) -> dict[str, Any]:
+        """A layer's keys in the JSON."""
+        return {
+            "name": layer.name,
+            "kind": layer.kind,
+            "output_shape": self.shapes[layer.name],
+            "parameters": layer.parameter_count,
+            "forward_flops": self.costs[layer.name].forward_flops,
+            "backward_flops": self.costs[layer.name].backward_flops,
+            "output_bytes": size_bytes(self.shapes[layer.name]),
+        }
+
+    def totals(self) -> dict[str, int]:
+        """The totals' keys in the JSON."""
+        return {
+            "parameters": self.spec.parameter_count,
+            "forward_flops": self.total.forward_flops,
+            "backward_flops": self.total.backward_flops,
+            "forward_bytes": self.total.forward_bytes,
+            "backward_bytes": self.total.backward_bytes,
+            "output_bytes": sum(map(size_bytes, self.shapes.values())),
+            "norm_state": self.norm_state,
+            "layers": len(self.spec.layers),
+        }
+
+
 def run(
     name: str, size: str | None = None, narrow: int | None = None, batch: int = 1, json_path: str | None = None
 ) -> int:
-    """Print every layer's output shape, parameters, FLOPs and memory for one batch of images."""
+    """Print the network drawn, and every layer's output shape, parameters, FLOPs and memory for one batch of images."""
     output = Output(json_path, [name])
+    shown = load(name, size, narrow, batch)
+    spec = shown.spec
+    output.print(printable(f"{spec.name}: {spec.title}"), style="bold")
+    output.print("")
+    output.print(*draw(spec, shown.images, min(output.width, WIDTH)))
+    table = layer_table(shown)
+    output.print(table if output.fits(table) else layer_table(shown, compact=True))
+    print_totals(shown, output)
+    output.write(
+        "show",
+        {
+            "spec": spec,
+            "images_shape": shown.images,
+            "logits_shape": shown.logits,
+            "layers": [shown.layer(layer) for layer in spec.layers],
+            "totals": shown.totals(),
+        },
+    )
+    return 0
+
+
+def load(name: str, size: str | None, narrow: int | None, batch: int) -> Shown:
+    """The network as asked for, at the size asked for or a usual one. Raises TandemError."""
     spec = load_spec(name).narrow(1 if narrow is None else narrow)
     given = selections.size(size)
-    images = (batch, spec.in_channels, *(usual_size(spec) if given is None else size_of(spec, given)))
-    shapes, costs = feature_shapes(spec, images), layer_costs(spec, images, BYTES_PER_ELEMENT)
-    total = total_cost(spec, images, BYTES_PER_ELEMENT)
+    return Shown(spec, (batch, spec.in_channels, *(usual_size(spec) if given is None else size_of(spec, given))))
 
-    table = plain_table(
-        printable(f"{spec.name}: {spec.title}"),
-        *("layer", "kind", f"output {axis_names(spec)}", "parameters", "FLOPs", "memory"),
-        right=("parameters", "FLOPs", "memory"),
-    )
-    table.add_row("images", "", _shape(images), "", "", sized(_bytes(images)))
+
+def layer_table(shown: Shown, compact: bool = False) -> Table:
+    """One row a layer; compact without what the name of a layer and the drawing say already."""
+    spec = shown.spec
+    shape = "output" if compact else f"output {axis_names(spec)}"
+    columns = ["layer", *([] if compact else ["kind"]), shape, "parameters", "FLOPs", "memory"]
+    table = plain_table("", *columns, right=("parameters", "FLOPs", "memory"))
+
+    def add(name: str, kind: str, shape: Shape, *rest: str) -> None:
+        numbers = size_label(shape[1:]) if compact else shape_label(shape)
+        table.add_row(name, *([] if compact else [kind]), numbers, *rest)
+
+    add("images", "", shown.images, "", "", sized(size_bytes(shown.images)))
     place = None
     for layer in spec.layers:
         if (layer.stage, layer.level) != place:
             table.add_section()
         place = (layer.stage, layer.level)
-        flops = costs[layer.name].forward_flops
-        table.add_row(
+        flops = shown.costs[layer.name].forward_flops
+        add(
             layer.name,
             layer.kind,
-            _shape(shapes[layer.name]),
+            shown.shapes[layer.name],
             f"{layer.parameter_count:,}" if layer.parameter_count else "",
             counted(flops) if flops else "",
-            sized(_bytes(shapes[layer.name])),
+            sized(size_bytes(shown.shapes[layer.name])),
         )
-    outputs = sum(map(_bytes, shapes.values()))
-    state = sum(tensor.size for tensor in spec.tensors if not tensor.trainable)
-    output.print(table)
+    return table
+
+
+def print_totals(shown: Shown, output: Output) -> None:
+    """What the table sums up to."""
+    spec, total, state = shown.spec, shown.total, shown.norm_state
     state_words = f", and {state:,} numbers of norm state" if state else ""
+    outputs = shown.totals()["output_bytes"]
     output.print(f"Parameters      {spec.parameter_count:,} ({sized(4 * spec.parameter_count)}){state_words}")
-    output.print(f"Images, logits  {_shape(images)} → {_shape(shapes[spec.logits])}")
+    output.print(f"Images, logits  {shape_label(shown.images)} → {shape_label(shown.logits)}")
     output.print(f"FLOPs           {counted(total.forward_flops)} forward, {counted(total.backward_flops)} backward")
     output.print(f"Bytes at least  {sized(total.forward_bytes)} moved forward, {sized(total.backward_bytes)} backward")
     output.print(f"All outputs     {sized(outputs)}, if every layer's output is kept")
@@ -64,34 +157,6 @@ def run(
         "Memory is that of the output in float32. A multiply-add counts 2 FLOPs; only convolutions are counted.",
         style="dim",
     )
-    output.write(
-        "show",
-        {
-            "spec": spec.model_dump(mode="json"),
-            "images_shape": images,
-            "layers": [
-                {
-                    "name": layer.name,
-                    "kind": layer.kind,
-                    "output_shape": shapes[layer.name],
-                    "parameters": layer.parameter_count,
-                    "forward_flops": costs[layer.name].forward_flops,
-                    "backward_flops": costs[layer.name].backward_flops,
-                    "output_bytes": _bytes(shapes[layer.name]),
-                }
-                for layer in spec.layers
-            ],
-            "totals": {
-                "parameters": spec.parameter_count,
-                "forward_flops": total.forward_flops,
-                "backward_flops": total.backward_flops,
-                "forward_bytes": total.forward_bytes,
-                "backward_bytes": total.backward_bytes,
-                "output_bytes": outputs,
-            },
-        },
-    )
-    return 0
 
 
 def usual_size(spec: UNetSpec) -> Axes:
@@ -106,9 +171,11 @@ def usual_size(spec: UNetSpec) -> Axes:
     return size_of(spec, (smallest_input(spec),))
 
 
-def _shape(shape: Shape) -> str:
+def shape_label(shape: Shape) -> str:
+    """ "(1, 64, 224, 224)"."""
     return "(" + ", ".join(map(str, shape)) + ")"
 
 
-def _bytes(shape: Shape) -> int:
+def size_bytes(shape: Shape) -> int:
+    """Of a map in float32."""
     return BYTES_PER_ELEMENT * math.prod(shape)

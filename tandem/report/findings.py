@@ -12,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.records import Record, load_records
+from parity.envelope import Curves
 from shared_specs import TandemError
 from shared_specs.problems import describe
 
-READS = "expected what check, bench, scale or compare wrote with --json or --output"
+READS = "expected what check, curves, bench, scale or compare wrote with --json or --output"
 
 
 class ReportError(TandemError):
@@ -42,9 +43,14 @@ class Measured(Part):
         return math.inf if self.distance is None else self.distance
 
 
+class DeepSupervisionOf(Part):
+    levels: tuple[int, ...] = ()
+
+
 class SpecOf(Part):
     name: str
     widths: tuple[int, ...]
+    deep_supervision: DeepSupervisionOf | None = None
 
 
 class ExecutionOf(Part):
@@ -86,13 +92,14 @@ class Check(Part):
 
 @dataclass
 class Findings:
-    """Checks and records in the order in which they were read, and what a reader should beware of.
+    """Checks, loss curves and records in the order in which they were read, and what a reader should beware of.
 
     Attributes:
         against: records of an earlier run, or of another machine, with which `records` are compared.
     """
 
     checks: list[Check] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     against: list[Record] = field(default_factory=list)
@@ -101,6 +108,7 @@ class Findings:
         """As JSON types; `load` reads it again."""
         return {
             "checks": [check.model_dump(mode="json") for check in self.checks],
+            "curves": [curves.to_dict() for curves in self.curves],
             "records": [record.to_dict() for record in self.records],
             "remarks": self.remarks,
             "against": [record.to_dict() for record in self.against],
@@ -111,7 +119,7 @@ def load(paths: Iterable[str | Path]) -> Findings:
     """Read files, and folders with all the JSON files in them and in their folder `records`.
 
     Raises:
-        TandemError: where a file cannot be read, or holds neither a check nor a record.
+        TandemError: where a file cannot be read, or holds neither a check nor loss curves nor a record.
     """
     findings = Findings()
     for path in map(Path, paths):
@@ -131,23 +139,26 @@ def _load_file(path: Path, findings: Findings) -> None:
     except (ValueError, RecursionError) as error:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
-        raise ReportError(f"{path}: holds neither a check nor a benchmark record; {READS}")
-    if not {"checks", "measurements", "sweeps"} & values.keys():
+        raise ReportError(f"{path}: holds neither a check nor loss curves nor a benchmark record; {READS}")
+    if not values.keys() & {"checks", "measurements", "curves", "sweeps"}:
         findings.records += load_records(path)
         return
     try:
-        checks = values.get("checks", [] if "sweeps" in values else [values])
+        if values.get("kind") == "tandem curves":  # a record without the document around it
+            values = {"curves": [values]}
+        checks = values.get("checks", [values] if "measurements" in values else [])
         swept = _without_added(values.get("sweeps", []))
         if not isinstance(values.get("remarks", []), list):
             raise TypeError("remarks are a list")
         findings.checks += [Check.model_validate(check) for check in checks]
+        findings.curves += [Curves.model_validate(curves) for curves in values.get("curves", [])]
         findings.records += [Record.model_validate(record) for record in [*swept, *values.get("records", [])]]
         findings.against += [Record.model_validate(record) for record in values.get("against", [])]
         findings.remarks += map(str, values.get("remarks", []))
     except ValidationError as error:
         raise ReportError(f"{path}: {describe(error, values)}") from error
     except (TypeError, KeyError, AttributeError) as error:
-        raise ReportError(f"{path}: holds no list of checks and records; {READS}") from error
+        raise ReportError(f"{path}: holds no list of checks, curves and records; {READS}") from error
 
 
 def _without_added(sweeps: list[Any]) -> list[Any]:

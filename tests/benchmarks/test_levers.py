@@ -121,13 +121,25 @@ def test_benchmark_compare_refuses_another_machine(saved: dict | None, across: b
         hook(config, None, {}, compared)
 
 
-def test_results_of_the_readme_come_from_records(arm: Callable[..., list[Record]], tmp_path: Path) -> None:
+def test_headlines_of_the_readme_come_from_records(arm: Callable[..., list[Record]], tmp_path: Path) -> None:
     from benchmarks.records import save_record
-    from docs.results import results
+    from docs.results import headline_table, results
+
+    for record in [*arm("pytorch", "tuned", 0.010), *arm("flax_nnx", "tuned", 0.020), *arm("pytorch", "default", 0.9)]:
+        save_record(record, tmp_path / "some-cpu")
+    page = results(tmp_path, headline_table)
+    (line,) = [line for line in page.splitlines() if "| tuned |" in line]
+    assert "| tuned | PyTorch, 2.00 times |" in line and line.endswith("| 10.0 | 20.0 |")
+    assert "| default |" not in page  # nothing to compare it with
+
+
+def test_results_page_comes_from_records(arm: Callable[..., list[Record]], tmp_path: Path) -> None:
+    from benchmarks.records import save_record
+    from docs.results import device_table, results
 
     for record in [*arm("handwritten_pytorch", "default", 0.010), *arm("pytorch", "tuned", 0.008)]:
         save_record(record, tmp_path / "some-cpu")
-    page = results(tmp_path)
+    page = results(tmp_path, device_table)
     assert (
         "| pytorch | tuned | 8.0 | 0.80 |" in page and "| handwritten_pytorch | default | 10.0 | the baseline |" in page
     )

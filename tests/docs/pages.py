@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").glob("*.md")))]
+PAGES = [path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -28,6 +28,11 @@ def blocks(page: str, language: str) -> list[Block]:
     text = read(page)
     found = [Block(m[1], text[: m.start(2)].count("\n"), m[2]) for m in BLOCK.finditer(text)]
     return [block for block in found if block.language == language]
+
+
+def prose(page: str) -> str:
+    """The page without its fenced blocks."""
+    return BLOCK.sub("", read(page))
 
 
 def rows(text: str) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -9,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from typer.main import get_command
 
 from tandem.cli import app
+from tandem.pytest_plugin import Parity
 
 from .pages import PAGES, ROOT, blocks, read
 
@@ -33,12 +36,18 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too."""
     monkeypatch.chdir(tmp_path)  # what they write goes there
+    for block in blocks(page, "toml"):
+        if named := re.match(r"# ([\w/]+\.toml)\n", block.text):
+            (tmp_path / named[1]).write_text(block.text, encoding="utf-8")
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks(page, "python"):
         code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
         exec(compile(code, str(ROOT / page), "exec"), names)
     assert len(names) > 2
+    for name in [name for name in names if name.startswith("test_")]:
+        names[name](Parity("float64"))
 
 
 def test_a_broken_block_would_be_seen() -> None:
@@ -60,7 +69,8 @@ def test_commands_and_their_options_exist(page: str, command: str) -> None:
         targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
         assert words[0] in targets
     elif program == "pytest":
-        sources = [ROOT / "benchmarks" / "options.py", ROOT / "tests" / "conftest.py"]
+        places = ("benchmarks/options.py", "tests/conftest.py", "tandem/pytest_plugin.py")
+        sources = [ROOT / place for place in places]
         ours = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
         assert options <= ours | {"--benchmark-only", "--benchmark-json", "--benchmark-compare"}
     else:
@@ -76,16 +86,27 @@ def run_example(name: str, *arguments: str) -> str:
 
 
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
-def test_both_training_examples_print_the_same_losses() -> None:
+def test_both_training_examples_print_the_same_losses_and_they_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="the examples' photograph is scikit-image's; see the extra `test`")
-    arguments = ("--steps", "2", "--narrow", "32")
-    losses = [
-        [float(loss) for loss in re.findall(r"loss (\S+)", run_example(name, *arguments))]
-        for name in ("train_pytorch.py", "train_flax_nnx.py")
-    ]
+    files = [tmp_path / f"{name}.json" for name in ("pytorch", "flax_nnx")]
+    losses = []
+    for path in files:
+        arguments = ("--steps", "2", "--narrow", "32", "--losses", str(path))
+        printed = re.findall(r"loss (\S+)", run_example(f"train_{path.stem}.py", *arguments))
+        run = json.loads(path.read_text(encoding="utf-8"))
+        assert run["framework"] == path.stem
+        assert [f"{loss:.5f}" for loss in run["losses"]] == printed
+        losses.append(run["losses"])
     assert len(losses[0]) == 2
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0][0] != losses[0][1]
+    run_example("plot_loss_curves.py", *map(str, files), "--output", str(tmp_path / "losses.svg"))
+    picture = ElementTree.fromstring((tmp_path / "losses.svg").read_text(encoding="utf-8"))
+    lines = [line.attrib["points"].split() for line in picture.iter() if line.tag.endswith("polyline")]
+    curves = lines[::2]  # the others are those of the legend
+    assert [len(points) for points in curves] == [2, 2]
+    heights = [float(point.partition(",")[2]) for point in curves[0]]
+    assert (heights[0] < heights[1]) == (losses[0][0] > losses[0][1])  # a picture's y runs downward
 
 
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
@@ -102,6 +123,6 @@ def test_adopting_example_runs() -> None:
     assert "equal" in run_example("adopt_your_unet.py")
 
 
-@pytest.mark.parametrize("name", ["train_pytorch.py", "train_flax_nnx.py", "port_weights.py", "adopt_your_unet.py"])
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "examples").glob("*.py")))
 def test_examples_are_short(name: str) -> None:
     assert len((ROOT / "examples" / name).read_text(encoding="utf-8").splitlines()) < 80

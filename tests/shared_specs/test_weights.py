@@ -211,6 +211,11 @@ class TestRefusals:
             "unet_bn_same of widths [2, 4, 8, 16, 32]; name the spec that they were saved with"
         )
 
+    def test_another_width(self, small: UNetSpec, weights: Weights, path: Path) -> None:
+        save_weights(path, weights, small)
+        with pytest.raises(WeightsError, match=r"widths \[64, 128, 256, 512, 1024\]; give --narrow 32$"):
+            load_weights(path, load_spec("unet_bn_same"))
+
     def test_same_tensors_of_another_function(self, small: UNetSpec, weights: Weights, path: Path) -> None:
         save_weights(path, weights, small)
         with pytest.raises(WeightsError, match="holds weights of another spec"):

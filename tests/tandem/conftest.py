@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from typer.testing import CliRunner, Result
 import backends
 from backends import Backend
 from backends.numpy_reference.model import NumPyModel, NumPyReference
+from shared_specs import Recipe
 from tandem.cli import app
+from tandem.documents import model_of
 
 Run = Callable[..., Result]
 
@@ -24,9 +27,23 @@ def run() -> Run:
         result = CliRunner().invoke(app, list(map(str, arguments)), prog_name="tandem")
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
+        if result.exit_code in (0, 1):
+            check_document(list(map(str, arguments)), result)
         return result
 
     return invoke
+
+
+def check_document(arguments: Sequence[str], result: Result) -> None:
+    """Where JSON was written, it is what its model says, with no key more."""
+    if "--json" not in arguments or arguments[0] == "bench":  # that of bench is written by pytest-benchmark
+        return
+    path = arguments[list(arguments).index("--json") + 1]
+    text = result.stdout if path == "-" else Path(path).read_text(encoding="utf-8")
+    values = json.loads(text)
+    assert values["command"].partition("_")[0] == arguments[0]
+    again = model_of(values["command"]).model_validate(values)
+    assert again.model_dump_json(indent=1, by_alias=True) + "\n" == text
 
 
 @pytest.fixture
@@ -69,7 +86,7 @@ class Twin(NumPyReference):
         self.model = model
 
     def build(self, spec, execution=None, recipe=None):
-        return self.model(spec, execution, recipe)
+        return self.model(spec, execution, recipe or Recipe())
 
 
 @pytest.fixture

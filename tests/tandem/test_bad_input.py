@@ -263,10 +263,10 @@ def test_backend_that_is_not_installed_says_what_to_install(
 
 REPORTS = {
     "no_json": ("{", "is not JSON"),
-    "a_list": ("[]", "holds neither a check nor a benchmark record"),
+    "a_list": ("[]", "holds neither a check nor loss curves nor a benchmark record"),
     "something_else": ('{"a": 1}', "holds no benchmark record"),
     "half_a_check": ('{"checks": [{}]}', "equal"),
-    "checks_of_no_kind": ('{"checks": 3}', "holds no list of checks and records"),
+    "checks_of_no_kind": ('{"checks": 3}', "holds no list of checks, curves and records"),
 }
 
 
@@ -279,7 +279,7 @@ def test_files_that_hold_no_result_are_refused(refused: Refused, tmp_path: Path,
 
 
 def test_folder_without_results_is_refused(refused: Refused, tmp_path: Path) -> None:
-    assert "holds no JSON file; expected what check, bench, scale or compare wrote" in refused("report", tmp_path)
+    assert "holds no JSON file; expected what check, curves, bench, scale or compare wrote" in refused("report", tmp_path)
 
 
 @pytest.mark.needs_backends("pytorch")

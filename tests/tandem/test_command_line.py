@@ -106,6 +106,23 @@ def test_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
 
+def test_an_interrupted_process_ends_at_once() -> None:
+    code = """
+import atexit, sys
+from tandem.commands import zoo
+from tandem.cli import main
+def interrupt(*arguments):
+    raise KeyboardInterrupt
+zoo.run = interrupt
+atexit.register(print, "taken down")
+sys.argv = ["tandem", "list"]
+main()
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stdout) == (130, "")
+    assert result.stderr == "error: interrupted; no file is half-written\n"
+
+
 def test_bugs_keep_their_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check, "run", lambda *arguments: 1 // 0)
     with pytest.raises(ZeroDivisionError):
@@ -187,8 +204,13 @@ def test_tables_are_whole_on_a_narrow_terminal(run: Run, command: str, monkeypat
     monkeypatch.setenv("COLUMNS", "40")
     narrow = run(*command.split()).stdout
     monkeypatch.setenv("COLUMNS", "300")
-    # Joined, since a word that is longer than the line is broken.
-    assert "".join(narrow.split()) == "".join(run(*command.split()).stdout.split())
+    # Joined, since a word that is longer than the line is broken; a drawing has a width of its own.
+    assert joined(narrow) == joined(run(*command.split()).stdout)
+
+
+def joined(text: str) -> str:
+    """What stands in the tables and below, without blanks."""
+    return "".join(text[text.index("parameters") :].split())
 
 
 @pytest.mark.parametrize("command", ["show", "check", "bench", "compare"])

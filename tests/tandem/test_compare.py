@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from benchmarks.cell import Cell
 from benchmarks.records import Record, load_records
 from shared_specs import load_spec
 from tandem.commands import bench, compare
+from tandem.documents import model_of
 from tandem.report import Findings, to_markdown
 from tandem.report.markdown import table
 
-from .conftest import Run
+from .conftest import Run, check_document
 
 SMALL = ("unet_same", "--narrow", "16", "--size", "32", "--phase", "forward", "--backends", "pytorch")
 
@@ -52,24 +54,37 @@ class TestARealComparison:
             )
         ]
         assert -1 not in places and places == sorted(places)
-        assert f"The report and every record are in {folder}" in result.stdout
+        assert result.stdout.endswith(
+            f"Report   {folder}/report.html\n         {folder}/report.md\nRecords  {folder}/records\n"
+        )
 
-    def test_tells_each_process_on_stderr(self, compared: tuple[Any, Path]) -> None:
+    def test_tells_each_part_on_stderr(self, compared: tuple[Any, Path]) -> None:
         result, _ = compared
-        lines = result.stderr.splitlines()
-        assert "progress: 0 of 1 processes done; process 1 of pytorch forward" in lines
-        assert any(line.startswith("progress: unet_same, float64: ") for line in lines)
+        lines = [line.partition(" (")[0] for line in result.stderr.splitlines() if line.startswith("progress: ")]
+        cell = "unet_same_narrow16 2x32x32 float32"
+        assert lines == [
+            "progress: tandem compare: loading the backends",
+            "progress: check 1 of 2: unet_same, float64",
+            "progress: check 2 of 2: unet_same, float32",
+            f"progress: reference 1 of 1: forward of {cell}",
+            "progress: ceiling 1 of 1: what this machine reaches in float32 on cpu",
+            f"progress: process 1 of 1: pytorch forward, {cell}, run 1 of 1",
+        ]
+        assert "elapsed, time left not known yet)" in result.stderr
 
     def test_writes_report_check_and_records(self, compared: tuple[Any, Path]) -> None:
         _, folder = compared
-        assert sorted(path.name for path in folder.iterdir()) == ["all.json", "check.json", "records", "report.md"]
+        names = ["all.json", "check.json", "records", "report.html", "report.md"]
+        assert sorted(path.name for path in folder.iterdir()) == names
         (record,) = load_records(folder / "records")
         assert record.status == "ok" and record.cell.narrow == 16
 
     def test_json_holds_all_of_it(self, compared: tuple[Any, Path]) -> None:
         _, folder = compared
         content = json.loads((folder / "all.json").read_text())
+        check_document(["compare", "--json", str(folder / "all.json")], compared[0])
         assert content["equal"] is True
+        assert content["reports"] == {"markdown": f"{folder}/report.md", "html": f"{folder}/report.html"}
         assert [c["phase"] for c in content["comparisons"]] == ["forward"]
         assert len(content["checks"]) == 2 and len(content["records"]) == 1
 
@@ -84,14 +99,34 @@ class TestARealComparison:
         again = run("report", folder / "check.json", folder / "records", "-o", tmp_path / "again.md")
         assert again.exit_code == 0 and (tmp_path / "again.md").read_text() == page
 
-    def test_what_was_timed_is_not_timed_again(
+    def test_what_was_checked_and_timed_is_not_done_again(
         self, compared: tuple[Any, Path], run: Run, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         _, folder = compared
+        before = json.loads((folder / "check.json").read_text())["checks"]
         monkeypatch.setattr("benchmarks.measure.measure_cell", lambda *arguments: pytest.fail("timed again"))
-        monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+        monkeypatch.setattr(compare.check.parity, "check", lambda *_, **__: pytest.fail("checked again"))
+        monkeypatch.setattr(compare.check.parity, "PROBES", ("structure", "forward"))
         result = run("compare", *SMALL, "--replicates", "1", "--output", folder)
         assert result.exit_code == 0, result.output
+        assert result.stdout.count("From an earlier run, of ") == 2
+        assert "unet_same, float32: equal" in result.stdout
+        assert json.loads((folder / "check.json").read_text())["checks"] == before
+
+    def test_a_check_of_another_question_is_made(
+        self, compared: tuple[Any, Path], run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        shutil.copytree(compared[1], tmp_path / "copy")
+        made: list[str] = []
+
+        def check(spec: Any, **how: Any) -> Any:
+            made.append(how["execution"].precision)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(compare.check.parity, "check", check)
+        monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+        assert run("compare", *SMALL, "--replicates", "1", "--output", tmp_path / "copy").exit_code == 130
+        assert made == ["float64"]
 
 
 class Wrong(NumPyModel):
@@ -113,16 +148,62 @@ def test_nothing_is_timed_without_parity(
     assert "DIFFERENT" in (tmp_path / "report.md").read_text()
 
 
-@pytest.mark.needs_backends("pytorch")
-def test_interrupt_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def interrupt(*arguments: object, **named: object) -> list[Record]:
-        raise KeyboardInterrupt
+def interrupt(*arguments: object, **named: object) -> list[Record]:
+    raise KeyboardInterrupt
 
+
+@pytest.mark.needs_backends("pytorch")
+def test_interrupt_at_timing_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compare, "run_cells", interrupt)
+    monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+    folder = tmp_path / "a folder"
+    result = run("compare", *SMALL, "--output", folder, "--json", tmp_path / "all.json")
+    assert result.exit_code == 130
+    *_, kept, command, last = result.stderr.splitlines()
+    assert kept.startswith("note: 2 of 2 checks, 0 of 1 references, 0 of 1 ceilings and 0 of 3 processes are done, and")
+    assert command == (
+        f"  tandem compare unet_same --backends pytorch --phase forward --size 32 --narrow 16 --output '{folder}' "
+        f"--json {tmp_path}/all.json"
+    )
+    assert last == "error: interrupted; no file is half-written"
+    assert len(json.loads((folder / "check.json").read_text())["checks"]) == 2
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_interrupt_at_the_second_check_keeps_the_first(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made: list[str] = []
+    real = compare.check.parity.check
+
+    def check(spec: Any, **how: Any) -> Any:
+        made.append(how["execution"].precision)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return real(spec, **how)
+
+    monkeypatch.setattr(compare.check.parity, "check", check)
     monkeypatch.setattr(compare, "run_cells", interrupt)
     monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
     result = run("compare", *SMALL, "--output", tmp_path)
     assert result.exit_code == 130
-    assert f"what was timed is kept; the same command with --output {tmp_path} goes on" in result.stderr
+    assert "note: 1 of 2 checks, " in result.stderr
+    (kept,) = json.loads((tmp_path / "check.json").read_text())["checks"]
+    assert kept["execution"]["precision"] == "float64"
+
+    assert run("compare", *SMALL, "--output", tmp_path).exit_code == 130  # at timing now
+    assert made == ["float64", "float32", "float32"]
+    assert len(json.loads((tmp_path / "check.json").read_text())["checks"]) == 2
+
+
+def test_without_plotly_there_is_a_note_and_no_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tandem.report.html.page.find_spec", lambda name: None)
+    reports = compare.write_reports(Findings(records=made_up("pytorch", [0.2])), tmp_path)
+    assert reports == {"markdown": f"{tmp_path}/report.md", "html": None}
+    assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+    assert "note: no report.html: the HTML report needs plotly" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("percent", "remarks"), [(3.0, 0), (90.0, 1)], ids=["idle", "busy"])
@@ -190,6 +271,7 @@ def test_bench_runs_the_suites(
     (record,) = load_records(written)
     assert record.cell.id == "unet_same_narrow16-pytorch-default-float32-2x32x32-forward-cpu"
     assert load_records(results) == [record]
+    model_of("bench").model_validate_json(written.read_text())
     assert "1 passed" in capfd.readouterr().out
 
 

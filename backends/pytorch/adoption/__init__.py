@@ -1,1 +1,1 @@
-"""Users' own modules: traced as they run, and put behind the contract. PyTorch alone has this."""
+"""Users' own modules: traced as they run, and put behind the contract."""

@@ -10,30 +10,66 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from shared_specs import Recipe, UNetSpec
+from shared_specs import checkpoints as safetensors
 from shared_specs.layout import Layer
+from shared_specs.weights import Weights, check_weights
 
 from ...contract import Execution, StepResult
 from ...trace import TraceError
 from ..model import PyTorchModel
-from ..unet import hang
+from ..unet import UNet, hang
 from ..weights import LEAVES
 from .state import read_state
 from .tracing import copy_of, reason, run, watched
 
 
+class OwnUNet(PyTorchModel):
+    """A copy of a `UNet`, which somebody built, trained or changed.
+
+    Args:
+        module: a `backends.pytorch.UNet`, or of a class of that.
+        spec: what it was built from.
+        execution, recipe: how the copy is run.
+
+    Raises:
+        WeightsError: where it was built from another spec.
+    """
+
+    def __init__(self, module: UNet, spec: UNetSpec, execution: Execution, recipe: Recipe):
+        self.theirs = module
+        weights = safetensors.to_canonical(spec, read_state(module))
+        check_weights(spec, weights, origin=type(module).__name__)
+        super().__init__(spec, execution, recipe)
+        self.load_weights(weights)
+
+    def _new_module(self, spec: UNetSpec) -> UNet:
+        copied = copy_of(self.theirs)
+        assert isinstance(copied, UNet)
+        return copied.requires_grad_()  # frozen ones too, to compare their gradients
+
+
 class AdoptedModel(PyTorchModel):
-    """A copy of a module, in float64, with its tensors under canonical names.
+    """A copy of a module with its tensors under canonical names.
 
     Args:
         module: the user's.
         spec: what it is to be.
         keys: canonical tensor name to key of the module's state dict.
         maps: layer name to the number of the map in the module's trace.
+        execution, recipe: how the copy is run.
     """
 
-    def __init__(self, module: nn.Module, spec: UNetSpec, keys: Mapping[str, str], maps: Mapping[str, int]):
+    def __init__(
+        self,
+        module: nn.Module,
+        spec: UNetSpec,
+        keys: Mapping[str, str],
+        maps: Mapping[str, int],
+        execution: Execution,
+        recipe: Recipe,
+    ):
         self.theirs, self.keys, self.maps = module, keys, maps
-        super().__init__(spec, Execution(precision="float64"), Recipe())
+        super().__init__(spec, execution, recipe)
         state = read_state(module)
         self.load_weights({name: state[key] for name, key in keys.items()})
 
@@ -45,7 +81,7 @@ class AdoptedModel(PyTorchModel):
         return self.module.most_outputs
 
     def _build(self, spec: UNetSpec) -> Any:
-        copied = copy_of(self.theirs).double()
+        copied = copy_of(self.theirs).to(self.dtype)
         for parameter in copied.parameters():
             parameter.requires_grad_(parameter.is_floating_point())  # of frozen ones too, to compare their gradients
         return Renamed(copied, spec, self.keys)
@@ -68,6 +104,13 @@ class AdoptedModel(PyTorchModel):
         with self._settings():
             watched(self.module.theirs, self._on_device(images), keep)
         return {layer.name: kept[self.maps[layer.name]] for layer in self.spec.layers if layer.name in self.maps}
+
+
+def own_model(
+    module: Any, spec: UNetSpec, execution: Execution, recipe: Recipe, port_of: Weights | None
+) -> PyTorchModel | None:
+    """A copy of a `UNet` behind the contract; None for any other module, which has to be traced first."""
+    return OwnUNet(module, spec, execution, recipe) if isinstance(module, UNet) else None
 
 
 class Renamed(nn.Module):

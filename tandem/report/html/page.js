@@ -21,7 +21,8 @@ function coloured(value) {
     return value.startsWith("var(--") ? colourOf(value) : value;
   }
   if (Array.isArray(value)) {
-    return typeof value[0] === "number" ? value : value.map(coloured);
+    const numbers = typeof value[0] === "number" && typeof value[1] !== "string"; // a colour scale has both
+    return numbers ? value : value.map(coloured);
   }
   if (value && typeof value === "object") {
     return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, coloured(item)]));

@@ -17,10 +17,12 @@ from ..cells import short
 from ..findings import Findings
 from .against import against
 from .answer import answer
+from .curves import curves
 from .energy import energy
 from .markup import Html, element, join, packed
 from .memory import memory
 from .parity import parity
+from .profile import profile
 from .provenance import provenance
 from .roofline import roofline
 from .scaling import scaling
@@ -33,6 +35,8 @@ SECTIONS: tuple[Section, ...] = (
     answer,
     against,
     parity,
+    profile,
+    curves,
     throughput,
     scaling,
     roofline,

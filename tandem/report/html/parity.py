@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
-from ...units import NOTHING, floors, is_idle
+from ...units import NOTHING, floors
 from ..findings import Check, Findings
-from .markup import Html, element, join, paragraph, section
+from .heatmap import distance, heatmap, networks
+from .markup import Html, bullets, details, element, join, paragraph, section
 from .tables import Number, table
 
 
 def parity(findings: Findings) -> Html:
-    """A table for each check: the largest distance of each probe and pair, in noise floors."""
+    """The verdict of each check, a heat map of each network, and the same as tables."""
     if not findings.checks:
         return Html("")
     what = paragraph(
-        "The largest distance of each probe in noise floors, the root mean square of what rounding alone does to the "
-        "quantity."
+        "Each cell is the largest distance of a probe between two backends, in noise floors: the root mean square of "
+        "what rounding alone does to the quantity. Its colour is the distance as a share of the limit."
     )
-    return section("parity", "Parity", what, *map(_check, findings.checks))
+    figures = [heatmap(checks) for checks in networks(findings.checks)]
+    tables = details("The same as tables, with the quantity that is farthest", *map(_check, findings.checks))
+    return section("parity", "Parity", bullets(map(_verdict, findings.checks)), what, *figures, tables)
+
+
+def _verdict(check: Check) -> Html:
+    narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
+    shape = "x".join(map(str, check.batch.shape))
+    answer = element("strong", "equal" if check.equal else "DIFFERENT", class_="good" if check.equal else "bad")
+    rest = f" (at most {check.limit:g} floors; {narrow}; input {shape}, {check.batch.origin})"
+    return join([f"{_name(check)}: ", answer, rest], "")
 
 
 def _check(check: Check) -> Html:
-    narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
-    shape = "x".join(map(str, check.batch.shape))
-    name = f"{check.spec.name}, {check.execution.precision}, {check.execution.device}"
-    verdict = "equal" if check.equal else "DIFFERENT"
-    rest = f" (at most {check.limit:g} is equal; {narrow}; input {shape}, {check.batch.origin})"
     head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
     rows = [_row(check, probe) for probe in check.probes]
-    title = element("h3", f"{name}: ", element("strong", verdict, class_="good" if check.equal else "bad"))
-    return join([title, paragraph(rest.strip()), table(f"Distances of {name}", head, rows, range(1, len(head) - 1))])
+    return table(f"Distances of {_name(check)}, in noise floors", head, rows, range(1, len(head) - 1))
+
+
+def _name(check: Check) -> str:
+    return f"{check.spec.name}, {check.execution.precision}, {check.execution.device}"
 
 
 def _row(check: Check, probe: str) -> list[object]:
     farthest = check.farthest(probe)
     quantity = element("code", farthest.quantity) if farthest and farthest.floors > 0 else ""
-    idle = is_idle(probe, [m.quantity for m in check.measurements if m.probe == probe])
     cells: list[object] = []
     for pair in check.pairs:
-        worst = check.farthest(probe, pair)
-        shown = worst is not None and not (idle and not worst.floors)
-        cells.append(Number.of(worst.floors, floors(worst.floors)) if worst and shown else NOTHING)
+        apart = distance(check, probe, pair)
+        cells.append(NOTHING if apart is None else Number.of(apart, floors(apart)))
     return [probe, *cells, quantity]

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import activations, convolutions, gradients, losses, merging, norms, optimizers, precision, resampling, weights
+from . import (
+    activations,
+    coarse,
+    convolutions,
+    gradients,
+    losses,
+    merging,
+    norms,
+    optimizers,
+    precision,
+    resampling,
+    weights,
+)
 from .fault import Fault, Mutant
 
 SUBJECTS: dict[str, list[Fault]] = {
@@ -15,6 +27,7 @@ SUBJECTS: dict[str, list[Fault]] = {
     "optimizers": optimizers.FAULTS,
     "weights": weights.FAULTS,
     "precision, races": precision.FAULTS,
+    "bfloat16": coarse.FAULTS,
 }
 FAULTS: list[Fault] = [fault for faults in SUBJECTS.values() for fault in faults]
 MUTANTS: list[Mutant] = [mutant for fault in FAULTS for mutant in fault.mutants]

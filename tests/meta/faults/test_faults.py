@@ -10,7 +10,7 @@ import pytest
 from backends.numpy_reference.unet import KINDS
 from parity import PROBES
 
-from . import report
+from . import coarse, report
 from .catalogue import FAULTS, MUTANTS, kind_of, representative
 from .criteria import RULES, equal_by, values_of
 from .fault import ALL, OWN_NETWORKS, Fault, Mutant, Setting
@@ -46,6 +46,13 @@ def test_fault_is_caught_and_located(mutant: Mutant) -> None:
 def test_sound_build_is_equal_where_faults_are_planted(network: str) -> None:
     """In the networks that `tests/parity/test_variants.py` does not have."""
     assert judge_sound("pytorch", Setting(network, NOTHING.recipe, FLOAT64), rules=False).found is None
+
+
+@pytest.mark.needs_backends("pytorch")
+@pytest.mark.parametrize("fault", coarse.UNSEEN, ids=lambda fault: fault.name)
+def test_what_bfloat16_does_not_see(fault: Fault) -> None:
+    """As docs/parity.md says; where this fails, checks have become sharper, and the fault belongs to the others."""
+    assert judge(Mutant(fault, "pytorch"), rules=False).found is None
 
 
 def test_names_are_distinct() -> None:

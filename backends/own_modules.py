@@ -1,0 +1,56 @@
+"""Users' own modules behind the contract of a model, in whichever framework they are. Loads none that is not asked for.
+
+A module of PyTorch that is no `UNet` of Tandem's has names of its own, which `backends.trace` finds out.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+from shared_specs import Recipe, UNetSpec
+from shared_specs.weights import Weights
+
+from . import registry
+from .contract import Execution, Model
+
+ADOPTION = {"pytorch": "backends.pytorch.adoption.model", "flax_nnx": "backends.flax_nnx.adoption.model"}
+"""By name, so that whoever compares modules needs no framework."""
+
+
+def owner(module: object) -> str | None:
+    """The backend whose framework an object's class is of, by the packages of its base classes, or None."""
+    packages = {base.__module__.partition(".")[0] for base in type(module).__mro__}
+    return next((name for name in ADOPTION if packages & set(registry.REQUIREMENTS[name][0])), None)
+
+
+def as_model(
+    module: object,
+    spec: UNetSpec,
+    execution: Execution,
+    recipe: Recipe = Recipe(),
+    port_of: Weights | None = None,
+) -> Model | None:
+    """A copy of a module behind the contract, with its own weights: what runs is the module, and no build of the spec.
+
+    Args:
+        module: of a framework that a backend has.
+        spec: what it is to be.
+        execution: the copy computes in its precision, whatever the module was made in.
+        recipe: loss and optimizer.
+        port_of: canonical weights of the network of which it is a port. Where its tensors have names of their own,
+            those that have the same values are known, and the model's `has_canonical_weights` is false.
+
+    Returns:
+        None where nothing is known of the module's tensors: it is no `UNet` of Tandem's and, in Flax, `port_of` is not
+        given.
+
+    Raises:
+        BackendError: where its backend is not installed as a whole, or has not this execution.
+        WeightsError: where it is a `UNet` of another spec.
+        TraceError: where it cannot be copied.
+    """
+    name = owner(module)
+    if name is None:
+        return None
+    registry.get(name).check_execution(execution)
+    return importlib.import_module(ADOPTION[name]).own_model(module, spec, execution, recipe, port_of)

@@ -1,0 +1,97 @@
+"""The commands that time."""
+
+from __future__ import annotations
+
+import typer
+
+from . import options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(compare)
+    app.command()(bench)
+    app.command()(scale)
+
+
+def compare(
+    specs: options.OptionalSpecs = None,
+    backends: options.TimedBackends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
+    device: options.OptionalDevice = None,
+    replicates: options.Replicates = 3,
+    output: options.Folder = None,
+    json: options.Json = None,
+) -> None:
+    """The main job: are the builds the same network, and which is faster here?
+
+    Checks, times and reports. SPEC is unet_bn_same by default. If the builds differ, nothing is timed and the exit
+    code is 1. After Ctrl-C, the command that is printed goes on where this one stopped.
+    """
+    from .commands import bench, compare
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
+    raise typer.Exit(compare.run(request, output, json))
+
+
+def bench(
+    specs: options.OptionalSpecs = None,
+    backends: options.TimedBackends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
+    device: options.OptionalDevice = None,
+    replicates: options.Replicates = 3,
+    results: options.Results = None,
+    resume: options.Resume = False,
+    json: options.Json = None,
+) -> None:
+    """Time the backends with the pytest-benchmark suites.
+
+    Exit code 1 if a cell could not be timed.
+
+    Without SPEC and options: on a GPU the whole zoo at real sizes, on a CPU unet_bn_same small.
+    """
+    from .commands import bench
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
+    raise typer.Exit(bench.run(request, results, resume, json))
+
+
+def scale(
+    axis: options.Axis,
+    specs: options.OptionalSpecs = None,
+    most: options.Most = None,
+    backends: options.TimedBackends = None,
+    phase: options.Phases = None,
+    size: options.Size = None,
+    batch: options.Batch = None,
+    narrow: options.Narrow = None,
+    full_width: options.FullWidth = False,
+    precision: options.TimedPrecisions = None,
+    tuning: options.Tunings = None,
+    device: options.OptionalDevice = None,
+    results: options.Results = None,
+    json: options.Json = None,
+) -> None:
+    """How a step grows with the batch or the size, up to where memory ends.
+
+    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process.
+    """
+    from .commands import bench, scale
+
+    width = options.divisor(narrow, full_width)
+    request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, 1)
+    raise typer.Exit(scale.run(request, axis, most, results, json))

@@ -1,0 +1,117 @@
+"""`tandem compare --json`, and what `bench`, `scale` and `report` write."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from benchmarks.records import Record
+from tandem.report import Check
+
+from .base import Document, Part
+from .checks import Checked
+
+
+class Compared(Part):
+    """What the records say of one setting: the sentence that was printed, and its numbers."""
+
+    title: str
+    phase: str
+    outcome: Literal["faster", "tie", "undecided", "not_comparable", "not_timed"]
+    sentence: str
+    step_s: dict[str, tuple[float, ...]]
+    """By backend, the seconds of a step in each process."""
+
+
+class Reports(Part):
+    """Where the report is."""
+
+    markdown: str
+    html: str | None
+    """Null where plotly is not installed."""
+
+
+class CompareDocument(Document):
+    """Whether the builds are the same network, and which is faster here."""
+
+    command: Literal["compare"]
+    equal: bool
+    folder: str
+    reports: Reports
+    remarks: tuple[str, ...]
+    """What to beware of, such as other work on the machine."""
+    comparisons: tuple[Compared, ...]
+    checks: tuple[Checked, ...]
+    records: tuple[Record, ...]
+    """One for each process that was timed."""
+
+
+class Point(Record):
+    """A record of a sweep."""
+
+    ns_per_pixel: float | None
+    """Nanoseconds of a step for one input pixel."""
+
+
+class Swept(Part):
+    """One backend along the axis."""
+
+    largest: int | None
+    """The largest batch, or side in pixels, that was timed."""
+    ended: str | None
+    """The status of the record at which it ended; null where `--most` stopped it."""
+    records: tuple[Point, ...]
+    """Records with one key more, `ns_per_pixel`: the nanoseconds of a step for one input pixel."""
+
+
+class ScaleDocument(Document):
+    """How a step grows."""
+
+    command: Literal["scale"]
+    axis: Literal["batch", "size"]
+    sweeps: tuple[Swept, ...]
+
+
+class ReportDocument(Document):
+    """What a report was made of; `tandem report` reads it again."""
+
+    command: Literal["report"]
+    checks: tuple[Check, ...]
+    """Of each verdict, the keys that a report shows."""
+    records: tuple[Record, ...]
+    remarks: tuple[str, ...] = ()
+    against: tuple[Record, ...] = ()
+    """Those of an earlier run or of another machine, with which `records` are compared."""
+
+
+class ExtraInfo(Part):
+    """What Tandem adds to a benchmark of pytest-benchmark."""
+
+    model_config = ConfigDict(extra="allow")
+
+    record: Record
+
+
+class Benchmark(Part):
+    """One benchmark of pytest-benchmark; its other keys are explained there."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    fullname: str
+    group: str | None
+    stats: dict[str, Any]
+    extra_info: ExtraInfo
+
+
+class BenchDocument(Part):
+    """pytest-benchmark's own format, whose version is its own; a cell's record is in its `extra_info`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    machine_info: dict[str, Any]
+    commit_info: dict[str, Any]
+    benchmarks: tuple[Benchmark, ...]
+    datetime: str
+    version: str

@@ -1,0 +1,102 @@
+"""`tandem list`: which networks are listed, and in which order."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from shared_specs import load_spec, spec_names
+from tandem.commands.zoo import parameter_count
+
+from .conftest import Run
+
+
+def listed(run: Run, *arguments: str) -> list[str]:
+    return [spec["name"] for spec in json.loads(run("list", *arguments, "--json", "-").stdout)["specs"]]
+
+
+def test_words_are_looked_for_in_name_title_and_source(run: Run) -> None:
+    assert listed(run, "MONAI") == [name for name in spec_names() if name.startswith("monai_")]
+    assert listed(run, "1606.06650") == ["unet3d_cicek"]  # in its source alone
+    assert listed(run, "attention") == ["monai_attention_unet"]
+    assert listed(run, "monai", "attention") == ["monai_attention_unet"]
+
+
+def test_dimensions(run: Run) -> None:
+    three = [name for name in spec_names() if load_spec(name).dimensions == 3]
+    assert listed(run, "--dimensions", "3") == three
+    assert listed(run, "--dimensions", "2") == [name for name in spec_names() if name not in three]
+
+
+def test_a_norm_counts_that_only_an_override_has(run: Run) -> None:
+    assert load_spec("monai_attention_unet").norm.kind == "batch"
+    instance = listed(run, "--norm", "instance")
+    assert "monai_attention_unet" in instance and "nnunet_plain_2d" in instance and "unet_bn_same" not in instance
+    assert listed(run, "--norm", "none", "unet_paper") == ["unet_paper"]
+
+
+def test_parameters(run: Run) -> None:
+    counts = {name: load_spec(name).parameter_count for name in spec_names()}
+    assert listed(run, "--max-parameters", "10M") == [name for name, count in counts.items() if count <= 10e6]
+    assert listed(run, "--min-parameters", "100M") == [name for name, count in counts.items() if count >= 100e6]
+
+
+@pytest.mark.parametrize(("key", "value"), [("parameters", "parameters"), ("flops", "forward_flops"), ("name", "name")])
+def test_sorting(run: Run, key: str, value: str) -> None:
+    specs = json.loads(run("list", "--sort", key, "--json", "-").stdout)["specs"]
+    assert len(specs) == len(spec_names())
+    assert specs == sorted(specs, key=lambda spec: spec[value])
+
+
+def test_how_many_of_the_zoo_are_listed_is_said(run: Run) -> None:
+    assert f"2 of the {len(spec_names())} networks of the zoo." in run("list", "monai", "--dimensions", "3").stdout
+    assert "networks of the zoo." not in run("list").stdout
+
+
+def test_sources_are_those_of_the_chosen(run: Run) -> None:
+    text = run("list", "cicek", "--sources").stdout
+    assert "unet3d_cicek: " in text and "unet_paper: " not in text
+
+
+def test_nothing_found_is_said(run: Run) -> None:
+    result = run("list", "transformer")
+    assert result.exit_code == 0
+    assert (
+        result.stdout
+        == f"None of the {len(spec_names())} networks of the zoo is like that; `tandem list` shows them all.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dimensions", "4"], "no number of dimensions is named '4'; take one of 2, 3"),
+        (["--norm", "bach"], "no norm is named 'bach'; take one of batch, instance, none; did you mean batch?"),
+        (["--sort", "size"], "no order is named 'size'; take one of name, parameters, flops"),
+        (["--max-parameters", "ten"], "--max-parameters: got 'ten', expected a number"),
+        (["--min-parameters", "-3"], "--min-parameters: got '-3', expected a number"),
+    ],
+    ids=["dimensions", "norm", "sort", "most", "fewest"],
+)
+def test_what_no_network_has_is_refused(refused: Callable[..., str], arguments: list[str], words: str) -> None:
+    assert words in refused("list", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("31044106", 31044106), ("10M", 10e6), ("1.5k", 1500), ("2 G", 2e9), ("31,044,106", 31044106)]
+)
+def test_numbers_of_parameters(text: str, number: float) -> None:
+    assert parameter_count("--max-parameters", text) == number
+
+
+def test_a_terminal_of_80_columns_gets_a_narrower_table(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as if it were a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = re.sub(r"\x1b\[[0-9;]*m", "", run("list").stdout)
+    assert max(map(len, narrow.splitlines())) <= 80
+    assert all(f" {name} " in narrow for name in spec_names())
+    monkeypatch.setenv("COLUMNS", "130")
+    assert "in → out" in run("list").stdout and "in → out" not in narrow
