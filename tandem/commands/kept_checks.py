@@ -132,8 +132,10 @@ def verdict_of(checked: Checked) -> Verdict:
     names = [field.name for field in fields(Measurement)]
     measurements = []
     for measured in checked.measurements:
-        values = {name: getattr(measured, name) for name in names}
-        infinite = {name: math.inf for name, value in values.items() if value is None and name != "index"}
+        values: dict[str, Any] = {name: getattr(measured, name) for name in names}
+        infinite: dict[str, Any] = {
+            name: math.inf for name, value in values.items() if value is None and name != "index"
+        }
         measurements.append(Measurement(**values | infinite))
     return Verdict(
         spec=checked.spec,

@@ -88,9 +88,9 @@ def run(
     output = Output(json_path, [name])
     shown = load(name, size, narrow, batch)
     spec = shown.spec
-    output.print(printable(f"{spec.name}: {spec.title}"), style="bold")
-    output.print("")
-    output.print(*draw(spec, shown.images, min(output.width, WIDTH)))
+    drawing = draw(spec, shown.images, min(output.width, WIDTH))  # refuses images that do not fit
+    output.print(printable(f"{spec.name}: {spec.title}"), "", style="bold")
+    output.print(*drawing)
     table = layer_table(shown)
     output.print(table if output.fits(table) else layer_table(shown, compact=True))
     print_totals(shown, output)
