@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from benchmarks.records import Record
+from parity import Curves
 from tandem.report import Check
 
 from .base import Document, Part
@@ -79,6 +80,7 @@ class ReportDocument(Document):
     command: Literal["report"]
     checks: tuple[Check, ...]
     """Of each verdict, the keys that a report shows."""
+    curves: tuple[Curves, ...] = ()
     records: tuple[Record, ...]
     remarks: tuple[str, ...] = ()
     against: tuple[Record, ...] = ()
