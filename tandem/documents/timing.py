@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from benchmarks.records import Record
+from parity.envelope import Curves
 from tandem.report import Check
 
 from .base import Document, Part
@@ -83,6 +84,8 @@ class ReportDocument(Document):
     remarks: tuple[str, ...] = ()
     against: tuple[Record, ...] = ()
     """Those of an earlier run or of another machine, with which `records` are compared."""
+    curves: tuple[Curves, ...] = ()
+    """Loss curves."""
 
 
 class ExtraInfo(Part):
