@@ -51,7 +51,7 @@ def test_a_key_that_no_schema_knows_is_refused(name: str) -> None:
         document(name, "1", {"a_new_key": 1})
 
 
-REPORTED = {"Check", "SpecOf", "ExecutionOf", "BatchOf", "Measured"}
+REPORTED = {"Check", "SpecOf", "DeepSupervisionOf", "ExecutionOf", "BatchOf", "Measured"}
 """Of `tandem.report`: read from newer files too, and written by themselves, so that nothing unknown is in them."""
 
 
