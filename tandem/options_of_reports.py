@@ -9,9 +9,7 @@ import typer
 from .completion import one_of
 from .options import OUTPUT
 
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE", help="JSON files, or folders that compare or bench wrote.")
-]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON files, or folders that compare or bench wrote.")]
 AcrossMachines = Annotated[
     bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
 ]

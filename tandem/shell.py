@@ -10,12 +10,14 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from . import help_texts
+from . import help_texts, interrupts
 from .console import say_error
 from .encoding import make_printable
 
 INTERRUPTED, BROKEN_PIPE = 130, 141
 """128 and the number of the signal, as shells have it."""
+
+HALTED = "interrupted; no file is half-written"
 
 
 class Commands(TyperGroup):
@@ -24,11 +26,12 @@ class Commands(TyperGroup):
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run and exit; both the script and tests come through here."""
         make_printable()
-        try:
-            code = super().main(*args, **extra | {"standalone_mode": False})
-        except Exception as error:
-            say_error(_message(error))
-            code = 2
+        with interrupts.noticed() as interrupted:
+            try:
+                code = super().main(*args, **extra | {"standalone_mode": False})
+            except Exception as error:
+                say_error(HALTED if interrupted.is_set() else _message(error))
+                code = INTERRUPTED if interrupted.is_set() else 2
         sys.exit(code)
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -51,7 +54,7 @@ class Commands(TyperGroup):
             sys.stdout.flush()
             return result
         except KeyboardInterrupt:
-            say_error("interrupted; no file is half-written")
+            say_error(HALTED)
             raise typer.Exit(INTERRUPTED) from None
         except OSError as error:
             if not isinstance(error, BrokenPipeError) and error.errno != errno.ENOSPC:

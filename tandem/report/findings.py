@@ -99,10 +99,10 @@ class Findings:
     """
 
     checks: list[Check] = field(default_factory=list)
-    curves: list[Curves] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
     against: list[Record] = field(default_factory=list)
+    curves: list[Curves] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; `load` reads it again."""

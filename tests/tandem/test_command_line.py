@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -103,6 +104,29 @@ def test_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(check, "run", interrupt)
     result = run("check", "unet_same")
     assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr == "error: interrupted; no file is half-written\n"
+
+
+def test_an_interrupt_that_a_library_makes_an_error_of_exits_with_130(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pydantic does so while it builds a validator, which a command does when it begins."""
+
+    def interrupt(*arguments: object) -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("no validator could be built") from None
+        return 0
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr(check, "run", interrupt)
+        result = run("check", "unet_same")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.exit_code == 130
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
 
