@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 _latest = threading.Event()
 """Of the `noticed` that is entered, or was last."""
 
