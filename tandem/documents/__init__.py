@@ -17,7 +17,7 @@ MODELS = {
     "show_difference": ("show", "DifferenceDocument"),
     "doctor": ("doctor", "DoctorDocument"),
     "check": ("checks", "CheckDocument"),
-    "curves": ("checks", "CurvesDocument"),
+    "curves": ("curves", "CurvesDocument"),
     "adopt": ("weights", "AdoptDocument"),
     "convert": ("weights", "ConvertDocument"),
     "compare": ("timing", "CompareDocument"),

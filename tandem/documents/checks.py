@@ -1,11 +1,10 @@
-"""`tandem check --json` and `tandem curves --json`, and the verdicts in what other commands write."""
+"""`tandem check --json`, and the verdicts in what other commands write."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from benchmarks.machine import Machine
-from parity import Curves
 from shared_specs import Recipe, UNetSpec
 
 from .base import Document, Part
@@ -100,16 +99,6 @@ class CheckDocument(Document):
     """Whether all checks are."""
     checks: tuple[Checked, ...]
     """For each network and precision."""
-
-
-class CurvesDocument(Document):
-    """Whether the loss curves stay together."""
-
-    command: Literal["curves"]
-    within: bool
-    """Whether every curve stays within what rounding alone does to the loss."""
-    curves: tuple[Curves, ...]
-    """One for the network, with the losses of all backends and re-runs; it has a version of its own."""
 
 
 class CheckFile(Part):

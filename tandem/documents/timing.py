@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict
 
 from benchmarks.records import Record
-from parity import Curves
+from parity.envelope import Curves
 from tandem.report import Check
 
 from .base import Document, Part
@@ -80,11 +80,12 @@ class ReportDocument(Document):
     command: Literal["report"]
     checks: tuple[Check, ...]
     """Of each verdict, the keys that a report shows."""
-    curves: tuple[Curves, ...] = ()
     records: tuple[Record, ...]
     remarks: tuple[str, ...] = ()
     against: tuple[Record, ...] = ()
     """Those of an earlier run or of another machine, with which `records` are compared."""
+    curves: tuple[Curves, ...] = ()
+    """Loss curves."""
 
 
 class ExtraInfo(Part):
