@@ -75,7 +75,10 @@ def tables() -> dict[str, str]:
     """The keys of each document as a Markdown table, and those of the tables that occur more than once."""
     models = [model_of(name) for name in MODELS]
     shared = shared_parts(models)
-    found = {f"json {name}": table(model, shared) for name, model in zip(MODELS, models, strict=True)}
+    found = {
+        f"json {name}": f"[Schema](schemas/{name}.json). {table(model, shared)}"
+        for name, model in zip(MODELS, models, strict=True)
+    }
     parts = [f"### {title(part)}\n\n{table(part, shared)}" for part in shared]
     return found | {"json tables": "\n\n".join(parts)}
 

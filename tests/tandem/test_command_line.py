@@ -12,17 +12,21 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.main import get_command
 
 import shared_specs
 from shared_specs import load_spec, spec_names
 from shared_specs.shapes import feature_shapes
 from tandem import console
+from tandem.cli import app
 from tandem.commands import check
 from tandem.commands.zoo import short_source
 
 from .conftest import Run
 
 ROOT = Path(__file__).parents[2]
+
+COMMANDS = list(get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def tandem(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -91,7 +95,7 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
     assert all(command in result.stdout for command in ("list", "show", "check", "bench", "compare", "report"))
 
 
-@pytest.mark.parametrize("command", ["list", "show", "check", "bench", "compare", "report"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_json(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0 and "--json" in result.stdout

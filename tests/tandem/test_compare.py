@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,6 +170,28 @@ def test_interrupt_at_timing_says_how_to_go_on(run: Run, monkeypatch: pytest.Mon
     )
     assert last == "error: interrupted; no file is half-written"
     assert len(json.loads((folder / "check.json").read_text())["checks"]) == 2
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_an_interrupt_that_a_library_makes_another_error_of_says_it_too(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def swallow(*arguments: object, **named: object) -> list[Record]:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            raise RuntimeError("something else") from None
+        return []
+
+    monkeypatch.setattr(compare, "run_cells", swallow)
+    monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
+    result = run("compare", *SMALL, "--output", tmp_path)
+    assert result.exit_code == 130
+    assert (
+        f"  tandem compare unet_same --backends pytorch --phase forward --size 32 --narrow 16 --output {tmp_path}"
+        in (result.stderr.splitlines())
+    )
 
 
 @pytest.mark.needs_backends("pytorch")

@@ -127,6 +127,13 @@ def test_other_code_is_not_believed(kept: tuple[KeptChecks, check.Plan], monkeyp
     assert not found(folder.folder, chosen)
 
 
+def test_another_machine_is_not_believed(kept: tuple[KeptChecks, check.Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, chosen = kept
+    other = kept_checks.this_machine().model_copy(update={"cpu": "an abacus"})
+    monkeypatch.setattr(kept_checks, "this_machine", lambda: other)
+    assert not found(folder.folder, chosen)
+
+
 def test_other_versions_are_not_believed(kept: tuple[KeptChecks, check.Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, chosen = kept
     monkeypatch.setattr(provenance, "installed", lambda name: "0.0.1")
