@@ -219,7 +219,7 @@ def timing_table(title: str, comparisons: Sequence[Comparison], columns: Sequenc
     for comparison in comparisons:
         table.add_section()
         for row in timing_rows(comparison):
-            cells = dict(zip(TIMING_COLUMNS, row, strict=True))
+            cells: dict[str, str] = dict(zip(TIMING_COLUMNS, row, strict=True))
             table.add_row(*(cells[column] for column in columns))
     return table
 
