@@ -1,7 +1,8 @@
 """Pictures of the report and of the terminal, into docs/images: `make screenshots`, or `python -m docs.screenshots`.
 
-`report` shows the records under benchmarks/results; `terminal` runs `tandem compare` and shows what it printed, which
-takes minutes and wants a quiet machine.
+`report` shows the records under benchmarks/results beside a check of the same networks, which it runs; or what files or
+folders hold that are named after it. `terminal` runs `tandem compare` and shows what it printed. Both take minutes, and
+`terminal` wants a quiet machine.
 """
 
 from __future__ import annotations
@@ -41,8 +42,10 @@ VIEWS: dict[str, dict[str, Any]] = {
 }
 """What a browser is opened with; each is a picture of the first screen."""
 
-SECTIONS = ("throughput", "roofline", "start")
+SECTIONS = ("parity", "throughput", "roofline", "start")
 """Of the report, each a picture of its first screen, in light."""
+
+CHECK = ("check", "unet_bn_same", "unet_paper", "--precision", "float64,float32", "--json", "check.json")
 
 COMPARE = ("compare", "unet_bn_same", "--narrow", "8", "--size", "64", "--phase", "forward", "--output", "out/first")
 
@@ -50,22 +53,25 @@ COLUMNS = 120
 
 
 def main(wanted: Sequence[str]) -> None:
-    """Take the pictures that were asked for, all without arguments."""
+    """Take the pictures that were asked for: "report", with paths after it or not, or "terminal"; else all."""
+    what, *paths = wanted or ["all"]
     IMAGES.mkdir(exist_ok=True)
-    if not wanted or "report" in wanted:
-        report()
-    if not wanted or "terminal" in wanted:
+    if what in ("all", "report"):
+        report(paths)
+    if what in ("all", "terminal"):
         terminal()
 
 
-def report() -> None:
-    """Pictures of the report of the first device that has a folder of records."""
+def report(paths: Sequence[str]) -> None:
+    """Pictures of the report of these files; of the first device that has a folder of records, and a check."""
     from playwright.sync_api import sync_playwright
 
-    device = min(path for path in RESULTS.glob("*") if path.is_dir())
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page = Path(folder) / "report.html"
-        page.write_text(to_html(load([device])), encoding="utf-8")
+        if not paths:
+            on_a_terminal([sys.executable, "-m", "tandem", *CHECK], Path(folder))
+            paths = [str(min(path for path in RESULTS.glob("*") if path.is_dir())), str(Path(folder) / "check.json")]
+        page.write_text(to_html(load(paths)), encoding="utf-8")
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
         browser = playwright.chromium.launch(executable_path=chromium(), args=arguments)
         for name, how in VIEWS.items():
