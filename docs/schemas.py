@@ -99,10 +99,10 @@ def keys(model: type[BaseModel], shared: Sequence[type[BaseModel]], prefix: str 
         if name in above or (not prefix and name in ("tandem", "schema_version", "command")):
             continue
         below, suffix = _part(field.annotation)
-        inline = below is not None and below not in shared
-        words = field.description or (_words(below) if inline else "")
+        below = None if below in shared else below
+        words = field.description or (_words(below) if below else "")
         yield f"{prefix}{name}", in_words(field.annotation, shared), words
-        if inline:
+        if below is not None:
             yield from keys(below, shared, f"{prefix}{name}{suffix}.")
 
 

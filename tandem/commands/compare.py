@@ -182,7 +182,7 @@ def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) 
                 verdict = check.check(job, execution, parity, CheckSteps(display, passes_of_steps(execution, parity)))
                 checked = kept.made_now(verdict, job, started_at)
             kept.keep(checked)
-            display.finish(part, was_there)
+            display.finish(part)
             with display.aside():
                 check.show(verdict_of(checked), output)
                 if was_there:
@@ -219,7 +219,7 @@ def timing_table(title: str, comparisons: Sequence[Comparison], columns: Sequenc
     for comparison in comparisons:
         table.add_section()
         for row in timing_rows(comparison):
-            cells = dict(zip(TIMING_COLUMNS, row, strict=True))
+            cells: dict[str, str] = dict(zip(TIMING_COLUMNS, row, strict=True))
             table.add_row(*(cells[column] for column in columns))
     return table
 

@@ -218,7 +218,6 @@ def test_damaged_weights_are_refused(refused: Refused, weights_file: Path, damag
 COMMANDS = {
     "list": ["list"],
     "doctor": ["doctor"],
-    "difference": ["show", "unet_same", "unet_paper"],
     "show": ["show", "unet_same"],
     "check": ["check", "unet_same"],
     "bench": ["bench"],

@@ -15,12 +15,11 @@ from rich.console import Console
 from typer.main import get_command
 
 import shared_specs
-from shared_specs import load_spec, spec_names
+from shared_specs import load_spec
 from shared_specs.shapes import feature_shapes
 from tandem import console
 from tandem.cli import app
 from tandem.commands import check
-from tandem.commands.zoo import short_source
 
 from .conftest import Run
 
@@ -157,40 +156,9 @@ def test_bugs_keep_their_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         run("check", "unet_same")
 
 
-def test_list_shows_the_zoo(run: Run) -> None:
-    result = run("list")
-    assert result.exit_code == 0
-    for name in spec_names():
-        (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
-        assert f"{load_spec(name).parameter_count:,}" in row
-        assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
-    assert "Backends here: numpy_reference" in result.stdout
-    assert "tandem list --sources" in result.stdout
-    assert len(result.stdout.splitlines()) < len(spec_names()) + 12
-    assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
-
-
-def test_list_says_where_each_network_comes_from(run: Run) -> None:
-    text = " ".join(run("list", "--sources").stdout.split())
-    for spec in map(load_spec, spec_names()):
-        for said in (f"{spec.name}: {spec.title}", spec.source, spec.licence, spec.citation):
-            assert " ".join(said.split()) in text
-
-
 @pytest.mark.parametrize("command", ["show", "check", "bench", "scale", "compare"])
 def test_help_on_size_names_the_third_dimension(run: Run, command: str) -> None:
     assert "DxHxW" in run(command, "--help").stdout
-
-
-def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.registry import REQUIREMENTS
-
-    monkeypatch.setitem(REQUIREMENTS, "flax_nnx", (("a_module_that_is_not_here",), "flax"))
-    result = run("list", "--json", "-")
-    backends = json.loads(result.stdout)["backends"]
-    assert backends["numpy_reference"] == {"available": True, "missing": None}
-    assert "pip install 'tandem[flax]'" in backends["flax_nnx"]["missing"]
-    assert "Not here: backend flax_nnx needs a_module_that_is_not_here" in run("list").stdout
 
 
 SIZES = {"unet_bn_same": 224, "unet_bn_crop": 572, "unet_bn_pad": 572, "unet_same": 224, "unet_paper": 572}
