@@ -17,7 +17,9 @@ from tandem.report import Findings, to_html
 from .made_up import both, check, processes, record, startup, sweep
 
 pytest.importorskip("plotly", reason="plotly is not installed; it comes with the extra `report`")
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; it comes with `test`")
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed; it comes with the extra `test`"
+)
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
