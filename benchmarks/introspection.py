@@ -31,7 +31,7 @@ FOLDERS = re.compile(r"(?<![^\s:=])/(?:[^\s:/]+/)*")
 
 
 def environment() -> dict[str, str]:
-    """What can change a time, paths without their folders: records are published, and where a cache lies is nobody's."""
+    """What can change a time. Paths come without their folders, which are of no use to whom a record is shown."""
     known = {name: value for name, value in os.environ.items() if name.startswith((*PREFIXES, "LD_PRELOAD"))}
     return {name: FOLDERS.sub("", value) for name, value in known.items()}
 
