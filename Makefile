@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed$(GPU)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help compare test coverage mutants bench faults results tables distances docs full lint clean
+.PHONY: help compare test coverage mutants bench faults results tables distances screenshots docs full lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make results   write the README's table from the records in benchmarks/results"
 	@echo "make tables    measure the distances in docs/parity.md again"
 	@echo "make distances check random sound cases, and plot how far they and planted faults lie (an hour)"
+	@echo "make screenshots  take the pictures in docs/images again (ARGS=report or ARGS=terminal)"
 	@echo "make docs      the documentation as a site, into site/"
 	@echo "make clean     remove the environment and the caches"
 	@echo "Each installs into $(VENV) first, if need be; choose the Python with PYTHON=python3.12"
@@ -66,6 +67,9 @@ tables: $(INSTALLED)
 
 distances: $(INSTALLED)
 	python -m docs.distances $(ARGS)
+
+screenshots: $(INSTALLED)
+	python -m docs.screenshots $(ARGS)
 
 # The warning is that mkdocs-material ends in 2027 in favour of Zensical, which takes the same mkdocs.yml.
 docs: $(INSTALLED)

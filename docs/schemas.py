@@ -75,7 +75,10 @@ def tables() -> dict[str, str]:
     """The keys of each document as a Markdown table, and those of the tables that occur more than once."""
     models = [model_of(name) for name in MODELS]
     shared = shared_parts(models)
-    found = {f"json {name}": table(model, shared) for name, model in zip(MODELS, models, strict=True)}
+    found = {
+        f"json {name}": f"[Schema](schemas/{name}.json). {table(model, shared)}"
+        for name, model in zip(MODELS, models, strict=True)
+    }
     parts = [f"### {title(part)}\n\n{table(part, shared)}" for part in shared]
     return found | {"json tables": "\n\n".join(parts)}
 
@@ -96,10 +99,10 @@ def keys(model: type[BaseModel], shared: Sequence[type[BaseModel]], prefix: str 
         if name in above or (not prefix and name in ("tandem", "schema_version", "command")):
             continue
         below, suffix = _part(field.annotation)
-        inline = below is not None and below not in shared
-        words = field.description or (_words(below) if inline else "")
+        below = None if below in shared else below
+        words = field.description or (_words(below) if below else "")
         yield f"{prefix}{name}", in_words(field.annotation, shared), words
-        if inline:
+        if below is not None:
             yield from keys(below, shared, f"{prefix}{name}{suffix}.")
 
 

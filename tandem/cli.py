@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from . import cli_networks, cli_parity, cli_timing, options
+from . import cli_networks, cli_parity, cli_timing, options, options_of_reports
 from .console import version
 from .help_texts import FIRST_STEPS
 from .shell import INTERRUPTED, Commands
@@ -50,21 +50,14 @@ for group in (cli_networks, cli_parity, cli_timing):
 
 @app.command()
 def report(
-    files: options.Files,
-    output: options.ReportFile = None,
-    format: options.ReportFormat = None,
-    against: options.Against = None,
-    across_machines: options.AcrossMachines = False,
+    files: options_of_reports.Files,
+    output: options_of_reports.ReportFile = None,
+    format: options_of_reports.ReportFormat = None,
+    against: options_of_reports.Against = None,
+    across_machines: options_of_reports.AcrossMachines = False,
     json: options.Json = None,
 ) -> None:
-    """One page from the files that check, bench, scale and compare wrote: which backend, for what, and why.
-
-    For instance:
-
-    tandem report out/unet_bn_same-2026-01-31-120000 -o report.html
-
-    tandem report out/after --against out/before -o report.html
-    """
+    """One page from the files that check, bench, scale and compare wrote: which backend, for what, and why."""
     from .commands import report
 
     raise typer.Exit(report.run(files, output, json, across_machines, format, against or ()))

@@ -47,10 +47,12 @@ def show(
 
     Nothing is built: all of it follows from the spec.
     """
-    from .commands import difference, show
-
     if other is not None:
+        from .commands import difference
+
         raise typer.Exit(difference.run((spec, other), size, narrow, batch or 1, every, json))
+    from .commands import show
+
     raise typer.Exit(show.run(spec, size, narrow, batch or 1, json))
 
 

@@ -75,11 +75,10 @@ class Estimate:
         """How much of the running part is done, from 0 to 1."""
         self._share_done = share_done
 
-    def finish(self, part: Part, was_there: bool = False) -> None:
-        """A part is done; where it was there already, its time tells nothing."""
+    def finish(self, part: Part) -> None:
+        """A part is done; one that was not started was there already, and tells nothing."""
         number = self.parts.index(part)
-        took_s = self._clock() - self._part_started_at if number == self._running else None
-        self._took_s[number] = None if was_there else took_s
+        self._took_s[number] = self._clock() - self._part_started_at if number == self._running else None
         self._running = None
 
     def left_s(self) -> tuple[float, bool]:

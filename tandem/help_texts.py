@@ -16,7 +16,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 FIRST_STEPS = """\
 [bold]First steps[/bold]
 [dim]$[/dim] tandem doctor           [dim]what works here, and what to install for the rest[/dim]
-[dim]$[/dim] tandem compare          [dim]the same network in all frameworks? The fastest here?[/dim]
+[dim]$[/dim] tandem compare          [dim]the same network in every framework? Which is faster?[/dim]
 [dim]$[/dim] tandem COMMAND --help   [dim]what a command takes, with examples[/dim]"""
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
@@ -43,7 +43,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "curves": (
         ("tandem curves unet_bn_same --image retina.png --output curves.json", ""),
-        ("tandem report out/monday curves.json -o report.html", "with the curves in the report"),
+        ("tandem curves my_net.toml --precision bfloat16 --steps 500", ""),
     ),
     "adopt": (
         ("tandem adopt my_package.my_unet:UNet", ""),
@@ -64,8 +64,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tandem scale size unet_paper --most 600 --phase train_step", ""),
     ),
     "report": (
-        ("tandem report out/monday", ""),
-        ("tandem report check.json benchmarks.json --output report.md", ""),
+        ("tandem report out/monday curves.json -o report.html", ""),
+        ("tandem report out/after --against out/before -o report.html", ""),
+        ("tandem report check.json benchmarks.json --format markdown", "on stdout"),
     ),
 }
 """Of each command, what to type and what it is."""

@@ -10,11 +10,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_latest = threading.Event()
+"""Of the `noticed` that is entered, or was last."""
+
+
+def came() -> bool:
+    """Whether the user has interrupted, whatever became of the KeyboardInterrupt."""
+    return _latest.is_set()
+
 
 @contextmanager
 def noticed() -> Iterator[threading.Event]:
     """Within, interrupts are raised as ever, and the event is set by the first of them."""
-    event = threading.Event()
+    global _latest
+    event = _latest = threading.Event()
     listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if not listens or threading.current_thread() is not threading.main_thread():
         yield event  # somebody else's, or ignored

@@ -25,9 +25,6 @@ OptionalSpecs = Annotated[
         metavar="SPEC", help="Names in the zoo, paths to TOML files, or all.", autocompletion=completion.specs
     ),
 ]
-Files = Annotated[
-    list[str], typer.Argument(metavar="FILE...", help="JSON files, or folders that compare or bench wrote.")
-]
 Spec = Annotated[
     str,
     typer.Argument(
@@ -144,7 +141,16 @@ Precisions = Annotated[
         autocompletion=some_of(lambda: (*completion.precisions(), "all")),
     ),
 ]
-TrainedPrecision = Annotated[str, typer.Option("--precision", metavar="P", help="float32, float64, bfloat16 or tf32.")]
+TrainedPrecision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="P",
+        help="float32, float64, bfloat16 or tf32.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.precisions),
+    ),
+]
 Probes = Annotated[
     list[str] | None,
     typer.Option(
@@ -175,6 +181,7 @@ Judge = Annotated[
         metavar="B",
         help="Whose float64 is the reference; pytorch is faster for a large network.",
         rich_help_panel=RUN,
+        autocompletion=one_of(completion.backends),
     ),
 ]
 Record = Annotated[
@@ -185,6 +192,7 @@ Record = Annotated[
         "--json",
         metavar="FILE",
         help="Write every loss as JSON, for `tandem report`; - is stdout, alone.",
+        rich_help_panel=OUTPUT,
     ),
 ]
 Phases = Annotated[
@@ -256,20 +264,6 @@ Folder = Annotated[
         help="For report and records; by default out/SPEC-DATE.",
         rich_help_panel=OUTPUT,
     ),
-]
-AcrossMachines = Annotated[
-    bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
-]
-ReportFile = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="FILE", help="report.html or report.md; by default stdout.")
-]
-ReportFormat = Annotated[
-    str | None,
-    typer.Option("--format", metavar="F", help="html or markdown; else as FILE is called, and Markdown on stdout."),
-]
-Against = Annotated[
-    list[str] | None,
-    typer.Option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
 ]
 
 

@@ -57,9 +57,9 @@ class RunDisplay:
         self.step = step
         self.estimate.advance(share_done)
 
-    def finish(self, part: Part, was_there: bool = False) -> None:
-        """A part is done, or was done by an earlier run."""
-        self.estimate.finish(part, was_there)
+    def finish(self, part: Part) -> None:
+        """A part is done; one that was not started was done by an earlier run."""
+        self.estimate.finish(part)
         self.step = ""
 
     def summary(self) -> str:

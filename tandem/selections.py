@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 import backends
-from parity.batches import telling_size
 from shared_specs import ShapeError, SpecError, TandemError, UNetSpec, load_spec, spec_names
 from shared_specs.cost import total_cost
 
@@ -66,6 +65,8 @@ def specs(names_or_paths: Sequence[str]) -> list[UNetSpec]:
 
 def narrowed_to_check(spec: UNetSpec) -> tuple[UNetSpec, int]:
     """The spec with its widths divided as far as a quick check needs, and by what."""
+    from parity.batches import telling_size  # here, since `tandem show` has no need of parity and should be quick
+
     found, divisor = narrowed(spec, None, CHECK_NARROW)
     images = (2, spec.in_channels, *telling_size(spec))
     while divisor >= CHECK_NARROW and divisor < MOST_NARROW and total_cost(found, images).forward_flops > MUCH_FLOPS:

@@ -25,6 +25,7 @@ from parity.compare import REFERENCE
 from shared_specs import TandemError
 from shared_specs.files import check_writable, write_atomically
 
+from .. import interrupts
 from ..console import Output, plain_table, progress, say_command, say_note
 from ..report import Findings, to_html, to_markdown
 from ..report.markdown import TIMING_COLUMNS, parity_sentence, timing_rows
@@ -68,7 +69,9 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     kept = KeptChecks(chosen.folder, remarks)
     try:
         return _run(chosen, kept, timed, display, output)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
+            raise
         say_note(f"{display.summary()} are done, and kept in {chosen.folder}; this goes on with the rest:")
         say_command(command_to_go_on("compare", request, chosen.folder, json_path))
         raise
@@ -82,7 +85,7 @@ def _run(chosen: Plan, kept: KeptChecks, timed: TimedParts, display: RunDisplay,
         records = _time(chosen, timed, display) if equal else []
     comparisons = compare_records(records)
     show_timing(comparisons, output)
-    findings = Findings(kept.for_report(), records, list(kept.remarks))
+    findings = Findings(checks=kept.for_report(), records=records, remarks=list(kept.remarks))
     reports = write_reports(findings, chosen.folder)
     conclude(findings, comparisons, output)
     show_files(reports, chosen.folder, output)
@@ -179,7 +182,7 @@ def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) 
                 verdict = check.check(job, execution, parity, CheckSteps(display, passes_of_steps(execution, parity)))
                 checked = kept.made_now(verdict, job, started_at)
             kept.keep(checked)
-            display.finish(part, was_there)
+            display.finish(part)
             with display.aside():
                 check.show(verdict_of(checked), output)
                 if was_there:
@@ -216,7 +219,7 @@ def timing_table(title: str, comparisons: Sequence[Comparison], columns: Sequenc
     for comparison in comparisons:
         table.add_section()
         for row in timing_rows(comparison):
-            cells = dict(zip(TIMING_COLUMNS, row, strict=True))
+            cells: dict[str, str] = dict(zip(TIMING_COLUMNS, row, strict=True))
             table.add_row(*(cells[column] for column in columns))
     return table
 

@@ -162,7 +162,7 @@ def _values(settings: Any) -> dict[str, Any]:
     """A layer's settings by name. Those of an up-sampling that make layers of their own are told by these."""
     if isinstance(settings, BaseModel):
         return settings.model_dump(mode="json", exclude={"before", "after"})
-    return dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) and settings is not None else {}
+    return {} if settings is None else dataclasses.asdict(settings)
 
 
 def keys_table(keys: dict[str, tuple[Any, Any]], heads: tuple[str, str]) -> Table:

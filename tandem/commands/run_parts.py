@@ -91,7 +91,7 @@ class TimedParts:
             case "timing":
                 display.start(process)
             case "done" | "resumed":
-                display.finish(process, was_there=progress.stage == "resumed")
+                display.finish(process)
 
 
 def _reference(cell: Cell) -> Part:

@@ -76,7 +76,7 @@ class Names:
         self.precisions = {record.cell.precision for record in cells}
         self.devices = {record.cell.device for record in cells}
         self.commits = {record.commit for record in cells}
-        self.machines = {record.machine for record in cells}
+        self.one_machine = all(record.machine == cells[0].machine for record in cells)
 
     def __call__(self, record: Record) -> str:
         cell = record.cell
@@ -88,7 +88,7 @@ class Names:
         parts = [cell.precision] if len(self.precisions) > 1 else []
         parts += [cell.device] if len(self.devices) > 1 else []
         parts += [f"at {short(record.commit)}"] if len(self.commits) > 1 else []
-        parts += [f"on {record.machine.label(cell.device)}"] if len(self.machines) > 1 else []
+        parts += [f"on {record.machine.label(cell.device)}"] if not self.one_machine else []
         return "".join(f" {part}" for part in parts)
 
 

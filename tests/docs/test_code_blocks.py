@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -54,6 +55,15 @@ def test_a_broken_block_would_be_seen() -> None:
     assert len(WITH_PYTHON) >= 4
     assert all(block.text.strip() for page in WITH_PYTHON for block in blocks(page, "python"))
     assert sum(read(page).count("```python") for page in PAGES) == sum(len(blocks(page, "python")) for page in PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_is_run_or_checked_or_only_shown(page: str) -> None:
+    """Python is run, the console is checked, TOML is read; what a program printed, which has no language, is shown."""
+    languages = set(re.findall(r"^```(\w+)$", read(page), re.MULTILINE))
+    assert languages <= {"python", "console", "toml", "text"}
+    for block in blocks(page, "toml"):
+        assert tomllib.loads(block.text), block.line
 
 
 @pytest.mark.parametrize(("page", "command"), ALL_COMMANDS, ids=[command for _, command in ALL_COMMANDS])

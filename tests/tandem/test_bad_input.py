@@ -217,6 +217,7 @@ def test_damaged_weights_are_refused(refused: Refused, weights_file: Path, damag
 
 COMMANDS = {
     "list": ["list"],
+    "doctor": ["doctor"],
     "show": ["show", "unet_same"],
     "check": ["check", "unet_same"],
     "bench": ["bench"],

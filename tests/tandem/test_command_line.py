@@ -12,17 +12,20 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.main import get_command
 
 import shared_specs
-from shared_specs import load_spec, spec_names
+from shared_specs import load_spec
 from shared_specs.shapes import feature_shapes
 from tandem import console
+from tandem.cli import app
 from tandem.commands import check
-from tandem.commands.zoo import short_source
 
 from .conftest import Run
 
 ROOT = Path(__file__).parents[2]
+
+COMMANDS = list(get_command(app).commands)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def tandem(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -91,7 +94,7 @@ def test_without_a_command_the_help_is_shown(run: Run) -> None:
     assert all(command in result.stdout for command in ("list", "show", "check", "bench", "compare", "report"))
 
 
-@pytest.mark.parametrize("command", ["list", "show", "check", "bench", "compare", "report"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_and_json(run: Run, command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0 and "--json" in result.stdout
@@ -153,40 +156,9 @@ def test_bugs_keep_their_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) ->
         run("check", "unet_same")
 
 
-def test_list_shows_the_zoo(run: Run) -> None:
-    result = run("list")
-    assert result.exit_code == 0
-    for name in spec_names():
-        (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
-        assert f"{load_spec(name).parameter_count:,}" in row
-        assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
-    assert "Backends here: numpy_reference" in result.stdout
-    assert "tandem list --sources" in result.stdout
-    assert len(result.stdout.splitlines()) < len(spec_names()) + 12
-    assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
-
-
-def test_list_says_where_each_network_comes_from(run: Run) -> None:
-    text = " ".join(run("list", "--sources").stdout.split())
-    for spec in map(load_spec, spec_names()):
-        for said in (f"{spec.name}: {spec.title}", spec.source, spec.licence, spec.citation):
-            assert " ".join(said.split()) in text
-
-
 @pytest.mark.parametrize("command", ["show", "check", "bench", "scale", "compare"])
 def test_help_on_size_names_the_third_dimension(run: Run, command: str) -> None:
     assert "DxHxW" in run(command, "--help").stdout
-
-
-def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends.registry import REQUIREMENTS
-
-    monkeypatch.setitem(REQUIREMENTS, "flax_nnx", (("a_module_that_is_not_here",), "flax"))
-    result = run("list", "--json", "-")
-    backends = json.loads(result.stdout)["backends"]
-    assert backends["numpy_reference"] == {"available": True, "missing": None}
-    assert "pip install 'tandem[flax]'" in backends["flax_nnx"]["missing"]
-    assert "Not here: backend flax_nnx needs a_module_that_is_not_here" in run("list").stdout
 
 
 SIZES = {"unet_bn_same": 224, "unet_bn_crop": 572, "unet_bn_pad": 572, "unet_same": 224, "unet_paper": 572}

@@ -148,54 +148,6 @@ def test_nothing_is_timed_without_parity(
     assert "DIFFERENT" in (tmp_path / "report.md").read_text()
 
 
-def interrupt(*arguments: object, **named: object) -> list[Record]:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.needs_backends("pytorch")
-def test_interrupt_at_timing_says_how_to_go_on(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compare, "run_cells", interrupt)
-    monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
-    folder = tmp_path / "a folder"
-    result = run("compare", *SMALL, "--output", folder, "--json", tmp_path / "all.json")
-    assert result.exit_code == 130
-    *_, kept, command, last = result.stderr.splitlines()
-    assert kept.startswith("note: 2 of 2 checks, 0 of 1 references, 0 of 1 ceilings and 0 of 3 processes are done, and")
-    assert command == (
-        f"  tandem compare unet_same --backends pytorch --phase forward --size 32 --narrow 16 --output '{folder}' "
-        f"--json {tmp_path}/all.json"
-    )
-    assert last == "error: interrupted; no file is half-written"
-    assert len(json.loads((folder / "check.json").read_text())["checks"]) == 2
-
-
-@pytest.mark.needs_backends("pytorch")
-def test_interrupt_at_the_second_check_keeps_the_first(
-    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    made: list[str] = []
-    real = compare.check.parity.check
-
-    def check(spec: Any, **how: Any) -> Any:
-        made.append(how["execution"].precision)
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        return real(spec, **how)
-
-    monkeypatch.setattr(compare.check.parity, "check", check)
-    monkeypatch.setattr(compare, "run_cells", interrupt)
-    monkeypatch.setattr(compare.check.parity, "PROBES", ("structure",))
-    result = run("compare", *SMALL, "--output", tmp_path)
-    assert result.exit_code == 130
-    assert "note: 1 of 2 checks, " in result.stderr
-    (kept,) = json.loads((tmp_path / "check.json").read_text())["checks"]
-    assert kept["execution"]["precision"] == "float64"
-
-    assert run("compare", *SMALL, "--output", tmp_path).exit_code == 130  # at timing now
-    assert made == ["float64", "float32", "float32"]
-    assert len(json.loads((tmp_path / "check.json").read_text())["checks"]) == 2
-
-
 def test_without_plotly_there_is_a_note_and_no_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,11 +55,11 @@ def test_what_no_part_of_its_kind_tells_is_said_to_be_missing(clock: Clock) -> N
 
 
 def test_the_most_alike_part_tells(clock: Clock) -> None:
-    estimate = Estimate(PROCESSES, clock)
+    estimate = Estimate([*PROCESSES, Part("process", "b step", ("b", "step"))], clock)
     after(estimate, clock, PROCESSES[0], 10.0)
-    assert estimate.left_s() == (30.0, True)
+    assert estimate.left_s() == (40.0, True)
     after(estimate, clock, PROCESSES[1], 50.0)
-    assert estimate.left_s() == (60.0, True)  # b's second like b's first, a's second like a's
+    assert estimate.left_s() == (110.0, True)  # b's others like b's first, a's like a's
 
 
 def test_the_running_part_counts_down(clock: Clock) -> None:
@@ -85,7 +85,7 @@ def test_a_part_tells_of_its_own_rest_once_enough_of_it_is_done(clock: Clock) ->
 def test_what_was_there_already_tells_nothing(clock: Clock) -> None:
     estimate = Estimate(PROCESSES, clock)
     for part in PROCESSES[:2]:
-        estimate.finish(part, was_there=True)
+        estimate.finish(part)  # and was never started
     assert estimate.left_s() == (0.0, False)
     assert (estimate.done(), estimate.total()) == (2, 4)
 

@@ -27,6 +27,7 @@ def test_commands_come_in_the_order_of_the_panels(run: Run) -> None:
     assert all(places)
     starts = [place.start() for place in places if place is not None]
     assert starts == sorted(starts)
+    assert all(f"─ {panel} ─" in text for panel in help_texts.COMMANDS) and "─ Commands ─" not in text
     assert "First steps" in text and "$ tandem doctor" in text
 
 

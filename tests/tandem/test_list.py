@@ -9,13 +9,45 @@ from collections.abc import Callable
 import pytest
 
 from shared_specs import load_spec, spec_names
-from tandem.commands.zoo import parameter_count
+from tandem import console
+from tandem.commands.zoo import parameter_count, short_source
 
 from .conftest import Run
 
 
 def listed(run: Run, *arguments: str) -> list[str]:
     return [spec["name"] for spec in json.loads(run("list", *arguments, "--json", "-").stdout)["specs"]]
+
+
+def test_list_shows_the_zoo(run: Run) -> None:
+    result = run("list")
+    assert result.exit_code == 0
+    for name in spec_names():
+        (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
+        assert f"{load_spec(name).parameter_count:,}" in row
+        assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
+    assert "Backends here: numpy_reference" in result.stdout
+    assert "tandem list --sources" in result.stdout
+    assert len(result.stdout.splitlines()) < len(spec_names()) + 12
+    assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
+
+
+def test_list_says_where_each_network_comes_from(run: Run) -> None:
+    text = " ".join(run("list", "--sources").stdout.split())
+    for spec in map(load_spec, spec_names()):
+        for said in (f"{spec.name}: {spec.title}", spec.source, spec.licence, spec.citation):
+            assert " ".join(said.split()) in text
+
+
+def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends.registry import REQUIREMENTS
+
+    monkeypatch.setitem(REQUIREMENTS, "flax_nnx", (("a_module_that_is_not_here",), "flax"))
+    result = run("list", "--json", "-")
+    backends = json.loads(result.stdout)["backends"]
+    assert backends["numpy_reference"] == {"available": True, "missing": None}
+    assert "pip install 'tandem[flax]'" in backends["flax_nnx"]["missing"]
+    assert "Not here: backend flax_nnx needs a_module_that_is_not_here" in run("list").stdout
 
 
 def test_words_are_looked_for_in_name_title_and_source(run: Run) -> None:

@@ -77,7 +77,9 @@ def test_from_a_checkout_the_module_is_named(monkeypatch: pytest.MonkeyPatch) ->
     assert command_to_go_on("compare", bench.Request([]), Path("x")).startswith("python -m tandem compare ")
 
 
-REQUEST = check.Request(specs=["unet_same"], narrow=16, backends=["twin"], probes=["structure"], precisions=["float64"])
+REQUEST = check.Request(
+    specs=["unet_same"], narrow=16, backends=["twin"], probes=["structure"], precisions=["float64"], seed=5
+)
 
 
 @pytest.fixture
@@ -124,6 +126,13 @@ def test_another_precision_has_none(kept: tuple[KeptChecks, check.Plan]) -> None
 def test_other_code_is_not_believed(kept: tuple[KeptChecks, check.Plan], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, chosen = kept
     monkeypatch.setattr(kept_checks.provenance, "commit", lambda: "another")
+    assert not found(folder.folder, chosen)
+
+
+def test_another_machine_is_not_believed(kept: tuple[KeptChecks, check.Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, chosen = kept
+    other = kept_checks.this_machine().model_copy(update={"cpu": "an abacus"})
+    monkeypatch.setattr(kept_checks, "this_machine", lambda: other)
     assert not found(folder.folder, chosen)
 
 

@@ -61,6 +61,14 @@ def test_results_are_printed_while_the_display_is_away(capsys: pytest.CaptureFix
 
 
 @pytest.mark.usefixtures("terminal")
+def test_what_is_printed_meanwhile_stays_on_its_own_stream(capsys: pytest.CaptureFixture[str]) -> None:
+    with RunDisplay(PARTS):
+        print("somebody else's words")
+    out, err = capsys.readouterr()
+    assert out == "somebody else's words\n" and "words" not in err
+
+
+@pytest.mark.usefixtures("terminal")
 def test_an_interrupt_leaves_a_clean_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     display = RunDisplay(PARTS)
     with pytest.raises(KeyboardInterrupt), display:

@@ -95,7 +95,9 @@ def to_html(findings: Findings) -> str:
 def _subject(findings: Findings) -> str:
     """What the page is of, in a line: what is the same in all that it shows."""
     records = findings.records
-    specs = dict.fromkeys([*(record.cell.spec_label for record in records), *(c.spec.name for c in findings.checks)])
+    narrowed = [(record.cell.spec_label, f"_narrow{record.cell.narrow}") for record in records]
+    names = [label.removesuffix(narrow) for label, narrow in narrowed]
+    specs = dict.fromkeys([*names, *(check.spec.name for check in findings.checks)])
     parts = [*specs] if len(specs) <= 3 else [f"{len(specs)} networks"]
     for values in (
         {f"{record.machine.cpu}, {record.machine.usable_cores} cores" for record in records},

@@ -120,22 +120,27 @@ def five_hundred() -> list[Record]:
             for phase in ("forward", "train_step"):
                 for tuning, factor in (("default", 1.0), ("tuned", 0.7)):
                     slow = factor * (1 + number) * (3 if phase == "train_step" else 1)
-                    where = {"spec": spec, "precision": precision, "phase": phase, "tuning": tuning}
+                    cell: dict[str, Any] = {"spec": spec, "precision": precision, "phase": phase, "tuning": tuning}
                     for backend, step_s in (("pytorch", 0.010 * slow), ("flax_nnx", 0.012 * slow)):
                         start = startup(2.0 + 8 * (tuning == "tuned"), 6.0)
                         for replicate, times in enumerate((1.0, 1.02, 1.01), 1):
                             gpu = on_gpu(300.0 * slow, times * step_s, startup=start, compilations=1)
-                            made.append(record(step_s, backend, replicate, **where, **gpu))
+                            made.append(record(step_s, backend, replicate, **cell, **gpu))
     for backend, fits in (("pytorch", 48), ("flax_nnx", 40)):
         for tuning in ("default", "tuned"):
             for phase in ("forward", "train_step"):
-                where = {"tuning": tuning, "phase": phase, "machine": GPU_MACHINE, "device": "cuda", "size": (96, 96)}
+                where: dict[str, Any] = {
+                    "tuning": tuning,
+                    "phase": phase,
+                    "machine": GPU_MACHINE,
+                    "device": "cuda",
+                    "size": (96, 96),
+                }
                 made += sweep(backend, fits, (1, 2, 4, 8, 16, 32, 40, 44, 48, 64), **where)
                 sides = (16, 32, 64, 128, 256, 512, 1024, 2048)
-                made += [
-                    record(1e-7 * side**2 if side < 2000 else None, backend, batch=1, **where | {"size": (side, side)})
-                    for side in sides
-                ]
+                for side in sides:
+                    at: dict[str, Any] = where | {"size": (side, side)}
+                    made.append(record(1e-7 * side**2 if side < 2000 else None, backend, batch=1, **at))
     number = 0
     while len(made) < 500:
         number += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tandem.report import html
 from ..conftest import Run
 from .made_up import GPU_MACHINE, both, sweep
 
-OLD = {"commit": "b" * 40}
+OLD: dict[str, Any] = {"commit": "b" * 40}
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from benchmarks.records import Record
@@ -10,7 +12,7 @@ from tandem.report.runs import are_two_runs, compare_runs
 
 from .made_up import GPU_MACHINE, both, processes, record
 
-OLD = {"commit": "b" * 40}
+OLD: dict[str, Any] = {"commit": "b" * 40}
 
 
 def became(after: list[Record], before: list[Record]) -> list[str]:
@@ -61,7 +63,7 @@ def test_the_worst_comes_first_and_cells_of_one_run_alone_are_counted() -> None:
 
 
 def test_it_is_said_in_what_the_runs_differ() -> None:
-    elsewhere = {"machine": GPU_MACHINE, "versions": {"torch": "2.12"}, **OLD}
+    elsewhere: dict[str, Any] = {"machine": GPU_MACHINE, "versions": {"torch": "2.12"}, **OLD}
     apart = compare_runs(processes(0.01), processes(0.01, **elsewhere)).apart
     assert "commit aaaaaaaaaaaa against bbbbbbbbbbbb" in apart
     assert "different machines (gpus: " in apart
