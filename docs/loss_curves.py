@@ -6,17 +6,11 @@ Each re-run is judged as if it were a backend's curve, by every choice of three 
 
 from __future__ import annotations
 
-import os
-
-os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-
 import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import skimage
 
 import backends
 from backends.contract import Execution, RoundingNoise
@@ -73,6 +67,8 @@ def main() -> None:
 
 
 def photograph(spec: UNetSpec, picture: str) -> Batch:
+    import skimage
+
     image = read_image(Path(skimage.__file__).parent / "data" / picture)
     return brightness_classes(spec, image_batch(spec, [image], SEED, SIZE[spec.dimensions]))
 

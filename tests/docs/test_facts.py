@@ -14,11 +14,15 @@ import pytest
 from pydantic import BaseModel
 
 import backends
-from docs import tables
+from docs import loss_curves, tables
 from parity import LIMIT, PROBES
+from parity.curves import RERUNS, STEPS
+from parity.envelope import MARGIN, PARTED
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
 from shared_specs.schema import LARGEST_FILE_BYTES, LARGEST_PARAMETER_COUNT
+from shared_specs.shapes import size_label
+from tandem.commands.curves import NARROW, SIZE
 from tests.meta.faults.catalogue import MUTANTS
 from tests.meta.faults.criteria import RULES
 from tests.meta.faults.judging import sound_settings
@@ -80,6 +84,29 @@ def test_tables_are_replaced_between_their_markers() -> None:
     assert tables.replace(page, "x", "new") == page.replace("old", "new")
     with pytest.raises(SystemExit, match="no markers"):
         tables.replace(page, "y", "new")
+
+
+def test_sound_curves_are_within_and_faults_are_outside_in_float64() -> None:
+    sound = rows(between("docs/curves.md", "sound curves"))[2:]
+    assert len(sound) == len(loss_curves.SETTINGS)
+    for cells, (name, _, picture, optimizer, precision) in zip(sound, loss_curves.SETTINGS, strict=True):
+        assert cells[:4] == [f"`{name}`", picture, optimizer, precision]
+        assert max(map(float, cells[-3:])) < 1
+    faults = {cells[0]: cells[1:] for cells in rows(between("docs/curves.md", "faulty curves"))[2:]}
+    unseen = "momentum 0.1001 for 0.1 in one layer's statistics"
+    assert faults[unseen][0] == "never"  # as the page says of what does not move the loss
+    assert [name for name, cells in faults.items() if cells[0] == "never"] == [unseen]
+    assert all(cells[2] == "never" for cells in faults.values())
+
+
+def test_the_factors_of_curves_are_the_constants() -> None:
+    page = " ".join(read("docs/curves.md").split())
+    times = {3: "three", 6: "six"}
+    assert f"{times[2 * RERUNS]} re-runs of the reference" in page
+    assert f"allowed(t) = {MARGIN:g} reach(t)" in page and f"The factor of {MARGIN:g} is for chance" in page
+    assert PARTED == 0.1 and "more than a tenth of r(t)" in page
+    assert f"cut about their centre to {size_label(SIZE[2])} pixels" in page
+    assert f"Widths divided by {NARROW}" in page and f"{STEPS} steps" in page
 
 
 def test_every_trap_names_tests_that_exist() -> None:

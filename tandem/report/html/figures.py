@@ -99,6 +99,7 @@ def figure(
     name: str,
     description: str,
     *more: object,
+    least_width_px: int | None = None,
 ) -> Html:
     """A plotly figure with its caption.
 
@@ -107,13 +108,18 @@ def figure(
         name: what it shows, its title.
         description: the same in words, for who cannot see it: what the axes are and what is to be seen.
         more: elements that follow within the figure, such as a table of the same values.
+        least_width_px: a plot that would be illegible below scrolls in its own box on a narrow screen.
     """
     height = int(layout.get("height", HEIGHT_PX))
     data = as_json({"data": _plain(traces), "layout": _plain({**layout, "height": height})})
     caption = element("figcaption", element("strong", name), " ", element("span", description))
-    plot = element("div", class_="plot", role="img", aria_label=f"{name}. {description}", style=f"height:{height}px")
+    size = f"height:{height}px" + (f";min-width:{least_width_px}px" if least_width_px else "")
+    plot = element("div", class_="plot", role="img", aria_label=f"{name}. {description}", style=size)
     script = Html(f'<script type="application/json" class="plot-data">{data}</script>')
-    return element("figure", join([caption, plot, script, *more]))
+    drawing = join([plot, script])
+    if least_width_px:
+        drawing = element("div", drawing, class_="scrolls", tabindex="0", role="region", aria_label=name)
+    return element("figure", join([caption, drawing, *more]))
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ SCALE = [
 ]
 """The colour jumps at the limit, in the middle."""
 
-ROW_PX, HEAD_PX = 38, 70
+ROW_PX, HEAD_PX, LEAST_WIDTH_PX = 38, 70, 760
 
 
 def networks(checks: Iterable[Check]) -> list[list[Check]]:
@@ -82,7 +82,7 @@ def heatmap(checks: Sequence[Check]) -> Html:
     }
     shape = "x".join(map(str, checks[0].batch.shape))
     name = f"{checks[0].spec.name} on {shape}, {checks[0].execution.device}"
-    return figure([trace], layout, name, description(checks))
+    return figure([trace], layout, name, description(checks), least_width_px=LEAST_WIDTH_PX)
 
 
 def distance(check: Check, probe: str, pair: tuple[str, str]) -> float | None:
