@@ -67,7 +67,7 @@ def _card(verdict: Verdict) -> Html:
 def _factors(verdict: Verdict) -> str:
     """The factor over the next one with its interval, or the least and the largest factor of several settings."""
     found = [setting.headline.ratios[0] for setting in verdict.settings if setting.headline.ratios]
-    if not found:
+    if not found or verdict.choice == "not comparable":
         return ""
     if verdict.choice == "not decided":
         return f"too few processes: take {FEWEST} replicates"
