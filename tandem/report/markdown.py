@@ -83,7 +83,7 @@ def _scenario(verdict: Verdict, records: Sequence[Record]) -> list[str]:
     name, choice = verdict.scenario.name, plain(verdict.choice)
     if not verdict.settings:
         return [f"- **{name}: not measured.** {code(verdict.command)} measures it."]
-    lines = [f"- **{name}: {choice}.**" + (f" {plain(verdict.choices)}." if choice == "It depends" else "")]
+    lines = [f"- **{name}: {choice}.**" + (f" {plain(verdict.choices)}." if choice == "it depends" else "")]
     for setting in verdict.settings:
         lines.append(f"  - {plain(f'{setting.label}: {setting.headline.sentence}')}.")
         lines += [f"    - {plain(said)}." for said in [*beside(setting, records), *changes(setting, records)]]
