@@ -125,7 +125,8 @@ def show(curves: Curves, output: Output) -> None:
             cells = [share(said.farthest), str(said.farthest_at), str(said.left_at or "")]
         table.add_row(name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", *cells)
     output.print(table)
-    parted = curves.envelope[-1] / abs(curves.reference[-1])
+    last = abs(curves.reference[-1])
+    parted = curves.envelope[-1] / last if last else 0.0
     output.print(
         "Farthest is the distance from the reference as a share of what is allowed; 1 is the limit.", style="dim"
     )
