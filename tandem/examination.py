@@ -27,6 +27,9 @@ MOST_CRASHES = 3
 """After so many a backend is given up."""
 
 
+NOT_TRIED = "not tried, as no time was left; run `tandem doctor` again"
+
+
 class Examination:
     """One backend: what its processes said, and what became of them."""
 
@@ -36,6 +39,7 @@ class Examination:
         self.devices: list[str] = []
         self.tunings: list[str] = []
         self.trials: list[dict[str, Any]] = []
+        self._planned: list[tuple[str, str]] = []
         self.problem = backends.missing(name) or ""
         self._process: subprocess.Popen[bytes] | None = None
         self._over, self._starting = False, threading.Lock()
@@ -77,6 +81,10 @@ class Examination:
         code = self._process.returncode
         if not in_time:
             self._give_up(trying, f"no answer within {TIME_LIMIT_S:g} s, stopped; run `tandem doctor` again")
+            tried = [[trial["device"], trial["precision"]] for trial in self.trials]
+            for device, precision in self._planned:
+                if [device, precision] not in tried:
+                    self._give_up({"device": device, "precision": precision}, NOT_TRIED)
             return False
         if code == 0:
             return False
@@ -111,6 +119,7 @@ class Examination:
                 self.trials.append(values["tried"])
             if "versions" in values:
                 self.versions, self.devices, self.tunings = (values[k] for k in ("versions", "devices", "tunings"))
+                self._planned = values["planned"]
             self.problem = values.get("problem", self.problem)
         return trying
 

@@ -40,9 +40,10 @@ def main(name: str, done: Sequence[str], answers: TextIO) -> None:
 
     try:
         backend = backends.get(name)
-        say(versions=backend.versions(), devices=backend.devices(), tunings=backend.tunings)
+        planned = executions(backend)
+        say(versions=backend.versions(), devices=backend.devices(), tunings=backend.tunings, planned=planned)
         spec = tiny()
-        for device, precision in executions(backend):
+        for device, precision in planned:
             if f"{device}/{precision}" not in done:
                 say(trying={"device": device, "precision": precision})
                 say(tried={"device": device, "precision": precision, **attempt(backend, spec, device, precision)})

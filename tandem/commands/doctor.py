@@ -16,7 +16,7 @@ from backends.contract import PRECISIONS
 from benchmarks.machine import Machine, this_machine
 
 from ..console import Output, plain_table, progress, version
-from ..examination import Examination, examine
+from ..examination import NOT_TRIED, Examination, examine
 from ..surroundings import extras, folders, missing_extras, tools
 from ..units import NOTHING, sized
 
@@ -90,6 +90,8 @@ def backends_table(examinations: Sequence[Examination]) -> Table:
 def _cell(trial: dict[str, Any] | None) -> Text:
     if trial is None:
         return Text(NOTHING, "dim")
+    if trial["problem"] == NOT_TRIED:
+        return Text("untried", "yellow")
     return Text("works", "green") if trial["works"] else Text("fails", "bold red")
 
 

@@ -16,12 +16,15 @@ import backends
 from backends.registry import REQUIREMENTS
 from tandem import surroundings, trial
 from tandem.commands import doctor
-from tandem.examination import Examination, ending
+from tandem.examination import NOT_TRIED, Examination, ending
 
 from .conftest import Run
 
 SAYS = "import json, os, sys, time\ndef say(**values): print(json.dumps(values), flush=True)\ndone = sys.argv[1:]\n"
-KNOWN = 'say(versions={"abacus": "1.0"}, devices=["cpu"], tunings=["default"])\n'
+KNOWN = (
+    'say(versions={"abacus": "1.0"}, devices=["cpu"], tunings=["default"], '
+    'planned=[["cpu", "float32"], ["cpu", "float64"], ["cpu", "bfloat16"]])\n'
+)
 
 
 def trying(precision: str, what: str) -> str:
@@ -80,8 +83,11 @@ def test_what_hangs_is_stopped_and_what_was_found_before_is_kept() -> None:
     start = time.monotonic()
     examination.run()
     assert time.monotonic() - start < 20
-    assert outcomes(examination) == {"float32": True, "float64": False}
+    assert outcomes(examination) == {"float32": True, "float64": False, "bfloat16": False}
     assert "no answer within" in examination.trials[1]["problem"]
+    assert examination.trials[2]["problem"] == NOT_TRIED
+    cells = [str(cell) for column in doctor.backends_table([examination]).columns[2:6] for cell in column.cells]
+    assert cells == ["fails", "works", "—", "untried"]
 
 
 def test_what_is_not_installed_is_not_started(monkeypatch: pytest.MonkeyPatch) -> None:
