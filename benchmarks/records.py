@@ -166,7 +166,8 @@ class Record(Part):
         """Median over windows of the seconds a step took; None where nothing may be reported."""
         if self.status != "ok" or not self.windows:
             return None
-        return statistics.median(window.seconds / window.steps for window in self.windows)
+        found = statistics.median(window.seconds / window.steps for window in self.windows)
+        return found if found > 0 else None  # so few seconds, in a file of any origin, that their quotient is none
 
     @computed_field
     @property

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record
+from benchmarks.records import Record, Window
 from tandem.report import Findings, load, to_html
 from tandem.report.html import figures
 from tandem.report.html.markup import as_json, element, text
 from tandem.report.html.tables import Number, table
 
-from .made_up import both, check, five_hundred, on_gpu, processes, record, startup, sweep
+from .made_up import GPU_MACHINE, both, check, five_hundred, on_gpu, processes, record, startup, sweep
 
 pytest.importorskip("plotly", reason="plotly is not installed; it comes with the extra `report`")
 
@@ -294,3 +294,16 @@ def test_a_card_of_what_is_not_comparable_has_no_ratio() -> None:
     card = re.search(r'<a href="#inference-throughput">(.*?)</a>', cards)
     assert card is not None
     assert bare(card[1]) == "Inference throughput Not comparable"
+
+
+EXTREME: dict[str, list[Record]] = {
+    "no_time": [record(windows=(Window(steps=10, seconds=5e-324),)), record(0.01, "flax_nnx")],
+    "from_the_least_to_the_most": both(1e300, 1e-300),
+    "device_without_a_number": [record(device="cuda:first", machine=GPU_MACHINE), record(0.01)],
+    "device_below_zero": [record(device="cuda:-9", machine=GPU_MACHINE), record(0.01)],
+}
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_records_that_nobody_measured_are_a_page_all_the_same(name: str) -> None:
+    assert "<h1>Tandem report</h1>" in to_html(Findings(records=EXTREME[name]))
