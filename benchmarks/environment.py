@@ -15,14 +15,19 @@ CPU_DEVICES = "--xla_force_host_platform_device_count"
 """How many devices XLA makes of the cores; a tuning that splits the batch gives each of them a part."""
 
 
+COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+"""Nothing that an earlier process compiled is taken from disk: the second replicate starts as the first one did."""
+
+
 def worker_environment(cell: Cell) -> dict[str, str]:
-    """What a worker has beside the environment of its parent: for a tuned cell on a CPU, huge pages and devices.
+    """What a worker has beside the environment of its parent: no caches, and on a CPU, tuned, huge pages and devices.
 
     A setting that the user has made stays.
     """
+    added = {name: value for name, value in COLD.items() if name not in os.environ}
     if cell.tuning != "tuned" or cell.device != "cpu":
-        return {}
-    added = huge_pages()
+        return added
+    added |= huge_pages()
     if CPU_DEVICES not in os.environ.get("XLA_FLAGS", ""):
         devices = f"{CPU_DEVICES}={this_machine().usable_cores}"
         added["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), devices]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import sys
 from pathlib import Path
@@ -25,10 +26,14 @@ PREFIXES = (
 PREFIXES += ("OPENBLAS", "PYTORCH", "TORCH", "XLA")
 """Of the environment, only what can change a time is recorded."""
 
+FOLDERS = re.compile(r"(?<![^\s:=])/(?:[^\s:/]+/)*")
+"""The folders of the absolute paths in a value."""
+
 
 def environment() -> dict[str, str]:
-    known = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES)}
-    return known | {name: os.environ[name] for name in ("LD_PRELOAD",) if name in os.environ}
+    """What can change a time. Paths come without their folders, which are of no use to whom a record is shown."""
+    known = {name: value for name, value in os.environ.items() if name.startswith((*PREFIXES, "LD_PRELOAD"))}
+    return {name: FOLDERS.sub("", value) for name, value in known.items()}
 
 
 def threads() -> dict[str, int]:

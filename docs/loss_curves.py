@@ -120,13 +120,14 @@ def sound_row(setting: tuple[Any, ...], record: Curves, farthest: float) -> list
     found = {judged.backend: share(judged.farthest) for judged in record.judged}
     parted = f"{record.envelope[-1] / record.reference[-1]:.1e}"
     losses = f"{record.reference[0]:.3f} to {record.reference[-1]:.3f}"
-    what = [f"`{name}`", picture, optimizer, precision, losses, parted]
+    what = [f"`{name}`", picture, optimizer, precision, losses, parted, str(record.parted_at or "never")]
     return [*what, *(found.get(backend, "") for backend in ("pytorch", "flax_nnx")), share(farthest)]
 
 
 def sound_table(rows: list[list[str]]) -> str:
-    heads = ["network", "photograph", "optimizer", "precision", "loss", "re-runs part by", "pytorch", "flax_nnx"]
-    return table([*heads, "re-runs"], [row(*cells) for cells in rows], right=4)
+    heads = ["network", "photograph", "optimizer", "precision", "loss", "re-runs part by", "by a tenth at step"]
+    heads += ["pytorch", "flax_nnx", "re-runs"]
+    return table(heads, [row(*cells) for cells in rows], right=5)
 
 
 def fault_table(faults: dict[str, dict[str, Judged]]) -> str:

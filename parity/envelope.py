@@ -4,12 +4,15 @@ With r(t) the float64 reference's loss at step t, u the unit roundoff, r_k(t) re
 and R_k(t) re-runs under LIMIT times that noise (COARSE_LIMIT times in TF32 and bfloat16):
 
     envelope(t) = the largest |r_k(s) - r(s)| over all k and all steps s up to t
-    allowed(t)  = MARGIN times the largest of |r_k(s) - r(s)|, |R_k(s) - r(s)| and LIMIT u |r(s)| over the same
+    reach(t)    = the largest of |r_k(s) - r(s)|, |R_k(s) - r(s)| and LIMIT u |r(s)| over the same
+    allowed(t)  = MARGIN reach(t), and where reach(t) > PARTED r(t), at least the largest r(s)
 
 A curve is within where |loss(t) - r(t)| <= allowed(t). As long as noise grows in proportion, which it does in the first
 steps and in float64, that is MARGIN times the 64 floors of a check. Later it does not: a single decision that rounding
 turns (a ReLU on or off) drives a run apart thousands of times as far as the noise around it, by chance sooner or later.
 Under LIMIT times the noise that comes LIMIT times as often, so that those re-runs part before a sound build does.
+Where they have parted by a tenth of the loss they are different runs, each with spikes of its own: from there on a
+curve has only to stay as low as the loss began.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ MARGIN = 4.0
 
 `docs/curves.md` holds the evidence: how far re-runs lie from others.
 """
+
+PARTED = 0.1
+"""Of the loss: re-runs that differ by more are different runs, whose losses cannot be compared step by step."""
 
 Losses = tuple[float, ...]
 
@@ -137,9 +143,25 @@ class Curves(Part):
     @property
     def allowed(self) -> Losses:
         """At each step, how far a curve may be from the reference."""
+        highest = accumulate(map(abs, self.reference), max)
+        horizon = self.parted_at or math.inf
+        return tuple(
+            MARGIN * reach if step < horizon else max(MARGIN * reach, most)
+            for step, (reach, most) in enumerate(zip(self._reach, highest, strict=True), 1)
+        )
+
+    @property
+    def parted_at(self) -> int | None:
+        """The first step at which re-runs are different runs; from there on a curve is hardly judged."""
+        pairs = enumerate(zip(self._reach, self.reference, strict=True), 1)
+        return next((step for step, (reach, true) in pairs if reach > PARTED * abs(true)), None)
+
+    @property
+    def _reach(self) -> Losses:
+        """At each step, how far any re-run has been from the reference, and at least the limit's share of roundoff."""
         roundoff = UNIT_ROUNDOFF[self.execution.precision]
         least = accumulate((limit_of(roundoff) * roundoff * abs(true) for true in self.reference), max)
-        return tuple(MARGIN * max(pair) for pair in zip(self._farthest(self.reruns), least, strict=True))
+        return tuple(map(max, zip(self._farthest(self.reruns), least, strict=True)))
 
     def _farthest(self, reruns: Sequence[Rerun]) -> Losses:
         """The largest distance of any of them from the reference up to each step."""

@@ -19,13 +19,15 @@ import backends
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
 
-# The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parent.parent / ".pytest_cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-# Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they do.
-# What checks alone run has a level of its own (backends/flax_nnx/compiling.py); the benchmarks leave XLA as it is.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+COMPILING = {
+    # The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
+    "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent.parent / ".pytest_cache" / "jax"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    # Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they
+    # do. What checks alone run has a level of its own (backends/flax_nnx/compiling.py).
+    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+}
+"""How the tests compile. Benchmarks, for which pytest reads this file too, leave XLA as it is."""
 
 AXES: dict[str, Callable[[], list[str]]] = {
     "backend_name": backends.names,
@@ -56,6 +58,9 @@ def required_backends(config: pytest.Config) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("benchmark_only", False):
+        for name, value in COMPILING.items():
+            os.environ.setdefault(name, value)
     unknown = set(required_backends(config)) - set(backends.names())
     if unknown:
         raise pytest.UsageError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import parity
 from parity.batches import brightness_classes, telling_size
 from parity.curves import STEPS, train_curves
-from parity.envelope import Curves
+from parity.envelope import PARTED, Curves
 from shared_specs import TandemError, UNetSpec, load_spec
 from shared_specs.shapes import size_label
 
@@ -130,6 +130,12 @@ def show(curves: Curves, output: Output) -> None:
         "Farthest is the distance from the reference as a share of what is allowed; 1 is the limit.", style="dim"
     )
     output.print(f"Re-runs under rounding noise alone have parted by {parted:.1e} of the loss at the end.", style="dim")
+    if curves.parted_at is not None:
+        output.print(
+            f"From step {curves.parted_at} on they differ by more than {PARTED:.0%} of the loss: what is left to judge "
+            "is whether a curve stays as low as the loss began.",
+            style="dim",
+        )
     output.print(summary(curves), style="bold green" if curves.within else "bold red")
 
 

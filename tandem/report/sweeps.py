@@ -10,7 +10,7 @@ from benchmarks.scaling import Axis, Sweep
 
 
 def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
-    """One for each arm that was measured at two values of the axis or more, all else being equal.
+    """One for each arm that was measured at three values of the axis, or up to one that failed, all else being equal.
 
     `largest` is the largest value below the first that was not timed, `ended` the status of that one.
     """
@@ -19,7 +19,11 @@ def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
         if record.cell.backend not in contestants.NO_OP:
             groups.setdefault(_key(record, axis), []).append(record)
     found = [_sweep(group, axis) for group in groups.values()]
-    return [sweep for sweep in found if len({sweep.place(record) for record in sweep.records}) > 1]
+    return [sweep for sweep in found if _places(sweep) > 2 or (_places(sweep) == 2 and sweep.ended is not None)]
+
+
+def _places(sweep: Sweep) -> int:
+    return len({sweep.place(record) for record in sweep.records})
 
 
 def _key(record: Record, axis: Axis) -> tuple[object, ...]:

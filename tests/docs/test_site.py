@@ -96,7 +96,7 @@ def test_no_link_leads_out_of_the_site_by_accident(site: Path) -> None:
 def test_no_program_is_published(site: Path) -> None:
     """Nor anything else that lies in docs/ and is no page, image or style sheet."""
     ours = [path for path in site.rglob("*") if path.is_file() and path.relative_to(site).parts[0] != "assets"]
-    assert {path.suffix for path in ours} == {".html", ".css", ".svg", ".json", ".xml", ".gz"}
+    assert {path.suffix for path in ours} == {".html", ".css", ".svg", ".png", ".json", ".xml", ".gz"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/api/")])

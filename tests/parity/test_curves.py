@@ -69,6 +69,19 @@ def test_what_is_not_finite_is_outside(broken: float) -> None:
     assert Curves.model_validate(made.to_dict()).judged == made.judged  # through JSON, which has no such numbers
 
 
+def test_where_reruns_have_parted_by_a_tenth_a_curve_has_only_to_stay_as_low_as_it_began() -> None:
+    reference, curve = (2.0, 1.0, 0.5, 0.5, 0.5), (2.0, 1.0, 2.5, 0.5, 2.75)
+    made = record(reference, curve, (1, (2.0, 1.0625, 0.5, 0.5, 0.5)), (64, (2.0, 1.0, 0.625, 0.5, 0.5)))
+    assert made.parted_at == 3
+    assert made.allowed[1:] == (MARGIN * 0.0625, 2.0, 2.0, 2.0)
+    assert made.judged[0].outside == (5,)
+
+
+def test_where_reruns_go_further_than_the_loss_began_that_much_is_allowed() -> None:
+    made = record((2.0, 0.5), (2.0, 0.5), (1, (2.0, 1.5)))
+    assert (made.parted_at, made.allowed[1]) == (2, MARGIN)
+
+
 def test_without_a_curve_nothing_is_within() -> None:
     made = record((1.0,), (1.0,), (1, (1.0,)))
     assert made.within
@@ -286,6 +299,17 @@ def test_classes_of_brightness_are_as_frequent_as_each_other(name: str) -> None:
         labelled.origin
         == f"random images, seed 0; labels: {spec.out_channels} classes by the brightness of each pixel's surroundings"
     )
+
+
+def test_where_logits_are_smaller_the_classes_are_those_of_the_middle() -> None:
+    spec = load_spec("unet_paper").narrow(16)
+    batch = random_batch(spec, count=1, size=(204, 220))
+    images = batch.images + np.flip(batch.images, 2)
+    images = images + np.flip(images, 3)
+    labels = brightness_classes(spec, Batch(images, batch.labels, batch.origin)).labels
+    assert labels.shape == (1, 20, 36)
+    for axis in (1, 2):
+        assert np.mean(np.flip(labels, axis) == labels) > 0.99  # all, but for ties at the edge of a class
 
 
 def test_classes_follow_the_brightness_of_the_surroundings_and_the_images_turned_over(variant) -> None:

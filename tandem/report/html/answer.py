@@ -78,7 +78,8 @@ def _factors(verdict: Verdict) -> str:
     low, high = min(ratio.ratio for ratio in found), max(ratio.ratio for ratio in found)
     others = {ratio.slower for ratio in found}
     _, _, words = verdict.scenario.better.partition("{} ")
-    return f"{low:.2f} to {high:.2f} {words} {others.pop() if len(others) == 1 else 'the next'}"
+    factor = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    return f"{factor} {words} {others.pop() if len(others) == 1 else 'the next'}"
 
 
 def _in_full(verdict: Verdict, records: Sequence[Record], names: Names) -> Html:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from parity.envelope import Curves, Judged, distances
+from parity.envelope import PARTED, Curves, Judged, distances
 
 from ...units import share
 from ..findings import Findings
@@ -54,6 +54,7 @@ def of_record(record: Curves) -> Html:
             "automargin": True,
         },
         "hovermode": "x",
+        **_parted(record),
     }
     name = f"{record.name}, {record.execution.precision}, {record.steps} steps of {record.recipe.optimizer.kind}"
     return figure(traces, layout, name, description(record), details("The same as a table", _table(name, record)))
@@ -65,10 +66,15 @@ def description(record: Curves) -> str:
     shape = "x".join(map(str, record.batch.shape))
     parted = record.envelope[-1] / abs(last) if last else 0.0
     said = "; ".join(map(_said, record.judged))
+    horizon = ""
+    if record.parted_at is not None:
+        horizon = (
+            f"; from step {record.parted_at} on, where they differ by more than {PARTED:.0%}, little is left to judge"
+        )
     return (
         f"Above the loss on {shape}, {record.batch.origin}: the reference's falls from {first:.4g} to {last:.4g}. "
-        f"Below how far each curve is from it. Under rounding noise alone, re-runs part by {parted:.1e} of the loss. "
-        f"{said}."
+        f"Below how far each curve is from it. Under rounding noise alone, re-runs part by {parted:.1e} of the loss"
+        f"{horizon}. {said}."
     )
 
 
@@ -77,6 +83,18 @@ def _said(judged: Judged) -> str:
     if judged.within:
         return f"{judged.backend} stays within: at its farthest it is at {farthest} of what is allowed"
     return f"{judged.backend} is outside from step {judged.left_at} on: up to {farthest} times what is allowed"
+
+
+def _parted(record: Curves) -> dict[str, Any]:
+    """A line where re-runs have become different runs."""
+    if record.parted_at is None:
+        return {}
+    line = {"color": "var(--soft)", "width": 1, "dash": "dot"}
+    place = {"x0": record.parted_at, "x1": record.parted_at, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
+    words = f"re-runs differ by more than {PARTED:.0%} of the loss"
+    label = {"x": record.parted_at, "y": 1, "yref": "paper", "text": words, "showarrow": False, "xanchor": "left"}
+    ink = {"font": {"size": 11, "color": "var(--soft)"}, "xshift": 5, "yanchor": "top"}
+    return {"shapes": [{"type": "line", "line": line, **place}], "annotations": [label | ink]}
 
 
 def _losses(record: Curves, steps: Sequence[int]) -> list[dict[str, Any]]:

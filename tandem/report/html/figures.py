@@ -65,19 +65,32 @@ def fill(backend: str, tuning: str) -> str:
 
 
 def log_axis(title: str, values: Iterable[float], shown: Callable[[float], str] = "{:g}".format) -> dict[str, Any]:
-    """A logarithmic axis over these values, with ticks at 1, 2 and 5 of each decade, or at decades where it is long."""
+    """A logarithmic axis over these values, with round ticks."""
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)] or [0.0]
-    low, high = min(logs), max(logs)
-    margin = max(0.05 * (high - low), 0.04)
-    steps = (1, 2, 5) if high - low < 3.5 else (1,)
-    ticks = [step * 10.0**decade for decade in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
+    margin = max(0.05 * (max(logs) - min(logs)), 0.04)
+    low, high = min(logs) - margin, max(logs) + margin
+    ticks = _ticks(low, high)
     return {
         "type": "log",
         "title": {"text": title},
-        "range": [low - margin, high + margin],
+        "range": [low, high],
         "tickvals": ticks,
         "ticktext": [shown(tick) for tick in ticks],
     }
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Between two powers of ten: even steps in half a decade, 1, 2 and 5 of a few decades, each one of many."""
+    if high - low < 0.5:
+        span = 10**high - 10**low
+        step = next(step for step in _rounds(math.log10(span) - 1, math.log10(span)) if span / step <= 8)
+        return [round(number * step, 12) for number in range(math.ceil(10**low / step), int(10**high / step) + 1)]
+    return _rounds(low, high, (1, 2, 5) if high - low < 3.5 else (1,))
+
+
+def _rounds(low: float, high: float, steps: Sequence[int] = (1, 2, 5)) -> list[float]:
+    numbers = [step * 10.0**decade for decade in range(math.floor(low), math.ceil(high) + 1) for step in steps]
+    return [number for number in numbers if 10**low <= number <= 10**high]
 
 
 def figure(

@@ -152,6 +152,10 @@ def test_out_of_memory_is_a_mark_on_the_scaling_curve() -> None:
     assert "The largest batch that fits, before memory ends: pytorch default 8, flax_nnx default 4." in bare(page)
 
 
+def test_two_shapes_are_no_sweep() -> None:
+    assert section(to_html(Findings(records=[*both(0.01, 0.02, batch=1), *both(0.02, 0.04, batch=2)])), "scaling") == ""
+
+
 def test_scaling_over_the_image_size_is_a_figure_of_its_own() -> None:
     sides = [record(1e-6 * side**2, size=(side, side)) for side in (32, 64, 128)]
     page = section(to_html(Findings(records=[*sides, *sweep("pytorch", 8, tuning="tuned")])), "scaling")
@@ -255,12 +259,13 @@ def test_a_table_keeps_what_it_sorts_by_beside_what_it_shows() -> None:
     assert made.count("<button") == 2 and made.count('aria-sort="none"') == 2 and 'scope="row"' in made
 
 
-@pytest.mark.parametrize("values", [[0.2], [1e-9, 1e9], [], [float("inf"), 3.0]])
+@pytest.mark.parametrize("values", [[0.2], [1.0, 1.3], [1.0, 4.0], [30.0, 31.0], [1e-9, 1e9], [], [float("inf"), 3.0]])
 def test_a_logarithmic_axis_has_ticks_within_its_range(values: list[float]) -> None:
     axis = figures.log_axis("x", values)
     low, high = (10**end for end in axis["range"])
     assert low < high
-    assert len(axis["tickvals"]) == len(axis["ticktext"])
+    assert 2 <= len(axis["tickvals"]) == len(axis["ticktext"]) <= 20
+    assert all(low <= tick <= high for tick in axis["tickvals"])
     finite = [value for value in values if value < 1e300]
     assert all(low < value < high for value in finite)
 

@@ -114,6 +114,12 @@ def test_every_layer_of_the_zoo_has_its_place_on_the_u(name: str) -> None:
             assert -BAND * (layer.level + 1) < y < -BAND * layer.level
     down = [drawing.places[layer.name].wall[1] for layer in spec.layers if layer.stage == "encoder"]
     assert down == sorted(down, reverse=True)
+    up = [
+        drawing.places[layer.name].wall[1]
+        for layer in spec.layers
+        if layer.stage == "decoder" and drawing.places[layer.name].seat.part == "decoder"
+    ]
+    assert up == sorted(up)
     skipped = {level for level, _ in drawing.skips()}
     merging = {layer.level for layer in spec.layers if layer.name.endswith(".merge")}
     senders = {layer.level for layer in spec.layers if layer.stage == "encoder"}
@@ -223,8 +229,17 @@ def test_loss_curves_are_those_of_the_record(record: Curves) -> None:
     assert named["pytorch"] == [foot, foot, 0.125]
     assert named["flax_nnx"] == [foot, 8.0, None]
     assert named["as far as re-runs under rounding noise went"] == [0.25] * 3
-    assert named["allowed"] == [MARGIN * 0.25, MARGIN * 0.5, MARGIN * 0.5]
+    assert named["allowed"] == [max(MARGIN * 0.25, 2.0), max(MARGIN * 0.5, 2.0), max(MARGIN * 0.5, 2.0)]
     assert figure["layout"]["yaxis2"]["type"] == "log"
+
+
+def test_the_step_at_which_reruns_have_parted_is_marked(record: Curves) -> None:
+    (figure,) = drawn(curves(Findings(curves=[record])))
+    assert record.parted_at == 1
+    assert [line["x0"] for line in figure["layout"]["shapes"]] == [1]
+    nearer = (Rerun(seed=0, times=1, losses=(2.0625, 1.5, 1.0)),)
+    (figure,) = drawn(curves(Findings(curves=[record.model_copy(update={"reruns": nearer})])))
+    assert "shapes" not in figure["layout"]
 
 
 def test_loss_curves_are_told_in_words_and_in_a_table(record: Curves) -> None:
