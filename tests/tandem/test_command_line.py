@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -202,6 +203,20 @@ def test_tables_are_whole_on_a_narrow_terminal(run: Run, command: str, monkeypat
     monkeypatch.setenv("COLUMNS", "300")
     # Joined, since a word that is longer than the line is broken; a drawing has a width of its own.
     assert joined(narrow) == joined(run(*command.split()).stdout)
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(120, "kind"), (80, "memory"), (64, "FLOPs"), (56, "parameters")])
+def test_a_terminal_gets_as_many_columns_as_it_has_room_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch, columns: int, heads: str
+) -> None:
+    order = ["layer", "output", "parameters", "FLOPs", "memory", "kind"]
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as if it were a terminal
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("show", "unet_same").stdout).splitlines()
+    (head,) = [line for line in lines if line.startswith(" layer ")]
+    assert [word for word in order if word in head.split()] == order[: order.index(heads) + 1]
+    table = lines[lines.index(head) : next(n for n, line in enumerate(lines) if line.startswith("Parameters"))]
+    assert max(map(len, table)) <= columns
 
 
 def joined(text: str) -> str:
