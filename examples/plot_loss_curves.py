@@ -22,18 +22,19 @@ text { font: 13px system-ui, sans-serif; fill: #57606a } .end { text-anchor: end
 
 
 def svg(curves: dict[str, list[float]]) -> str:
-    """The picture: losses over steps, the axis from 0 to the largest loss."""
-    steps, largest = max(map(len, curves.values())), max(map(max, curves.values()))
+    """The picture: losses over steps, the axis from the smallest to the largest."""
+    steps = max(map(len, curves.values()))
+    smallest, largest = min(map(min, curves.values())), max(map(max, curves.values()))
 
     def x(step: float) -> float:
         return round(LEFT + (step - 1) / max(steps - 1, 1) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(loss: float) -> float:
-        return round(HEIGHT - BOTTOM - loss / largest * (HEIGHT - BOTTOM - TOP), 1)
+        return round(HEIGHT - BOTTOM - (loss - smallest) / (largest - smallest or 1) * (HEIGHT - BOTTOM - TOP), 1)
 
     parts = [text(LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 8, "step", "middle")]
     for tick in (0, 0.25, 0.5, 0.75, 1):
-        loss, step = tick * largest, round(1 + tick * (steps - 1))
+        loss, step = smallest + tick * (largest - smallest), round(1 + tick * (steps - 1))
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(loss)}" y2="{y(loss)}"/>')
         parts.append(text(LEFT - 8, y(loss) + 4, f"{loss:.3g}", "end"))
         parts.append(text(x(step), HEIGHT - BOTTOM + 18, str(step), "middle"))

@@ -8,7 +8,7 @@ and R_k(t) re-runs under LIMIT times that noise (COARSE_LIMIT times in TF32 and 
     allowed(t)  = MARGIN reach(t), and where reach(t) > PARTED r(t), at least the largest r(s)
 
 A curve is within where |loss(t) - r(t)| <= allowed(t). As long as noise grows in proportion, which it does in the first
-steps and in float64, that is MARGIN times the 64 floors of a check. Later it does not: a single decision that rounding
+steps and in float64, that is some hundreds of floors. Later it does not: a single decision that rounding
 turns (a ReLU on or off) drives a run apart thousands of times as far as the noise around it, by chance sooner or later.
 Under LIMIT times the noise that comes LIMIT times as often, so that those re-runs part before a sound build does.
 Where they have parted by a tenth of the loss they are different runs, each with spikes of its own: from there on a
@@ -33,7 +33,7 @@ from .noise_floor import limit_of
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning. New fields have defaults, so that older records still load."""
 
-MARGIN = 4.0
+MARGIN = 8.0
 """How many times as far as the farthest of a few re-runs a sound build may be, as chance may take it farther.
 
 `docs/curves.md` holds the evidence: how far re-runs lie from others.
@@ -180,6 +180,15 @@ class Curves(Part):
     def within(self) -> bool:
         """Whether there are curves and all of them stay within the envelope."""
         return bool(self.judged) and all(judged.within for judged in self.judged)
+
+    @property
+    def sentence(self) -> str:
+        """One line for a person."""
+        left = [f"{said.backend} at step {said.left_at}" for said in self.judged if not said.within]
+        if left:
+            return f"Outside: {', '.join(left)} left what rounding alone does to the loss."
+        several = "every curve stays" if len(self.judged) > 1 else "the curve stays"
+        return f"Within: {several} where rounding alone could have driven it."
 
     @model_validator(mode="before")
     @classmethod

@@ -137,13 +137,4 @@ def show(curves: Curves, output: Output) -> None:
             "is whether a curve stays as low as the loss began.",
             style="dim",
         )
-    output.print(summary(curves), style="bold green" if curves.within else "bold red")
-
-
-def summary(curves: Curves) -> str:
-    """One line for all curves."""
-    left = [f"{said.backend} at step {said.left_at}" for said in curves.judged if not said.within]
-    if left:
-        return f"Outside: {', '.join(left)} left what rounding alone does to the loss."
-    several = "every curve stays" if len(curves.judged) > 1 else "the curve stays"
-    return f"Within: {several} where rounding alone could have driven it."
+    output.print(curves.sentence, style="bold green" if curves.within else "bold red")

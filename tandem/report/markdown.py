@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from benchmarks.levers import levers
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison, compare
+from parity.envelope import Curves
 from shared_specs.errors import one_line, printable
 
 from ..console import version
-from ..units import NOTHING, counted, floors, is_idle, milliseconds, sized
+from ..units import NOTHING, counted, floors, is_idle, milliseconds, share, sized
 from .changes import beside, changes
 from .findings import Check, Findings
 from .provenance import Code, facts
@@ -43,6 +44,7 @@ def to_markdown(findings: Findings) -> str:
         _against(findings),
         _scenarios(findings.records),
         _parity(findings.checks),
+        _curves(findings.curves),
         _timing(comparisons),
         _levers(findings.records),
         _provenance(findings.records),
@@ -63,6 +65,27 @@ def parity_sentence(checks: Sequence[Check]) -> str:
     first = different[0].first_difference or {}
     where = f", first in {first.get('quantity')} (probe {first.get('probe')})" if first else ""
     return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."
+
+
+def _curves(records: Sequence[Curves]) -> str:
+    """What is said of loss curves, a table for each record."""
+    parts = ["## Loss curves"] if records else []
+    for record in records:
+        execution = f"{record.execution.precision}, {record.execution.device}"
+        parts.append(
+            f"### {plain(f'{record.name}, {execution}, {record.steps} steps of {record.recipe.optimizer.kind}')}"
+        )
+        parts.append(plain(f"{record.sentence} Trained on {record.batch.origin}."))
+        losses = {curve.backend: curve.losses for curve in record.curves}
+        rows = [
+            (f"{record.judge}, float64", *map("{:.6f}".format, (record.reference[0], record.reference[-1])), "", "")
+        ]
+        for said in record.judged:
+            first, last = losses[said.backend][0], losses[said.backend][-1]
+            rows.append((said.backend, f"{first:.6f}", f"{last:.6f}", share(said.farthest), str(said.left_at or "")))
+        head = ("backend", "first loss", "last loss", "farthest, share of what is allowed", "left at step")
+        parts.append(table(head, rows, right=range(1, 5)))
+    return "\n\n".join(parts)
 
 
 def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
