@@ -197,6 +197,13 @@ class Record(Part):
         return energy_per_image_j(windows, self.cell.batch * sum(window.steps for window in self.windows))
 
     @property
+    def cold_startup(self) -> Startup | None:
+        """The way to the first step; None where JAX took from disk what an earlier process had compiled."""
+        cache = self.flags.get("jax_compilation_cache_dir", "None")
+        is_off = self.environment.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() in ("false", "0", "off", "no")
+        return self.startup if cache == "None" or is_off else None
+
+    @property
     def latency_ms(self) -> dict[str, float] | None:
         """Of single synchronised steps: median, interquartile range and 90th percentile."""
         if self.status != "ok" or len(self.latencies_s) < 2:

@@ -67,7 +67,7 @@ def latency_s(record: Record) -> float | None:
 
 def first_step_s(record: Record) -> float | None:
     """From the start of the process to the end of the first step."""
-    return positive(record.startup.time_to_first_step_s) if record.startup and record.status == "ok" else None
+    return positive(start.time_to_first_step_s) if (start := record.cold_startup) and record.status == "ok" else None
 
 
 def memory_bytes(record: Record) -> float | None:
