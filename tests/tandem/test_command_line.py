@@ -111,6 +111,7 @@ def test_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
 
+@pytest.mark.usefixtures("interrupts_heard")
 def test_an_interrupt_that_a_library_makes_an_error_of_exits_with_130(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,13 +124,9 @@ def test_an_interrupt_that_a_library_makes_an_error_of_exits_with_130(
             raise ValueError("no validator could be built") from None
         return 0
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        monkeypatch.setattr(check, "run", interrupt)
-        result = run("check", "unet_same")
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(check, "run", interrupt)
+    result = run("check", "unet_same")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert result.exit_code == 130
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
