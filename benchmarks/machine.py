@@ -47,7 +47,8 @@ class Machine(BaseModel):
     def label(self, device: str) -> str:
         """A folder name for this device: `nvidia-h200`, or `intel-xeon-platinum-8370c-2-cores`."""
         if device.startswith("cuda") and self.gpus:
-            index = int(device.partition(":")[2] or 0)
+            number = device.partition(":")[2]
+            index = int(number) if number.isdecimal() and len(number) < 10 else 0  # a file may name any device
             return _slug(self.gpus[min(index, len(self.gpus) - 1)].name)
         return _slug(f"{self.cpu} {self.usable_cores} cores")
 

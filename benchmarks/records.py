@@ -166,7 +166,8 @@ class Record(Part):
         """Median over windows of the seconds a step took; None where nothing may be reported."""
         if self.status != "ok" or not self.windows:
             return None
-        return statistics.median(window.seconds / window.steps for window in self.windows)
+        found = statistics.median(window.seconds / window.steps for window in self.windows)
+        return found if found > 0 else None  # so few seconds, in a file of any origin, that their quotient is none
 
     @computed_field
     @property
@@ -194,6 +195,13 @@ class Record(Part):
         if self.status != "ok" or len(windows) < len(self.windows):
             return None
         return energy_per_image_j(windows, self.cell.batch * sum(window.steps for window in self.windows))
+
+    @property
+    def cold_startup(self) -> Startup | None:
+        """The way to the first step; None where JAX took from disk what an earlier process had compiled."""
+        cache = self.flags.get("jax_compilation_cache_dir", "None")
+        is_off = self.environment.get("JAX_ENABLE_COMPILATION_CACHE", "").lower() in ("false", "0", "off", "no")
+        return self.startup if cache == "None" or is_off else None
 
     @property
     def latency_ms(self) -> dict[str, float] | None:

@@ -53,8 +53,8 @@ def text(x: float, y: float, words: str, kind: str = "") -> str:
 def legend() -> Iterator[str]:
     yield f'<rect class="sound" x="{LEFT}" y="12" width="12" height="12"/>'
     yield text(LEFT + 18, 22, "quantities of sound builds, their number on a logarithmic scale")
-    yield f'<circle class="fault" cx="{LEFT + 400}" cy="18" r="4"/>'
-    yield text(LEFT + 410, 22, "planted faults, the quantity that is named")
+    yield f'<circle class="fault" cx="{LEFT + 420}" cy="18" r="4"/>'
+    yield text(LEFT + 430, 22, "planted faults, the quantity that is named")
 
 
 def axis(precision: str, limit: float, top: float, rows: int) -> Iterator[str]:

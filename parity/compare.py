@@ -243,7 +243,9 @@ def _runs_at_once(spec: UNetSpec, batch: Batch) -> int:
     elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values()))
     if elements > LARGE_ELEMENTS:
         return 1
-    return int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)  # as NumPy's own threads are limited
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a number, or one a level: "4,2"
+    limit = int(asked) if asked.isdecimal() else 0  # as NumPy's own threads are limited
+    return limit or os.cpu_count() or 1
 
 
 def _floors(

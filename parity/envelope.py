@@ -12,7 +12,7 @@ steps and in float64, that is some hundreds of floors. Later it does not: a sing
 turns (a ReLU on or off) drives a run apart thousands of times as far as the noise around it, by chance sooner or later.
 Under LIMIT times the noise that comes LIMIT times as often, so that those re-runs part before a sound build does.
 Where they have parted by a tenth of the loss they are different runs, each with spikes of its own: from there on a
-curve has only to stay as low as the loss began.
+curve may lie as far from the reference as the loss was high at the most.
 """
 
 from __future__ import annotations

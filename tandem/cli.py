@@ -57,7 +57,7 @@ def report(
     across_machines: options_of_reports.AcrossMachines = False,
     json: options.Json = None,
 ) -> None:
-    """One page from the files that check, bench, scale and compare wrote: which backend, for what, and why."""
+    """One page from the files that check, curves, bench, scale and compare wrote: which backend, for what, and why."""
     from .commands import report
 
     raise typer.Exit(report.run(files, output, json, across_machines, format, against or ()))

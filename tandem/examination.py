@@ -42,6 +42,7 @@ class Examination:
         self._planned: list[tuple[str, str]] = []
         self.problem = backends.missing(name) or ""
         self._process: subprocess.Popen[bytes] | None = None
+        self._over, self._starting = False, threading.Lock()
 
     @property
     def works(self) -> bool:
@@ -63,13 +64,16 @@ class Examination:
         done = [f"{trial['device']}/{trial['precision']}" for trial in self.trials]
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         with tempfile.TemporaryFile() as said:
-            self._process = subprocess.Popen(
-                self.command(done),
-                stdout=subprocess.PIPE,
-                stderr=said,
-                start_new_session=True,
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-            )
+            with self._starting:
+                if self._over:
+                    return False
+                self._process = subprocess.Popen(
+                    self.command(done),
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    start_new_session=True,
+                    env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+                )
             answers, in_time = self._answers(self._process)
             said.seek(0)
             last_words = one_line(said.read().decode(errors="replace")[-300:])
@@ -96,7 +100,9 @@ class Examination:
             return process.communicate()[0], False
 
     def stop(self) -> None:
-        """End the process, and what it started."""
+        """End the process, and what it started; none is started after it."""
+        with self._starting:
+            self._over = True
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)

@@ -8,7 +8,8 @@ collecting them loads none.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def small_variant(**changes: Any) -> UNetSpec:
         table, _, field = key.partition("__")
         values[table] = values[table] | {field: value} if field else value
     return UNetSpec.model_validate(values)
+
+
+@pytest.fixture
+def interrupts_heard() -> Iterator[None]:
+    """A shell has its background jobs ignore interrupts, and so would all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -125,15 +125,16 @@ def show(curves: Curves, output: Output) -> None:
             cells = [share(said.farthest), str(said.farthest_at), str(said.left_at or "")]
         table.add_row(name, f"{losses[0]:.6f}", f"{losses[-1]:.6f}", *cells)
     output.print(table)
-    parted = curves.envelope[-1] / abs(curves.reference[-1])
+    last = abs(curves.reference[-1])
+    parted = curves.envelope[-1] / last if last else 0.0
     output.print(
         "Farthest is the distance from the reference as a share of what is allowed; 1 is the limit.", style="dim"
     )
     output.print(f"Re-runs under rounding noise alone have parted by {parted:.1e} of the loss at the end.", style="dim")
     if curves.parted_at is not None:
         output.print(
-            f"From step {curves.parted_at} on they differ by more than {PARTED:.0%} of the loss: what is left to judge "
-            "is whether a curve stays as low as the loss began.",
+            f"From step {curves.parted_at} on they differ by more than {PARTED:.0%} of the loss; a curve is then outside "
+            "only where it is farther away than the loss was high.",
             style="dim",
         )
     output.print(curves.sentence, style="bold green" if curves.within else "bold red")

@@ -259,8 +259,8 @@ def _ends(shown: Shown) -> dict[str, str]:
 def totals_table(first: Shown, second: Shown, heads: tuple[str, str]) -> Table:
     """Both networks' totals side by side, and how many times the first's the second's are."""
     table = plain_table("Totals", "", *heads, "ratio", right=(*heads, "ratio"))
-    ends = [f"{size_label(shown.images)} → {size_label(shown.logits)}" for shown in (first, second)]
-    table.add_row("images → logits", *ends, "")
+    table.add_row("images", size_label(first.images), size_label(second.images), "")
+    table.add_row("logits", size_label(first.logits), size_label(second.logits), "")
     rows: list[tuple[str, str, Callable[[float], str]]] = [
         ("layers", "layers", _grouped),
         ("parameters", "parameters", _grouped),

@@ -40,6 +40,7 @@ class KeptChecks:
     def __post_init__(self) -> None:
         self._before = _read(self.folder / FILE)
         self._made: list[Checked] = []
+        self._began = now()
         self._commit, self._changed = provenance.commit(), provenance.last_change()
 
     def find(self, job: check.Job, execution: Execution, chosen: check.Plan) -> Checked | None:
@@ -58,7 +59,12 @@ class KeptChecks:
         return None
 
     def made_now(self, verdict: Verdict, job: check.Job, started_at: datetime) -> Checked:
-        """A verdict of this run, with where it comes from."""
+        """A verdict of this run, with where it comes from.
+
+        This process has its code from when it began: where a source was written since, the verdict is older than that.
+        """
+        if provenance.last_change() != self._changed:
+            started_at = self._began
         versions = {k: v for name in verdict.models for k, v in backends.get(name).versions().items()}
         made = {
             "machine": this_machine(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from shared_specs import ShapeError, UNetSpec, load_spec
-from shared_specs.cost import Cost, layer_costs, total_cost
+from shared_specs.cost import Cost, layer_costs
 from shared_specs.errors import printable
 from shared_specs.layout import Layer
 from shared_specs.shapes import Axes, Shape, axis_names, feature_shapes, size_label, size_of, smallest_input
@@ -22,6 +23,14 @@ from ..units import counted, sized
 
 BYTES_PER_ELEMENT = 4
 """Memory is counted in float32."""
+
+COLUMNS = (
+    ("layer", "kind", "output", "parameters", "FLOPs", "memory"),
+    ("layer", "output", "parameters", "FLOPs", "memory"),
+    ("layer", "output", "parameters", "FLOPs"),
+    ("layer", "output", "parameters"),
+)
+"""Of the layer table; a terminal gets the first for which it is wide enough."""
 
 USUAL_SIZES = {2: (224, 256, 572), 3: (128, 96)}
 """Sides in pixels to show where no size was asked for, by dimensions."""
@@ -44,7 +53,7 @@ class Shown:
 
     @cached_property
     def total(self) -> Cost:
-        return total_cost(self.spec, self.images, BYTES_PER_ELEMENT)
+        return sum(self.costs.values(), Cost())
 
     @property
     def logits(self) -> Shape:
@@ -91,8 +100,8 @@ def run(
     drawing = draw(spec, shown.images, min(output.width, WIDTH))  # refuses images that do not fit
     output.print(printable(f"{spec.name}: {spec.title}"), "", style="bold")
     output.print(*drawing)
-    table = layer_table(shown)
-    output.print(table if output.fits(table) else layer_table(shown, compact=True))
+    tables = (layer_table(shown, columns) for columns in COLUMNS)
+    output.print(next((table for table in tables if output.fits(table)), layer_table(shown, COLUMNS[-1])))
     print_totals(shown, output)
     output.write(
         "show",
@@ -114,18 +123,19 @@ def load(name: str, size: str | None, narrow: int | None, batch: int) -> Shown:
     return Shown(spec, (batch, spec.in_channels, *(usual_size(spec) if given is None else size_of(spec, given))))
 
 
-def layer_table(shown: Shown, compact: bool = False) -> Table:
-    """One row a layer; compact without what the name of a layer and the drawing say already."""
-    spec = shown.spec
-    shape = "output" if compact else f"output {axis_names(spec)}"
-    columns = ["layer", *([] if compact else ["kind"]), shape, "parameters", "FLOPs", "memory"]
-    table = plain_table("", *columns, right=("parameters", "FLOPs", "memory"))
+def layer_table(shown: Shown, columns: Sequence[str] = COLUMNS[0]) -> Table:
+    """One row a layer. Without its kind, which its name and the drawing say, shapes are short, as in the drawing."""
+    spec, whole = shown.spec, "kind" in columns
+    output = f"output {axis_names(spec)}" if whole else "output"
+    heads = [output if column == "output" else column for column in columns]
+    table = plain_table("", *heads, right=("parameters", "FLOPs", "memory"))
 
-    def add(name: str, kind: str, shape: Shape, *rest: str) -> None:
-        numbers = size_label(shape[1:]) if compact else shape_label(shape)
-        table.add_row(name, *([] if compact else [kind]), numbers, *rest)
+    def add(shape: Shape, **cells: str) -> None:
+        cells["output"] = shape_label(shape) if whole else size_label(shape[1:])
+        cells["memory"] = sized(size_bytes(shape))
+        table.add_row(*(cells.get(column, "") for column in columns))
 
-    add("images", "", shown.images, "", "", sized(size_bytes(shown.images)))
+    add(shown.images, layer="images")
     place = None
     for layer in spec.layers:
         if (layer.stage, layer.level) != place:
@@ -133,12 +143,11 @@ def layer_table(shown: Shown, compact: bool = False) -> Table:
         place = (layer.stage, layer.level)
         flops = shown.costs[layer.name].forward_flops
         add(
-            layer.name,
-            layer.kind,
             shown.shapes[layer.name],
-            f"{layer.parameter_count:,}" if layer.parameter_count else "",
-            counted(flops) if flops else "",
-            sized(size_bytes(shown.shapes[layer.name])),
+            layer=layer.name,
+            kind=layer.kind,
+            parameters=f"{layer.parameter_count:,}" if layer.parameter_count else "",
+            FLOPs=counted(flops) if flops else "",
         )
     return table
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks import contestants
 from benchmarks.cell import Cell
 from benchmarks.records import Record
 from benchmarks.scaling import ENDS
@@ -143,18 +144,28 @@ def _arms_of(headline: Answer, records: Iterable[Record]) -> dict[str, Running]:
 
 def _largest_batches(headline: Answer, records: Sequence[Record]) -> list[str]:
     """The largest batch that fits, from sweeps that memory has ended."""
-    cell = headline.records[0].cell
+    own = [record for record in records if record.cell.backend not in contestants.BESIDE]
     found = [
         each
-        for each in sweeps(records, "batch")
-        if (each.cell.spec_label, each.cell.phase, each.cell.precision, each.cell.device)
-        == (cell.spec_label, cell.phase, cell.precision, cell.device)
+        for each in sweeps(own, "batch")
+        if _of_sweep(each.records[0]) == _of_sweep(headline.records[0])
         and each.ended in ENDS
         and each.largest is not None
     ]
     found.sort(key=lambda each: -(each.largest or 0))
-    said = [f"{each.cell.backend} ({each.cell.tuning}) {each.largest}" for each in found]
-    return [f"The largest batch that fits, in images: {', '.join(said)}"] if said else []
+    by_size: dict[tuple[int, ...], list[str]] = {}
+    for each in found:
+        by_size.setdefault(each.cell.size, []).append(f"{each.cell.backend} ({each.cell.tuning}) {each.largest}")
+    return [
+        f"The largest batch that fits, in images of {size_label(size)} pixels: {', '.join(said)}"
+        for size, said in by_size.items()
+    ]
+
+
+def _of_sweep(record: Record) -> tuple[object, ...]:
+    """What a sweep and an answer have in common: how much fits is of one machine alone."""
+    cell = record.cell
+    return record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device, record.machine, record.commit
 
 
 def _own_tuning(setting: Setting) -> list[str]:

@@ -40,7 +40,7 @@ def to_markdown(findings: Findings) -> str:
     comparisons = compare(findings.records)
     sections = [
         "# Tandem report",
-        _answer(findings.checks, comparisons, findings.remarks),
+        _answer(findings, comparisons),
         _against(findings),
         _scenarios(findings.records),
         _parity(findings.checks),
@@ -57,7 +57,7 @@ def parity_sentence(checks: Sequence[Check]) -> str:
     """Whether all is equal, and if not, what and where first."""
     different = [check for check in checks if not check.equal]
     if not checks:
-        return "Parity was not checked."
+        return "No parity check is among these files."
     if not different:
         named = ", ".join(dict.fromkeys(check.spec.name for check in checks))
         precisions = " and ".join(dict.fromkeys(check.execution.precision for check in checks))
@@ -65,6 +65,18 @@ def parity_sentence(checks: Sequence[Check]) -> str:
     first = different[0].first_difference or {}
     where = f", first in {first.get('quantity')} (probe {first.get('probe')})" if first else ""
     return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."
+
+
+def gates_sentence(records: Sequence[Record]) -> str:
+    """How far the very programs that were timed lie from the reference."""
+    gates = [record.gate for record in records if record.gate and record.gate.comparable and record.status == "ok"]
+    if not gates:
+        return ""
+    farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
+    return (
+        f"{len(gates)} timed programs passed their gate: at most {floors(farthest.distance)} noise floors from the "
+        f"reference, {farthest.limit:g} allowed."
+    )
 
 
 def _curves(records: Sequence[Curves]) -> str:
@@ -88,10 +100,11 @@ def _curves(records: Sequence[Curves]) -> str:
     return "\n\n".join(parts)
 
 
-def _answer(checks: Sequence[Check], comparisons: Sequence[Comparison], remarks: Sequence[str]) -> str:
-    lines = [f"- **Parity.** {plain(parity_sentence(checks))}"]
+def _answer(findings: Findings, comparisons: Sequence[Comparison]) -> str:
+    said = [parity_sentence(findings.checks), gates_sentence(findings.records)]
+    lines = [f"- **Parity.** {' '.join(map(plain, filter(None, said)))}"]
     lines += [f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}." for comparison in comparisons]
-    lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(remarks)]
+    lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(findings.remarks)]
     return "\n".join(lines)
 
 
@@ -106,7 +119,7 @@ def _scenario(verdict: Verdict, records: Sequence[Record]) -> list[str]:
     name, choice = verdict.scenario.name, plain(verdict.choice)
     if not verdict.settings:
         return [f"- **{name}: not measured.** {code(verdict.command)} measures it."]
-    lines = [f"- **{name}: {choice}.**" + (f" {plain(verdict.choices)}." if choice == "It depends" else "")]
+    lines = [f"- **{name}: {choice}.**" + (f" {plain(verdict.choices)}." if choice == "it depends" else "")]
     for setting in verdict.settings:
         lines.append(f"  - {plain(f'{setting.label}: {setting.headline.sentence}')}.")
         lines += [f"    - {plain(said)}." for said in [*beside(setting, records), *changes(setting, records)]]
@@ -190,7 +203,7 @@ def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
             continue
         step_s = statistics.median(times)
         memory = [m for r in records if (m := r.peak_device_memory_bytes or r.peak_memory_bytes) is not None]
-        starts = [record.startup.time_to_first_step_s for record in records if record.startup]
+        starts = [start.time_to_first_step_s for record in records if (start := record.cold_startup)]
         rows.append(
             (
                 comparison.phase,
@@ -223,8 +236,8 @@ def detail_rows(comparison: Comparison) -> list[tuple[str, ...]]:
                 _median([latency["median"] for latency in latencies], "{:.1f} ms"),
                 _median([latency["p90"] for latency in latencies], "{:.1f} ms"),
                 _median([share for r in records if (share := r.percent_of_floor) is not None], "{:.0f}"),
-                _median([r.startup.trace_s for r in records if r.startup and r.compilations], "{:.1f} s"),
-                _median([r.startup.compile_s for r in records if r.startup and r.compilations], "{:.1f} s"),
+                _median([start.trace_s for r in records if (start := r.cold_startup) and r.compilations], "{:.1f} s"),
+                _median([start.compile_s for r in records if (start := r.cold_startup) and r.compilations], "{:.1f} s"),
                 _median([r.recompilations for r in records if r.recompilations is not None], "{:.0f}"),
                 _median([joules for r in records if (joules := r.energy_per_image_j) is not None], "{:.2f} J"),
             )

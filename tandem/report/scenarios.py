@@ -67,7 +67,7 @@ def latency_s(record: Record) -> float | None:
 
 def first_step_s(record: Record) -> float | None:
     """From the start of the process to the end of the first step."""
-    return positive(record.startup.time_to_first_step_s) if record.startup and record.status == "ok" else None
+    return positive(start.time_to_first_step_s) if (start := record.cold_startup) and record.status == "ok" else None
 
 
 def memory_bytes(record: Record) -> float | None:
@@ -95,7 +95,7 @@ SCENARIOS = (
     Scenario(
         "inference-throughput",
         "Inference throughput",
-        "the time of a step among many, at the batch that gives the most images a second",
+        "the time of a step among many, where most is decided and, of that, most pixels a second are computed",
         ("forward",),
         step_s,
         FASTER,
@@ -119,7 +119,7 @@ SCENARIOS = (
     Scenario(
         "training-memory",
         "Memory-bound training",
-        "the peak memory of training, at the largest batch that was timed",
+        "the peak memory of training, where most is decided and, of that, at the largest input",
         ("train_step",),
         memory_bytes,
         "needs {} times less memory than",
@@ -220,6 +220,8 @@ def _answer(records: list[Record], scenario: Scenario) -> Answer:
             problems[record.cell.backend] = problem(record)
         elif (value := scenario.quantity(record)) is not None:
             values.setdefault(record.cell.backend, []).append(value)
+            if record.finite_at_end is False:
+                problems[record.cell.backend] = f"{record.cell.backend} had come to NaN or Inf by the end"
     ratios, outcome = judge(values)
     if any(record.status == "not_comparable" for record in records):
         outcome = "not_comparable"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import Gate, Record, RecordError, Window, load_records, save_record
+from benchmarks.records import Gate, Record, RecordError, Startup, Window, load_records, save_record
 from shared_specs import TandemError
 
 MakeRecord = Callable[..., Record]
@@ -93,3 +93,20 @@ def test_a_folder_that_cannot_be_made_is_one_line(record: MakeRecord, tmp_path: 
     (tmp_path / "file").write_text("")
     with pytest.raises(TandemError, match="cannot be made"):
         save_record(record(), tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    ("cache", "environment", "counts"),
+    [
+        ("None", {}, True),
+        ("jax", {}, False),
+        ("jax", {"JAX_ENABLE_COMPILATION_CACHE": "false"}, True),
+    ],
+    ids=["no cache", "a cache", "a cache that is off"],
+)
+def test_a_start_that_another_process_compiled_for_does_not_count(
+    record: MakeRecord, cache: str, environment: dict[str, str], counts: bool
+) -> None:
+    start = Startup(start_s=1.0, import_s=1.0, build_s=1.0, program_s=1.0, first_call_s=1.0)
+    kept = record(startup=start, flags={"jax_compilation_cache_dir": cache}, environment=environment)
+    assert (kept.cold_startup == start) is counts

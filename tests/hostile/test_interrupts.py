@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +41,6 @@ def test_a_killed_writer_leaves_whole_files(kills: int, tmp_path: Path, capsys: 
 
 
 SIGNALS = {"killed": signal.SIGKILL, "interrupted": signal.SIGINT}
-
-
-@pytest.fixture
-def interrupts_heard() -> Iterator[None]:
-    """A shell has its background jobs ignore interrupts, and so would all that they start."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.full

@@ -104,4 +104,4 @@ def test_figures_stay_json_that_no_text_ends(tmp_path: Path) -> None:
 
 def test_nothing_at_all_is_still_a_page() -> None:
     page = to_html(Findings())
-    assert "Parity was not checked." in page and "<h2" in page
+    assert "No parity check is among these files." in page and "<h2" in page

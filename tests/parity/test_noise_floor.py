@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -11,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
-from parity import LIMIT, random_batch
+from parity import LIMIT, compare, random_batch
 from parity.noise_floor import (
     COARSE_LIMIT,
     COARSE_RERUNS,
@@ -23,6 +25,7 @@ from parity.noise_floor import (
     reruns,
     rms,
 )
+from shared_specs import load_spec
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -190,3 +193,12 @@ def test_a_unit_near_zero_is_turned_where_that_is_asked_for(variant):
         activation.backward = backward
         model.loss_and_gradients(batch.images, batch.labels)
     assert passes == [False, True, True]
+
+
+@pytest.mark.parametrize(("asked", "runs"), [("3", 3), ("3,2", 3), (" 2 ", 2), ("0", None), ("", None), ("many", None)])
+def test_as_many_reruns_at_once_as_threads_were_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: str, runs: int | None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    spec = load_spec("unet_same").narrow(16)
+    assert compare._runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)

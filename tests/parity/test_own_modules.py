@@ -456,3 +456,12 @@ def test_a_module_of_another_spec_of_the_same_tensors_is_different(narrow: UNetS
         compare_modules(module, module, spec=narrow, images=(1, 3, 33, 33))
     comparison = compare_modules(module, module, spec=other, probes=["structure"], images=(1, 3, 32, 32))
     assert not comparison.equal
+
+
+def test_a_hook_on_a_gradient_is_refused_as_no_copy_has_it() -> None:
+    from tests.parity import ports
+
+    module, candidate = ports.trained(), ports.trained()
+    candidate.bottom[0].weight.register_hook(lambda gradient: 1.01 * gradient)
+    with pytest.raises(TandemError, match=r"hooks on the gradients of bottom\.0\.weight, which a copy has not"):
+        compare_modules(module, candidate, probes=["gradients"])

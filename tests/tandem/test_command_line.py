@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -110,6 +111,7 @@ def test_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
 
+@pytest.mark.usefixtures("interrupts_heard")
 def test_an_interrupt_that_a_library_makes_an_error_of_exits_with_130(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,13 +124,9 @@ def test_an_interrupt_that_a_library_makes_an_error_of_exits_with_130(
             raise ValueError("no validator could be built") from None
         return 0
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        monkeypatch.setattr(check, "run", interrupt)
-        result = run("check", "unet_same")
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    monkeypatch.setattr(check, "run", interrupt)
+    result = run("check", "unet_same")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert result.exit_code == 130
     assert result.stderr == "error: interrupted; no file is half-written\n"
 
@@ -202,6 +200,20 @@ def test_tables_are_whole_on_a_narrow_terminal(run: Run, command: str, monkeypat
     monkeypatch.setenv("COLUMNS", "300")
     # Joined, since a word that is longer than the line is broken; a drawing has a width of its own.
     assert joined(narrow) == joined(run(*command.split()).stdout)
+
+
+@pytest.mark.parametrize(("columns", "heads"), [(120, "kind"), (80, "memory"), (64, "FLOPs"), (56, "parameters")])
+def test_a_terminal_gets_as_many_columns_as_it_has_room_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch, columns: int, heads: str
+) -> None:
+    order = ["layer", "output", "parameters", "FLOPs", "memory", "kind"]
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as if it were a terminal
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("show", "unet_same").stdout).splitlines()
+    (head,) = [line for line in lines if line.startswith(" layer ")]
+    assert [word for word in order if word in head.split()] == order[: order.index(heads) + 1]
+    table = lines[lines.index(head) : next(n for n, line in enumerate(lines) if line.startswith("Parameters"))]
+    assert max(map(len, table)) <= columns
 
 
 def joined(text: str) -> str:

@@ -196,7 +196,7 @@ def test_markdown_says_which_is_faster_and_from_what() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if "| train_step" in line]
     assert rows[0][:6] == ["train_step", "pytorch", "201.0", "200.0 to 202.0", "10.0", "9.95 G"]
     assert "- Machine: an abacus, 2 cores, 8.00 GiB" in page
-    assert "Parity was not checked." in page
+    assert "No parity check is among these files." in page
 
 
 def test_markdown_gives_the_reason_in_place_of_a_time() -> None:

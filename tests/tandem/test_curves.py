@@ -12,7 +12,8 @@ import pytest
 from backends.numpy_reference.model import NumPyModel
 from parity import Curves
 from shared_specs import Recipe, load_spec
-from tandem.commands.curves import default_size
+from tandem.commands.curves import default_size, show
+from tandem.console import Output
 
 from .conftest import Run
 
@@ -123,3 +124,22 @@ def test_bad_input_is_refused_in_one_line_before_anything_is_trained(
 )
 def test_the_size_is_one_at_which_the_network_shows_its_choices(name: str, size: str) -> None:
     assert default_size(load_spec(name)) == size
+
+
+def test_a_reference_that_has_learned_all_by_heart_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    made = Curves.model_validate(
+        {
+            "spec": {"name": "tiny"},
+            "spec_fingerprint": "0",
+            "execution": {"device": "cpu", "precision": "float64", "tuning": "default"},
+            "recipe": Recipe(),
+            "seed": 0,
+            "batch": {"shape": (1, 1, 4, 4), "origin": "random"},
+            "judge": "numpy_reference",
+            "reference": (1.0, 0.0),
+            "reruns": ({"seed": 0, "times": 1, "losses": (1.0, 0.0)},),
+            "curves": ({"backend": "twin", "losses": (1.0, 0.0)},),
+        }
+    )
+    show(made, Output(None, []))
+    assert "Within: the curve stays" in capsys.readouterr().out

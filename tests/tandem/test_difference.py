@@ -31,6 +31,7 @@ def test_keys_layers_shapes_and_totals_are_told(run: Run) -> None:
     assert "encoder.4 1024x6x6 1024x14x14" in lines
     assert "parameters 31,030,658 31,044,106 1.00" in lines
     assert "layers 49 67 1.37" in lines
+    assert "logits 1x2x36x36 1x10x224x224" in lines
     assert not [line for line in lines if line.startswith(("title", "source", "name"))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -213,3 +214,16 @@ def test_folders_that_are_not_there_are_none(monkeypatch: pytest.MonkeyPatch, tm
     assert found["JAX compilation"] == str(tmp_path)
     assert found["torch.compile"] is None and found["results"] is None
     assert "CUDA kernels" in found
+
+
+def test_after_it_was_stopped_no_process_is_started() -> None:
+    """Ctrl-C must not leave one behind, in a session of its own."""
+    examination = Scripted(KNOWN + trying("float32", "time.sleep(60)"))
+    thread = threading.Thread(target=examination.run)
+    thread.start()
+    while examination.starts == 0 or examination._process is None:
+        time.sleep(0.01)
+    time.sleep(0.5)  # so that it has said what it tries, after which there would be more to try
+    examination.stop()
+    thread.join(30)
+    assert not thread.is_alive() and examination.starts == 1

@@ -39,6 +39,7 @@ def test_interrupt_at_timing_says_how_to_go_on(run: Run, monkeypatch: pytest.Mon
     assert len(json.loads((folder / "check.json").read_text())["checks"]) == 2
 
 
+@pytest.mark.usefixtures("interrupts_heard")
 @pytest.mark.needs_backends("pytorch")
 def test_an_interrupt_that_a_library_makes_another_error_of_says_it_too(
     run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +177,21 @@ def test_the_steps_of_a_check_are_counted_beforehand(twin: Any) -> None:
         steps(step)
         shares.append(display.estimate._share_done)
     assert shares[0] == 0.0 and shares == sorted(shares) and shares[-1] == pytest.approx(1 - passes[-1] / sum(passes))
+
+
+def test_a_check_begun_after_a_source_was_written_is_of_the_code_before(
+    kept: tuple[KeptChecks, check.Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process does not see what is written after its start: the next run, which does, checks again."""
+    folder, chosen = kept
+    monkeypatch.setattr(kept_checks.provenance, "commit", lambda: "abc+changes")
+    running = KeptChecks(folder.folder, [])
+    verdict = verdict_of(folder.all[0])
+    written_at = now()
+    monkeypatch.setattr(kept_checks.provenance, "last_change", lambda: written_at)
+    later = written_at + timedelta(seconds=60)
+    running.keep(running.made_now(verdict, chosen.jobs[0], later))
+    assert not found(folder.folder, chosen)
+    sound = KeptChecks(folder.folder, [])
+    sound.keep(sound.made_now(verdict, chosen.jobs[0], later))
+    assert found(folder.folder, chosen)

@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from shared_specs import Recipe, UNetSpec
 from shared_specs import checkpoints as safetensors
+from shared_specs.checkpoints import listed
 from shared_specs.layout import Layer
 from shared_specs.weights import Weights, check_weights
 
@@ -43,7 +44,7 @@ class OwnUNet(PyTorchModel):
         self.load_weights(weights)
 
     def _new_module(self, spec: UNetSpec) -> UNet:
-        copied = copy_of(self.theirs)
+        copied = _copy_to_train(self.theirs)
         assert isinstance(copied, UNet)
         return copied.requires_grad_()  # frozen ones too, to compare their gradients
 
@@ -81,7 +82,7 @@ class AdoptedModel(PyTorchModel):
         return self.module.most_outputs
 
     def _build(self, spec: UNetSpec) -> Any:
-        copied = copy_of(self.theirs).to(self.dtype)
+        copied = _copy_to_train(self.theirs).to(self.dtype)
         for parameter in copied.parameters():
             parameter.requires_grad_(parameter.is_floating_point())  # of frozen ones too, to compare their gradients
         return Renamed(copied, spec, self.keys)
@@ -111,6 +112,18 @@ def own_model(
 ) -> PyTorchModel | None:
     """A copy of a `UNet` behind the contract; None for any other module, which has to be traced first."""
     return OwnUNet(module, spec, execution, recipe) if isinstance(module, UNet) else None
+
+
+def _copy_to_train(module: nn.Module) -> nn.Module:
+    """A copy. Raises TraceError where it would have other gradients: copies of parameters are without their hooks."""
+    hooks = ("_backward_hooks", "_post_accumulate_grad_hooks")
+    hooked = [name for name, p in module.named_parameters() if any(getattr(p, kind, None) for kind in hooks)]
+    if hooked:
+        raise TraceError(
+            f"{type(module).__name__} has hooks on the gradients of {listed(hooked, 8)}, which a copy has not; "
+            "remove them, and compare what is left"
+        )
+    return copy_of(module)
 
 
 class Renamed(nn.Module):

@@ -7,6 +7,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks.verdict import FEWEST
+
 from ...units import milliseconds
 from ..findings import Findings
 from ..runs import REGRESSIONS, Change, Runs, compare_runs
@@ -23,6 +25,8 @@ SAID = 8
 
 MOST_ROWS = 40
 """Of the figure, those that changed most; the table has all."""
+
+NOTHING_DECIDED = f"no cell was timed in both runs by {FEWEST} processes or more."
 
 
 def against(findings: Findings) -> Html:
@@ -45,7 +49,14 @@ def against(findings: Findings) -> Html:
 
 def _regressions(runs: Runs) -> Html:
     if not runs.regressions:
-        return paragraph(element("strong", "No regression: ", class_="good"), "nothing is slower beyond its interval.")
+        timed = [change for change in runs.changes if change.ratio is not None]
+        open_ = sum(change.became == "not decided" for change in timed)
+        if open_ == len(timed):
+            return paragraph(element("strong", "Nothing can be said of regressions: "), NOTHING_DECIDED)
+        have = "has" if open_ == 1 else "have"
+        rest = f" {open_} of {len(timed)} cells {have} too few processes to decide." if open_ else ""
+        said = f"nothing is slower beyond its interval.{rest}"
+        return paragraph(element("strong", "No regression: ", class_="good"), said)
     head = paragraph(element("strong", f"Regressions: {len(runs.regressions)}", class_="bad"))
     said = [_sentence(change) for change in runs.regressions]
     rest = details(f"{len(said) - SAID} more", bullets(said[SAID:])) if said[SAID:] else ""

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from benchmarks.records import Record
 from benchmarks.verdict import FEWEST
 
-from ...units import floors
 from ..cells import Names
 from ..changes import beside, changes
 from ..findings import Findings
-from ..markdown import parity_sentence
+from ..markdown import gates_sentence, parity_sentence
 from ..scenarios import Setting, Verdict, verdicts
 from .markup import Html, bullets, details, element, join, paragraph, section
 from .ratios import ratios
@@ -36,19 +35,7 @@ def _parity(findings: Findings) -> Html:
     equal = bool(findings.checks) and all(check.equal for check in findings.checks)
     mark = "good" if equal else "bad" if findings.checks else "soft"
     said = element("span", parity_sentence(findings.checks), class_=mark)
-    return paragraph(said, " ", _gates(findings.records), class_="lead")
-
-
-def _gates(records: Sequence[Record]) -> str:
-    """How far the very programs that were timed lie from the reference."""
-    gates = [record.gate for record in records if record.gate and record.gate.comparable and record.status == "ok"]
-    if not gates:
-        return ""
-    farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
-    return (
-        f"{len(gates)} timed programs passed their gate: at most {floors(farthest.distance)} noise floors from the "
-        f"reference, {farthest.limit:g} allowed."
-    )
+    return paragraph(said, " ", gates_sentence(findings.records), class_="lead")
 
 
 def _card(verdict: Verdict) -> Html:
@@ -67,7 +54,7 @@ def _card(verdict: Verdict) -> Html:
 def _factors(verdict: Verdict) -> str:
     """The factor over the next one with its interval, or the least and the largest factor of several settings."""
     found = [setting.headline.ratios[0] for setting in verdict.settings if setting.headline.ratios]
-    if not found:
+    if not found or verdict.choice == "not comparable":
         return ""
     if verdict.choice == "not decided":
         return f"too few processes: take {FEWEST} replicates"

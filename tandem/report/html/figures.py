@@ -13,6 +13,9 @@ from .markup import Html, as_json, element, join
 
 HEIGHT_PX = 360
 
+LARGEST = 306.0
+"""Of the decimal exponents of an axis, so that its ticks are numbers."""
+
 COLOURS = {
     "pytorch": "var(--pytorch)",
     "flax_nnx": "var(--flax-nnx)",
@@ -68,7 +71,7 @@ def log_axis(title: str, values: Iterable[float], shown: Callable[[float], str] 
     """A logarithmic axis over these values, with round ticks."""
     logs = [math.log10(value) for value in values if value > 0 and math.isfinite(value)] or [0.0]
     margin = max(0.05 * (max(logs) - min(logs)), 0.04)
-    low, high = min(logs) - margin, max(logs) + margin
+    low, high = max(min(logs) - margin, -LARGEST), min(max(logs) + margin, LARGEST)
     ticks = _ticks(low, high)
     return {
         "type": "log",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.records import Record
-from benchmarks.scaling import Axis, Sweep
+from benchmarks.scaling import ENDS, Axis, Sweep
 
 from ...units import milliseconds, sized
 from ..cells import Names
@@ -21,7 +21,8 @@ from .markup import Html, details, element, join, paragraph, section
 from .tables import Number, number, table
 
 SAID = (
-    "Both axes are logarithmic. Crosses are what did not fit; they stand at the height of the last point that did. "
+    "Both axes are logarithmic. Crosses are what was not timed, mostly as it did not fit; they stand at the height of "
+    "the last point that was. "
     "A level line means that the cost grows with the pixels alone; where it rises, small work leaves the machine idle."
 )
 
@@ -95,7 +96,7 @@ def megapixels_per_s(record: Record) -> float | None:
 
 
 def _traces(found: Sweep) -> list[dict[str, Any]]:
-    """The line, and the places that did not fit."""
+    """The line, and the places that were not timed, in no process."""
     backend, tuning = found.cell.backend, found.cell.tuning
     by_place: dict[float, list[float]] = {}
     for record in found.records:
@@ -120,13 +121,14 @@ def _traces(found: Sweep) -> list[dict[str, Any]]:
         },
         "hovertemplate": Template("%{x}: %{y:.3s} megapixels/s"),
     }
-    failed = sorted({_place_on(found, r): r.status for r in found.records if r.step_s is None}.items())
+    missing = {place: r.status for r in found.records if (place := _place_on(found, r)) not in by_place}
+    failed = sorted(missing.items())
     if not failed or not values:
         return [line]
     crosses = {
         "type": "scatter",
         "mode": "markers",
-        "name": f"{arm}: did not fit",
+        "name": f"{arm}: not timed",
         "legendgroup": arm,
         "showlegend": False,
         "x": [place for place, _ in failed],
@@ -150,7 +152,7 @@ def ends_of(lines: Sequence[Sweep]) -> str:
 def _end(found: Sweep) -> str:
     what = "batch" if found.axis == "batch" else "side"
     if found.largest is None:
-        return "Nothing fits"
+        return "Nothing fits" if all(record.status in ENDS for record in found.records) else "Nothing was timed"
     if found.ended is None:
         return f"The largest {what} tried, which fits"
     if found.ended == "out_of_memory":

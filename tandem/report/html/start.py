@@ -109,7 +109,7 @@ def _paid(name: str, first: Record, paid: BreakEven) -> list[object]:
 
 def _parts(cell: TimedCell, names: Names) -> list[object]:
     """The medians over processes of the parts of the start; none where no process has them."""
-    starts: list[Startup] = [record.startup for record in cell.records if record.startup]
+    starts: list[Startup] = [record.cold_startup for record in cell.records if record.cold_startup]
     if not starts:
         return []
     total = statistics.median(startup.time_to_first_step_s for startup in starts)

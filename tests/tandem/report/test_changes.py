@@ -6,7 +6,7 @@ from benchmarks.records import Record
 from tandem.report.changes import beside, changes
 from tandem.report.scenarios import verdicts
 
-from .made_up import GIB, both, processes, record, startup, sweep
+from .made_up import GIB, GPU_MACHINE, both, processes, record, startup, sweep
 
 
 def said(records: list[Record], identity: str = "inference-throughput", number: int = 0) -> list[str]:
@@ -102,7 +102,21 @@ def test_the_largest_batches_that_fit_stand_beside_memory() -> None:
         *sweep("flax_nnx", 4, phase="train_step"),
     ]
     assert said_beside(records, "training-memory") == [
-        "The largest batch that fits, in images: pytorch (default) 8, flax_nnx (default) 4"
+        "The largest batch that fits, in images of 64x64 pixels: pytorch (default) 8, flax_nnx (default) 4"
     ]
     ends_by_itself = [*both(0.010, 0.020, phase="train_step"), *sweep("pytorch", 99, phase="train_step")]
     assert said_beside(ends_by_itself, "training-memory") == []
+
+
+def test_the_largest_batches_are_those_of_the_machine_and_of_the_size_that_is_named() -> None:
+    records = [
+        *both(0.010, 0.020, phase="train_step", batch=4),
+        *sweep("pytorch", 8, phase="train_step"),
+        *sweep("flax_nnx", 2, phase="train_step", size=(128, 128)),
+        *sweep("pytorch", 4, phase="train_step", machine=GPU_MACHINE),
+        *sweep("peer_monai_basic_unet", 8, phase="train_step", another_network="MONAI's"),
+    ]
+    assert said_beside(records, "training-memory") == [
+        "The largest batch that fits, in images of 64x64 pixels: pytorch (default) 8",
+        "The largest batch that fits, in images of 128x128 pixels: flax_nnx (default) 2",
+    ]

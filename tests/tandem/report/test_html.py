@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record
+from benchmarks.records import Record, Window
 from tandem.report import Findings, load, to_html
 from tandem.report.html import figures
 from tandem.report.html.markup import as_json, element, text
 from tandem.report.html.tables import Number, table
 
-from .made_up import both, check, five_hundred, on_gpu, processes, record, startup, sweep
+from .made_up import GPU_MACHINE, both, check, five_hundred, on_gpu, processes, record, startup, sweep
 
 pytest.importorskip("plotly", reason="plotly is not installed; it comes with the extra `report`")
 
@@ -146,9 +146,9 @@ def test_out_of_memory_is_a_mark_on_the_scaling_curve() -> None:
     lines = {trace["name"]: trace for trace in plot["data"] if trace["mode"] == "lines+markers"}
     marks = {trace["name"]: trace for trace in plot["data"] if trace["mode"] == "markers"}
     assert lines["pytorch default"]["x"] == [1, 2, 4, 8]
-    assert marks["pytorch default: did not fit"]["x"] == [16]
-    assert marks["flax_nnx default: did not fit"]["x"] == [8, 16]
-    assert marks["flax_nnx default: did not fit"]["text"] == ["out of memory"] * 2
+    assert marks["pytorch default: not timed"]["x"] == [16]
+    assert marks["flax_nnx default: not timed"]["x"] == [8, 16]
+    assert marks["flax_nnx default: not timed"]["text"] == ["out of memory"] * 2
     assert "The largest batch that fits, before memory ends: pytorch default 8, flax_nnx default 4." in bare(page)
 
 
@@ -273,3 +273,37 @@ def test_a_logarithmic_axis_has_ticks_within_its_range(values: list[float]) -> N
 def test_a_broken_record_gives_no_figure_and_no_error() -> None:
     odd: list[Record] = [record(startup=startup(float("nan"))), record(startup=startup(-1.0), replicate=2)]
     assert "<h2" in to_html(Findings(records=odd))
+
+
+def test_a_place_that_one_process_timed_is_no_cross() -> None:
+    records = [*sweep("pytorch", 8), record(None, batch=4, replicate=2)]
+    (plot,) = plots(section(to_html(Findings(records=records)), "scaling"))
+    marks = {trace["name"]: trace for trace in plot["data"] if trace["mode"] == "markers"}
+    assert marks["pytorch default: not timed"]["x"] == [16]
+
+
+def test_what_computes_something_else_is_not_said_not_to_fit() -> None:
+    refused = [record(None, batch=batch, status="not_comparable") for batch in (1, 2, 4)]
+    page = bare(section(to_html(Findings(records=[*refused, *sweep("flax_nnx", 4)])), "scaling"))
+    assert "Nothing was timed: pytorch default." in page and "Nothing fits" not in page
+
+
+def test_a_card_of_what_is_not_comparable_has_no_ratio() -> None:
+    records = [*both(0.01, 0.02), record(None, "numpy_reference", status="not_comparable", message="another epsilon")]
+    cards = section(to_html(Findings(records=records)), "answer").partition('class="setting"')[0]
+    card = re.search(r'<a href="#inference-throughput">(.*?)</a>', cards)
+    assert card is not None
+    assert bare(card[1]) == "Inference throughput Not comparable"
+
+
+EXTREME: dict[str, list[Record]] = {
+    "no_time": [record(windows=(Window(steps=10, seconds=5e-324),)), record(0.01, "flax_nnx")],
+    "from_the_least_to_the_most": both(1e300, 1e-300),
+    "device_without_a_number": [record(device="cuda:first", machine=GPU_MACHINE), record(0.01)],
+    "device_below_zero": [record(device="cuda:-9", machine=GPU_MACHINE), record(0.01)],
+}
+
+
+@pytest.mark.parametrize("name", EXTREME)
+def test_records_that_nobody_measured_are_a_page_all_the_same(name: str) -> None:
+    assert "<h1>Tandem report</h1>" in to_html(Findings(records=EXTREME[name]))

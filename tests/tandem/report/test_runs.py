@@ -90,3 +90,14 @@ def test_regressions_are_pointed_out_on_the_page() -> None:
     quiet = to_html(Findings(records=both(0.01, 0.01), against=both(0.01, 0.01, **OLD)))
     assert "No regression" in quiet and "Regressions:" not in quiet
     assert "Compared with another run" not in to_html(Findings(records=both(0.01, 0.01)))
+
+
+def test_no_regression_is_not_said_where_nothing_was_decided() -> None:
+    one_process = to_html(Findings(records=[record(0.03)], against=[record(0.01, **OLD)]))
+    assert "No regression" not in one_process
+    assert "no cell was timed in both runs by 3 processes or more" in one_process
+    nothing = to_html(Findings(records=[record(0.03)], against=[record(0.01, batch=7, **OLD)]))
+    assert "No regression" not in nothing
+    some = [*processes(0.01), record(0.03, "flax_nnx")]
+    page = to_html(Findings(records=some, against=[*processes(0.01, **OLD), record(0.01, "flax_nnx", **OLD)]))
+    assert "No regression" in page and "1 of 2 cells has too few processes to decide" in page

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from benchmarks.records import Record
 from benchmarks.verdict import compare
 from tandem.cli import app
+from tandem.report import Findings, to_markdown
 from tandem.report.scenarios import SCENARIOS, Verdict, answers, verdicts
 
 from .made_up import GIB, both, on_gpu, processes, record, startup
@@ -177,3 +178,14 @@ def test_times_are_judged_as_the_benchmarks_judge_them() -> None:
     ours = [(found.ratios, found.outcome) for found in answers(records, BY_NAME["inference-throughput"])]
     assert ours == theirs
     assert {outcome for _, outcome in ours} == {"faster", "tie"}
+
+
+def test_a_backend_that_came_to_nan_is_said_so_beside_its_time() -> None:
+    records = [*processes(0.01, "pytorch", finite_at_end=False), *processes(0.02, "flax_nnx")]
+    assert only_sentence("inference-throughput", records).endswith("; pytorch had come to NaN or Inf by the end")
+
+
+def test_how_often_which_is_in_the_markdown_too() -> None:
+    records = [*both(0.01, 0.02), *both(0.02, 0.01, precision="bfloat16")]
+    page = to_markdown(Findings(records=records))
+    assert "- **Inference throughput: it depends.** pytorch, default: 1 of 2; flax_nnx, default: 1 of 2." in page
