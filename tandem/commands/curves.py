@@ -133,8 +133,8 @@ def show(curves: Curves, output: Output) -> None:
     output.print(f"Re-runs under rounding noise alone have parted by {parted:.1e} of the loss at the end.", style="dim")
     if curves.parted_at is not None:
         output.print(
-            f"From step {curves.parted_at} on they differ by more than {PARTED:.0%} of the loss; a curve is then outside "
-            "only where it is farther away than the loss was high.",
+            f"From step {curves.parted_at} on they differ by more than {PARTED:.0%} of the loss; a curve is then "
+            "outside only where it is farther away than the loss was high.",
             style="dim",
         )
     output.print(curves.sentence, style="bold green" if curves.within else "bold red")
