@@ -72,7 +72,7 @@ def _figure(name: str, arms: Sequence[Running]) -> Html:
     final = min(arms, key=lambda arm: arm.seconds_for(last))
     described = (
         f"First at the first step: {' '.join(first.arm)}, {seconds(first.seconds_for(1))} after its start. "
-        f"First at step {last:,}: {' '.join(final.arm)}."
+        f"Ahead at step {last:,}, where the lines end: {' '.join(final.arm)}."
     )
     return figure([_line(arm, steps) for arm in arms], layout, name, described)
 
