@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import backends as registry
@@ -90,7 +91,7 @@ def train_curves(
         spec=spec.model_dump(mode="json"),
         spec_fingerprint=spec.fingerprint,
         narrow=narrow,
-        execution=How(device=execution.device, precision=execution.precision, tuning=execution.tuning),  # type: ignore[arg-type]
+        execution=How(**asdict(execution)),
         recipe=recipe,
         seed=seed,
         batch=Input(shape=batch.images.shape, origin=batch.origin),

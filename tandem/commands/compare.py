@@ -28,7 +28,8 @@ from shared_specs.files import check_writable, write_atomically
 from .. import interrupts
 from ..console import Output, plain_table, progress, say_command, say_note
 from ..report import Findings, to_html, to_markdown
-from ..report.markdown import TIMING_COLUMNS, parity_sentence, timing_rows
+from ..report.markdown import TIMING_COLUMNS, timing_rows
+from ..report.sentences import parity_sentence
 from ..run_display import RunDisplay
 from . import bench, check
 from .kept_checks import KeptChecks, now, verdict_of

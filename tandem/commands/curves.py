@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import parity
 from parity.batches import brightness_classes, telling_size
@@ -95,14 +95,7 @@ def plan(request: Request) -> check.Plan:
     chosen = check.plan(asked)
     (job,) = chosen.jobs
     batch = job.batch if request.labels else brightness_classes(job.spec, job.batch)
-    return check.Plan(
-        [check.Job(job.spec, job.divisor, batch, None)],
-        chosen.backends,
-        chosen.executions,
-        chosen.probes,
-        chosen.recipe,
-        chosen.seed,
-    )
+    return replace(chosen, jobs=[replace(job, batch=batch)])
 
 
 def default_size(spec: UNetSpec) -> str:

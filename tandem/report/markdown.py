@@ -19,6 +19,7 @@ from .findings import Check, Findings
 from .provenance import Code, facts
 from .runs import Change, compare_runs
 from .scenarios import Verdict, verdicts
+from .sentences import gates_sentence, parity_sentence
 
 SPECIAL = re.compile(r"[\\`*\[\]<>&|~#!$@]|(?<![^\W_])_|_(?![^\W_])|(?<=:)/(?=/)|(?<=www)\.", re.IGNORECASE)
 """What Markdown, or GitHub's kind of it, would read as more than text; an underscore within a word is none of it."""
@@ -51,32 +52,6 @@ def to_markdown(findings: Findings) -> str:
         f"Written by tandem {version()}.",
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
-
-
-def parity_sentence(checks: Sequence[Check]) -> str:
-    """Whether all is equal, and if not, what and where first."""
-    different = [check for check in checks if not check.equal]
-    if not checks:
-        return "No parity check is among these files."
-    if not different:
-        named = ", ".join(dict.fromkeys(check.spec.name for check in checks))
-        precisions = " and ".join(dict.fromkeys(check.execution.precision for check in checks))
-        return f"The builds of {named} are the same network: equal in {precisions}."
-    first = different[0].first_difference or {}
-    where = f", first in {first.get('quantity')} (probe {first.get('probe')})" if first else ""
-    return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."
-
-
-def gates_sentence(records: Sequence[Record]) -> str:
-    """How far the very programs that were timed lie from the reference."""
-    gates = [record.gate for record in records if record.gate and record.gate.comparable and record.status == "ok"]
-    if not gates:
-        return ""
-    farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
-    return (
-        f"{len(gates)} timed programs passed their gate: at most {floors(farthest.distance)} noise floors from the "
-        f"reference, {farthest.limit:g} allowed."
-    )
 
 
 def _curves(records: Sequence[Curves]) -> str:
