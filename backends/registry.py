@@ -29,7 +29,7 @@ REQUIREMENTS = {
 """Of the built-in backends: the modules they need and the extra that installs them."""
 
 
-TUNINGS = {"pytorch": "backends.pytorch.tunings", "flax_nnx": "backends.flax_nnx.tunings"}
+TUNINGS = {"pytorch": "backends.pytorch.tunings", "flax_nnx": "backends.jax_engine.tunings"}
 """Modules of the built-in backends that list their tunings and load no framework."""
 
 

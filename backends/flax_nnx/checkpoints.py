@@ -21,8 +21,9 @@ from shared_specs.files import folder_written_whole
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from ..jax_engine.precision import Numerics
 from . import weights as layouts
-from .layers import KINDS, Numerics
+from .layers import KINDS
 
 METADATA = "_METADATA"
 """The file by which Orbax itself knows a folder that holds a tree of arrays."""
