@@ -22,19 +22,19 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Backend, CompileReport, Execution, Load, LoadSizes, Model, StepResult, check_phase
+from .capabilities import CAPABILITIES
 from .compiling import Compiler, for_few_runs
 from .loads import loads
 from .network import Arrays, Network
 from .optimizer import build_optimizer, optimizer_state
 from .precision import DTYPES, numerics
-from .tunings import NAMES, tuning_of
+from .tunings import tuning_of
 from .weights import to_canonical, to_native
 
 
 class FlaxNNX(Backend):
     name = "flax_nnx"
-    precisions = tuple(DTYPES)
-    tunings = NAMES
+    capabilities = CAPABILITIES
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> FlaxModel:
         self.check_execution(execution)

@@ -1,0 +1,6 @@
+"""What Flax NNX can do here. Loads no framework."""
+
+from ..capabilities import Capabilities
+from .tunings import NAMES
+
+CAPABILITIES = Capabilities(tunings=NAMES)
