@@ -14,6 +14,8 @@ from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
 from shared_specs.shapes import axis_names, feature_shapes
 from shared_specs.weights import Weights
 
+from .capabilities import Capabilities
+from .execution import PHASES, Execution
 from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
 
@@ -24,6 +26,7 @@ __all__ = [
     "UNIT_ROUNDOFF",
     "Backend",
     "BackendError",
+    "Capabilities",
     "Execution",
     "Model",
     "ReferenceBackend",
@@ -34,31 +37,9 @@ __all__ = [
     "copy_weights",
 ]
 
-PHASES = ("forward", "forward_backward", "train_step")
-"""What `Model.program` runs: inference; loss and gradients; loss, gradients, optimizer and normalisation state."""
-
 
 class BackendError(TandemError):
     """A backend that is not installed, or that cannot run what was asked for."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How a model is run, never what it is.
-
-    Attributes:
-        device: "cpu", "cuda" or "cuda:1".
-        precision: "float64", "float32", "tf32" or "bfloat16".
-        tuning: "default" is what a newcomer writes, "tuned" the best allowed; or a named diagnostic mode.
-    """
-
-    device: str = "cpu"
-    precision: str = "float32"
-    tuning: str = "default"
-
-    @property
-    def unit_roundoff(self) -> float:
-        return UNIT_ROUNDOFF[self.precision]
 
 
 @dataclass(frozen=True)
@@ -77,6 +58,8 @@ class Model(ABC):
     spec: UNetSpec
     execution: Execution
     recipe: Recipe
+    phases: tuple[str, ...] = PHASES
+    """Those that it has. Without training, `loss_and_gradients` and `train_step` raise BackendError."""
     has_canonical_weights: bool = True
     """False for another network, which is only timed beside those that were built from the spec, and for a user's own
     module of whose tensors some are known: those are compared."""
@@ -205,8 +188,7 @@ class Backend(ABC):
     """A framework that can build a spec. Keep the constructor free of imports of the framework's heavy parts."""
 
     name: str
-    precisions: tuple[str, ...]
-    tunings: tuple[str, ...]
+    capabilities: Capabilities
 
     @abstractmethod
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> Model:
@@ -234,16 +216,9 @@ class Backend(ABC):
 
     def check_execution(self, execution: Execution) -> None:
         """Refuse what this backend cannot run. Raises BackendError."""
-        for what, value, known in (
-            ("precision", execution.precision, self.precisions),
-            ("tuning", execution.tuning, self.tunings),
-        ):
-            if value not in known:
-                raise BackendError(f"{self.name} has no {what} {value!r}; take one of {', '.join(known)}")
-        kind = execution.device.partition(":")[0]
-        if execution.precision == "tf32" and kind == "cpu":
-            raise BackendError(f"{self.name} has no tf32 on a CPU; take float32 or bfloat16, or an NVIDIA GPU")
-        devices = self.devices()
+        if lacking := self.capabilities.lacks(execution):
+            raise BackendError(f"{self.name} {lacking}")
+        devices, kind = self.devices(), execution.device_kind
         if execution.device not in devices and execution.device not in {name.partition(":")[0] for name in devices}:
             raise BackendError(
                 f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}; "

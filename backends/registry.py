@@ -10,9 +10,13 @@ from importlib.util import find_spec
 
 from shared_specs.errors import one_line
 
+from .capabilities import Capabilities
 from .contract import Backend, BackendError
 
 GROUP = "tandem.backends"
+
+CAPABILITIES_GROUP = "tandem.capabilities"
+"""By which a plugin says what it can do, from a module that loads no framework."""
 
 BUILT_IN = {
     "numpy_reference": "backends.numpy_reference.model:NumPyReference",
@@ -29,14 +33,19 @@ REQUIREMENTS = {
 """Of the built-in backends: the modules they need and the extra that installs them."""
 
 
-TUNINGS = {"pytorch": "backends.pytorch.tunings", "flax_nnx": "backends.jax_engine.tunings"}
-"""Modules of the built-in backends that list their tunings and load no framework."""
+ON_REQUEST = ("flax_linen", "onnxruntime")
+"""The built-in backends that run where they are named: they double what others show."""
 
 
 @cache
 def _targets() -> dict[str, str]:
     plugins = {point.name: point.value for point in sorted(entry_points(group=GROUP))}
     return BUILT_IN | {name: target for name, target in plugins.items() if name not in BUILT_IN}
+
+
+@cache
+def _declared() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=CAPABILITIES_GROUP)}
 
 
 def names() -> list[str]:
@@ -53,16 +62,37 @@ def missing(name: str) -> str | None:
     return f"backend {name} needs {', '.join(absent)}, not installed here; pip install 'tandem[{extra}]'"
 
 
-def tunings(name: str) -> tuple[str, ...]:
-    """The tunings of a backend. Of one that is not built in, those that every backend has; imports no framework."""
-    if name in TUNINGS:
-        return importlib.import_module(TUNINGS[name]).NAMES
-    return ("default",) if name in BUILT_IN else ("default", "tuned")
+@cache
+def capabilities(name: str) -> Capabilities:
+    """What a backend can do; imports no framework.
+
+    Of a plugin it is what it declares in the entry-point group `tandem.capabilities`, else all that there is.
+
+    Raises:
+        BackendError: where a plugin's declaration cannot be read.
+    """
+    if name in BUILT_IN:
+        return importlib.import_module(f"backends.{name}.capabilities").CAPABILITIES
+    if name not in _declared():
+        return Capabilities()
+    module, _, attribute = _declared()[name].partition(":")
+    try:
+        declared = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a plugin may raise anything on import
+        raise _not_loaded(name, error) from error
+    if not isinstance(declared, Capabilities):
+        raise BackendError(f"{_declared()[name]} of {name} is a {type(declared).__name__}, expected a Capabilities")
+    return declared
 
 
 def available() -> list[str]:
     """The backends whose frameworks are installed. Imports none of them."""
     return [name for name in names() if missing(name) is None]
+
+
+def default() -> list[str]:
+    """Those of them that run where nobody has named any."""
+    return [name for name in available() if name not in ON_REQUEST]
 
 
 @cache
@@ -82,5 +112,9 @@ def get(name: str) -> Backend:
     try:
         return getattr(importlib.import_module(module), attribute)()
     except Exception as error:  # a framework that is installed but broken may raise anything on import
-        reason = f"{type(error).__name__}: {one_line(str(error))}"
-        raise BackendError(f"backend {name} cannot be loaded ({reason}); install it again") from error
+        raise _not_loaded(name, error) from error
+
+
+def _not_loaded(name: str, error: Exception) -> BackendError:
+    reason = f"{type(error).__name__}: {one_line(str(error))}"
+    return BackendError(f"backend {name} cannot be loaded ({reason}); install it again")

@@ -127,7 +127,7 @@ class Cell(BaseModel):
         reason = contestants.missing(self.backend)
         if reason:
             raise CellError(reason)
-        if self.tuning not in (known := contestants.tunings(self.backend)):
+        if self.tuning not in (known := contestants.capabilities(self.backend).tunings):
             raise CellError(f"{self.backend} has no tuning {self.tuning!r}; take one of {', '.join(known)}")
         if self.precision == "tf32" and self.device == "cpu":
             raise CellError("tf32 is a precision of NVIDIA GPUs; on a CPU take float32 or bfloat16")
@@ -200,7 +200,7 @@ def _arms(backends: Sequence[str], tunings: Sequence[str]) -> list[tuple[str, st
     for backend in backends:
         if reason := contestants.missing(backend):
             raise CellError(reason)
-    has = {backend: contestants.tunings(backend) for backend in backends}
+    has = {backend: contestants.capabilities(backend).tunings for backend in backends}
     for tuning in tunings:
         if not any(tuning in known for known in has.values()):
             known = dict.fromkeys(name for names in has.values() for name in names)

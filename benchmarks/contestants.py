@@ -7,7 +7,7 @@ import importlib
 from importlib.util import find_spec
 
 import backends
-from backends import Backend, BackendError
+from backends import Backend, BackendError, Capabilities
 
 PEERS = {
     "peer_monai_basic_unet": ("benchmarks.peers:MonaiBasicUNet", "monai"),
@@ -22,6 +22,9 @@ NOT_OURS = PEERS | NO_OP
 
 BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")} | NOT_OURS
 """Name to (where it is, the module that it needs). They pass through the same worker."""
+
+BESIDE_CAN = Capabilities(precisions=("float64", "float32"), tunings=("default",))
+"""What these can do at most; each says itself in the worker."""
 
 
 def known() -> list[str]:
@@ -42,13 +45,13 @@ def missing(name: str) -> str | None:
 
 
 def default() -> list[str]:
-    """What is timed where nothing was named: every backend that is installed, the reference aside."""
-    return [name for name in backends.available() if name != "numpy_reference"]
+    """What is timed where nothing was named: the backends that run by default, the reference aside."""
+    return [name for name in backends.default() if name != "numpy_reference"]
 
 
-def tunings(name: str) -> tuple[str, ...]:
-    """The tunings that this one has."""
-    return ("default",) if name in BESIDE else backends.tunings(name)
+def capabilities(name: str) -> Capabilities:
+    """What this one can do. Imports no framework."""
+    return BESIDE_CAN if name in BESIDE else backends.capabilities(name)
 
 
 def get(name: str) -> Backend:

@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from backends.contract import Backend, BackendError, Execution, Model, check_phase
+from backends.contract import Backend, BackendError, Capabilities, Execution, Model, check_phase
 from shared_specs import SGD, Recipe, UNetSpec
 
 CUDNN_CONV: Any = attrgetter("cudnn.conv")(torch.backends)
 
 
 class EagerBackend(Backend):
-    precisions = ("float32",)
-    tunings = ("default",)
+    capabilities = Capabilities(precisions=("float32",), tunings=("default",))
 
     def devices(self) -> list[str]:
         return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Backend, BackendError, Execution, Model
+from backends.contract import Backend, BackendError, Capabilities, Execution, Model
 from shared_specs import Recipe, UNetSpec
 from shared_specs.weights import Weights
 
 
 class NoOp(Backend):
     name = "no_op"
-    precisions = ("float64", "float32")
-    tunings = ("default",)
+    capabilities = Capabilities(precisions=("float64", "float32"), tunings=("default",))
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> NoOpModel:
         return NoOpModel(spec, execution, recipe)

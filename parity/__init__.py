@@ -8,7 +8,7 @@ from .envelope import Curves
 from .noise_floor import COARSE_LIMIT, LIMIT, limit_of
 from .own_modules import Comparison, compare_modules
 from .probes import PROBES
-from .verdict import Measurement, Verdict
+from .verdict import Measurement, NotCompared, Verdict
 
 __all__ = [
     "COARSE_LIMIT",
@@ -19,6 +19,7 @@ __all__ = [
     "Comparison",
     "Curves",
     "Measurement",
+    "NotCompared",
     "Verdict",
     "adopt",
     "check",

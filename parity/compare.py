@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import os
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import backends as registry
-from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
+from backends.contract import BackendError, Execution, Model, ReferenceBackend, RoundingNoise
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
-from shared_specs.shapes import feature_shapes
 from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
-from .probes import OUTPUT_STAGES, PROBES, SHAPE_OF, STAGES, Quantities, Stage
-from .verdict import Measurement, Verdict, measure
+from .probes import NO_TRAINING, OUTPUT_STAGES, PROBES, SHAPE_OF, STAGES, TRAINING, Quantities, Stage, trains
+from .reruns import deviations, floors_of, runs_at_once
+from .verdict import Measurement, NotCompared, Verdict, measure
 
 REFERENCE = "numpy_reference"
-
-LARGE_ELEMENTS = 2**26
-"""Of all outputs together: a re-run in float64 then takes gigabytes, so that there is one at a time."""
 
 
 def check(
@@ -64,11 +56,15 @@ def check(
     """
     if not isinstance(spec, UNetSpec):
         spec = load_spec(spec)
-    candidates = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    candidates = [name for name in (registry.default() if backends is None else backends) if name != REFERENCE]
     if not candidates:
         raise TandemError(f"nothing to compare with {REFERENCE}; name a backend, or install torch or jax and flax")
+    lacking = {name: registry.get(name).capabilities.lacks(execution) for name in dict.fromkeys(candidates)}
+    able = [name for name, lacks in lacking.items() if lacks is None]
+    if not able:
+        raise BackendError("; ".join(f"{name} {lacks}" for name, lacks in lacking.items()))
     models: dict[str, Model] = {REFERENCE: registry.get(REFERENCE).build(spec, Execution(precision="float64"), recipe)}
-    for name in dict.fromkeys(candidates):
+    for name in able:
         models[name] = registry.get(name).build(spec, execution, recipe)
     shared = initial_weights(spec, seed) if weights is None else weights
     return compare_all(
@@ -80,6 +76,7 @@ def check(
         seed=seed,
         steps=steps,
         on_progress=on_progress,
+        unable={name: lacks for name, lacks in lacking.items() if lacks is not None},
     )
 
 
@@ -125,8 +122,13 @@ def compare_all(
     seed: int,
     steps: int,
     on_progress: Callable[[str], None] | None,
+    unable: Mapping[str, str] | None = None,
 ) -> Verdict:
-    """Compare every pair of these models, each with its weights, or those of the first one. As `check` otherwise."""
+    """Compare every pair of these models, each with its weights, or those of the first one. As `check` otherwise.
+
+    Args:
+        unable: by name, what the backends lack that could not be asked for a model.
+    """
     probes = [probes] if isinstance(probes, str) else probes
     unknown = sorted(set(probes) - set(PROBES))
     if unknown or not probes or steps < 1:
@@ -143,8 +145,9 @@ def compare_all(
     assert isinstance(reference, ReferenceBackend)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
-    at_once = _runs_at_once(spec, batch)
+    at_once = runs_at_once(spec, batch)
     found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
+    not_compared = [NotCompared(name, probe, lacks) for name, lacks in (unable or {}).items() for probe in probes]
     partial = any(not model.has_canonical_weights for model in models.values())
     for stage, views in (OUTPUT_STAGES if partial else STAGES).items():
         wanted = [view for view in views if view in probes]
@@ -157,7 +160,12 @@ def compare_all(
             found = stage(model, weights.get(name, weights[first]), batch, steps)
             return {view: found[view] for view in wanted}  # at full width, what nobody asked for is gigabytes
 
-        values = {name: run(name, model) for name, model in models.items()}
+        able = {name: model for name, model in models.items() if stage not in TRAINING or trains(model)}
+        untrained = [name for name in models if name not in able]
+        not_compared += [NotCompared(name, probe, NO_TRAINING) for name in untrained for probe in wanted]
+        if len(able) < 2:
+            continue
+        values = {name: run(name, model) for name, model in able.items()}
 
         def rerun(noise: RoundingNoise, run: Callable[..., dict[str, Quantities]] = run) -> dict[str, Quantities]:
             # Built anew each time: at full width, what a model keeps of its last run takes gigabytes.
@@ -166,15 +174,15 @@ def compare_all(
                 reference.build_noisy(spec, noise, recipe),
             )
 
-        if REFERENCE in models:
+        if REFERENCE in able:
             true = values[REFERENCE]
         else:
             true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
         _check_finite(spec, true)
-        noisy, turned = (_deviations(true, rerun, group, at_once) for group in noises)
-        floors = _floors(true, noisy, turned, unit_roundoff)
+        noisy, turned = (deviations(true, rerun, group, at_once) for group in noises)
+        floors = floors_of(true, noisy, turned, unit_roundoff)
         for probe in wanted:
-            for pair in combinations(models, 2):
+            for pair in combinations(able, 2):
                 one, other = (values[name][probe] for name in pair)
                 known = all(models[name].has_canonical_weights for name in pair)
                 found[probe] += _measure(probe, pair, one, other, floors[probe], limit, known)
@@ -190,8 +198,9 @@ def compare_all(
         batch_shape=batch.images.shape,
         batch_origin=batch.origin,
         steps=steps,
-        models=tuple(models),
+        models=(*models, *(unable or {})),
         measurements=tuple(measurement for probe in PROBES for measurement in found[probe]),
+        not_compared=tuple(sorted(not_compared, key=lambda left_out: PROBES.index(left_out.probe))),
     )
 
 
@@ -204,61 +213,6 @@ def _check_finite(spec: UNetSpec, true: dict[str, Quantities]) -> None:
                     f"{spec.name}: the float64 reference is not finite at {name} ({probe}), so nothing can be "
                     "compared; take images or weights of usual size, or a smaller learning rate"
                 )
-
-
-Deviations = dict[tuple[str, str], list[float]]
-"""By probe and quantity, the rms deviation of each re-run."""
-
-
-def _deviations(
-    true: dict[str, Quantities],
-    rerun: Callable[[RoundingNoise], dict[str, Quantities]],
-    noises: Sequence[RoundingNoise],
-    at_once: int,
-) -> Deviations:
-    """Re-runs are dropped as soon as they are compared, to spare memory.
-
-    One core each is nearly twice as fast on two cores as both cores for one after the other: most of a re-run is noise.
-    """
-
-    def deviations_of(noise: RoundingNoise) -> Deviations:
-        found = rerun(noise)
-        return {
-            (probe, name): [noise_floor.rms(found[probe][name] - value)]
-            for probe, quantities in true.items()
-            for name, value in quantities.items()
-        }
-
-    together: Deviations = defaultdict(list)
-    blas_threads = 1 if at_once > 1 else None  # None leaves them as they are
-    with threadpool_limits(blas_threads, user_api="blas"), ThreadPoolExecutor(at_once) as pool:
-        for deviations in pool.map(deviations_of, noises):
-            for quantity, values in deviations.items():
-                together[quantity] += values
-    return together
-
-
-def _runs_at_once(spec: UNetSpec, batch: Batch) -> int:
-    """How many re-runs fit beside each other: as many as there are cores, but for large networks one."""
-    elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values()))
-    if elements > LARGE_ELEMENTS:
-        return 1
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a number, or one a level: "4,2"
-    limit = int(asked) if asked.isdecimal() else 0  # as NumPy's own threads are limited
-    return limit or os.cpu_count() or 1
-
-
-def _floors(
-    true: dict[str, Quantities], noisy: Deviations, turned: Deviations, unit_roundoff: float
-) -> dict[str, dict[str, float]]:
-    """The floor of every quantity of every probe."""
-    return {
-        probe: {
-            name: noise_floor.combine(noisy[probe, name], turned[probe, name], value, unit_roundoff)
-            for name, value in quantities.items()
-        }
-        for probe, quantities in true.items()
-    }
 
 
 def _measure(

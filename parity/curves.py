@@ -64,7 +64,7 @@ def train_curves(
         spec = load_spec(spec)
     if steps < 1:
         raise TandemError(f"got {steps} steps, expected at least 1")
-    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    names = [name for name in (registry.default() if backends is None else backends) if name != REFERENCE]
     if not names:
         raise TandemError(f"nothing to train beside {REFERENCE}; name a backend, or install torch or jax and flax")
     for name in names:

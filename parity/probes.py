@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from backends.contract import Model
+from backends.contract import PHASES, Model
 from shared_specs.weights import Weights
 
 from .batches import Batch
@@ -99,3 +99,14 @@ OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
     train_and_evaluate: ("optimizer", "trajectory"),
 }
 """The same where some tensors of a model are not known by name: what they do shows in the outputs."""
+
+TRAINING: tuple[Stage, ...] = (differentiate, differentiate_and_evaluate, train, train_and_evaluate)
+"""Those that a model without training takes no part in."""
+
+NO_TRAINING = "has inference only"
+"""Why it does not."""
+
+
+def trains(model: Model) -> bool:
+    """Whether a model has every phase."""
+    return set(PHASES) <= set(model.phases)

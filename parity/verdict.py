@@ -102,8 +102,30 @@ def measure(
 
 
 @dataclass(frozen=True)
+class NotCompared:
+    """What a model takes no part in, as its backend cannot do it.
+
+    Attributes:
+        model: its name.
+        probe: which one.
+        reason: what it lacks, as a clause after its name.
+    """
+
+    model: str
+    probe: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.probe}: {self.model} {self.reason}"
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What a check found."""
+    """What a check found.
+
+    Attributes:
+        models: all that were asked for; of those that `not_compared` names for every probe, nothing was run.
+    """
 
     spec: UNetSpec
     execution: Execution
@@ -114,6 +136,7 @@ class Verdict:
     steps: int
     models: tuple[str, ...]
     measurements: tuple[Measurement, ...]
+    not_compared: tuple[NotCompared, ...] = ()
 
     @property
     def limit(self) -> float:
@@ -171,6 +194,7 @@ class Verdict:
             "steps": self.steps,
             "models": self.models,
             "first_difference": None if self.first_difference is None else _finite(asdict(self.first_difference)),
+            "not_compared": [asdict(left_out) for left_out in self.not_compared],
             "measurements": [_finite(asdict(measurement)) for measurement in self.measurements],
         }
         return json.dumps(values, allow_nan=False)
@@ -184,6 +208,8 @@ class Verdict:
             for probe in self.probes:
                 if worst := self.worst(probe, pair):
                     table.add_row(*_row(worst))
+        for left_out in self.not_compared:
+            table.add_row(left_out.model, left_out.probe, f"not compared: it {left_out.reason}")
         text = io.StringIO()
         console = Console(file=text, width=200)
         console.print(table)

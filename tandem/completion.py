@@ -87,10 +87,9 @@ def probes() -> tuple[str, ...]:
 
 
 def tunings() -> list[str]:
-    from backends import names
-    from backends import tunings as tunings_of
+    from backends import capabilities, names
 
-    return list(dict.fromkeys(tuning for name in names() for tuning in tunings_of(name)))
+    return list(dict.fromkeys(tuning for name in names() for tuning in capabilities(name).tunings))
 
 
 def devices() -> tuple[str, ...]:

@@ -128,4 +128,7 @@ def backend_names(values: Iterable[str] | None) -> tuple[list[str], list[str]]:
                 raise backends.BackendError(reason)
         return chosen, []
     reasons = [reason for name in backends.names() if (reason := backends.missing(name))]
-    return backends.available(), reasons
+    others = [name for name in backends.available() if name not in backends.default()]
+    if others:
+        reasons.append(f"not asked for: {', '.join(others)}; --backends all runs every backend")
+    return backends.default(), reasons

@@ -41,7 +41,8 @@ def main(name: str, done: Sequence[str], answers: TextIO) -> None:
     try:
         backend = backends.get(name)
         planned = executions(backend)
-        say(versions=backend.versions(), devices=backend.devices(), tunings=backend.tunings, planned=planned)
+        tunings = backend.capabilities.tunings
+        say(versions=backend.versions(), devices=backend.devices(), tunings=tunings, planned=planned)
         spec = tiny()
         for device, precision in planned:
             if f"{device}/{precision}" not in done:
@@ -62,9 +63,13 @@ def executions(backend: Backend) -> list[tuple[str, str]]:
     return [
         (device, precision)
         for device in [*gpu, "cpu"]
-        for precision in sorted(backend.precisions, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+        for precision in sorted(backend.capabilities.precisions, key=_place)
         if (device, precision) != ("cpu", "tf32")
     ]
+
+
+def _place(precision: str) -> int:
+    return ORDER.index(precision) if precision in ORDER else len(ORDER)
 
 
 def attempt(backend: Backend, spec: UNetSpec, device: str, precision: str) -> dict[str, Any]:

@@ -6,11 +6,13 @@ from shared_specs import UNetSpec
 
 from ..jax_engine.backend import JaxBackend
 from ..jax_engine.precision import Numerics
+from .capabilities import CAPABILITIES
 from .network import Network
 
 
 class FlaxNNX(JaxBackend):
     name = "flax_nnx"
+    capabilities = CAPABILITIES
     packages = ("jax", "jaxlib", "flax", "optax")
 
     def network(self, spec: UNetSpec, numerics: Numerics) -> Network:

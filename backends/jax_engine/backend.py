@@ -11,11 +11,12 @@ import jax
 from shared_specs import Recipe, UNetSpec
 
 from ..contract import Backend, Execution, Load, LoadSizes
+from .capabilities import CAPABILITIES
 from .loads import loads
 from .model import JaxModel
 from .network import Network
-from .precision import DTYPES, Numerics
-from .tunings import NAMES, tuning_of
+from .precision import Numerics
+from .tunings import tuning_of
 
 
 class JaxBackend(Backend):
@@ -25,8 +26,7 @@ class JaxBackend(Backend):
         packages: those whose versions belong into records.
     """
 
-    precisions = tuple(DTYPES)
-    tunings = NAMES
+    capabilities = CAPABILITIES
     packages: tuple[str, ...] = ("jax", "jaxlib", "optax")
 
     @abstractmethod

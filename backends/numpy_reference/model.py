@@ -13,6 +13,7 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
+from .capabilities import CAPABILITIES
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding
 from .unet import UNet, weighted_loss
@@ -21,8 +22,7 @@ from .weights import native, to_canonical, to_native
 
 class NumPyReference(ReferenceBackend):
     name = "numpy_reference"
-    precisions = ("float64",)
-    tunings = ("default",)
+    capabilities = CAPABILITIES
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> NumPyModel:
         self.check_execution(execution)

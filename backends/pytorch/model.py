@@ -29,19 +29,19 @@ from ..contract import (
     check_phase,
 )
 from . import precision
+from .capabilities import CAPABILITIES
 from .compiling import compile_report, compiled, compiled_for_inference
 from .loads import loads
 from .optimizer import build_optimizer, optimizer_state, prime
 from .precision import DTYPES, arithmetic
-from .tunings import NAMES, TRAINING, tuning_of
+from .tunings import TRAINING, tuning_of
 from .unet import UNet
 from .weights import load_weights, native, read_tensor, to_canonical
 
 
 class PyTorch(ReferenceBackend):
     name = "pytorch"
-    precisions = tuple(DTYPES)
-    tunings = NAMES
+    capabilities = CAPABILITIES
 
     def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> PyTorchModel:
         self.check_execution(execution)

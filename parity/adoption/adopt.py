@@ -71,7 +71,7 @@ def adopt(
     adoption = identify(module, spec, images, seed)
     if adoption.spec is None:
         return adoption
-    names = [name for name in (registry.available() if backends is None else backends) if name != REFERENCE]
+    names = [name for name in (registry.default() if backends is None else backends) if name != REFERENCE]
     return _proved(adoption, module, images, names, seed, tell)
 
 

@@ -95,9 +95,8 @@ def check_precision(cell: Cell) -> None:
     Raises:
         BackendError: also where the backend cannot be loaded.
     """
-    known = contestants.get(cell.backend).precisions
-    if cell.precision not in known:
-        raise BackendError(f"{cell.backend} has no precision {cell.precision!r}; take one of {', '.join(known)}")
+    if lacking := contestants.get(cell.backend).capabilities.lacks(cell.execution):
+        raise BackendError(f"{cell.backend} {lacking}")
 
 
 def backends_of(request: Request) -> list[str] | None:

@@ -60,6 +60,15 @@ class MadeWith(Part):
     started_at: str
 
 
+class LeftOut(Part):
+    """What a model took no part in, as its backend cannot do it."""
+
+    model: str
+    probe: str
+    reason: str
+    """What it lacks, as a clause after its name."""
+
+
 class Verdict(Part):
     """One check of one network in one precision, as `parity.Verdict.to_json` has it."""
 
@@ -79,6 +88,7 @@ class Verdict(Part):
     models: tuple[str, ...]
     first_difference: Measured | None
     """The first diverging layer or tensor: the place to look."""
+    not_compared: tuple[LeftOut, ...] = ()
     measurements: tuple[Measured, ...]
 
 

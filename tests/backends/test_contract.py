@@ -188,7 +188,10 @@ def test_one_value_a_channel_is_refused_in_training(backend_name, variant):
         (Execution(precision="float8"), "has no precision 'float8'; take one of"),
         (Execution(precision="float64", tuning="fastest"), "has no tuning 'fastest'; take one of .*default"),
         (Execution(precision="tf32"), "has no (precision 'tf32'|tf32 on a CPU); take"),
-        (Execution(device="cuda:99", precision="float64"), "finds no cuda device 'cuda:99'; it has cpu"),
+        (
+            Execution(device="cuda:99", precision="float64"),
+            "(finds|has) no cuda device",
+        ),
     ],
     ids=["precision", "tuning", "tf32", "device"],
 )

@@ -54,8 +54,9 @@ def test_equal_where_skips_are_cropped(name):
 @pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
 def test_every_tuning_says_what_it_turns(name):
     backend = backends.get(name)
-    assert backend.tunings == backends.tunings(name)
-    knobs = {tuning: backend.knobs(Execution(tuning=tuning)) for tuning in backend.tunings}
+    tunings = backends.capabilities(name).tunings
+    assert backend.capabilities.tunings == tunings
+    knobs = {tuning: backend.knobs(Execution(tuning=tuning)) for tuning in tunings}
     assert len({frozenset(turned.items()) for turned in knobs.values()}) == len(knobs), "two tunings are the same"
     assert len({tuple(turned) for turned in knobs.values()}) == 1, "not every knob is listed by every tuning"
 

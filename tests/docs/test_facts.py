@@ -246,7 +246,7 @@ def test_precisions_are_those_of_the_backends() -> None:
     listed = {cells[0].strip("`"): cells[2] for cells in rows(read("docs/backends.md").partition("\n## ")[0])[2:]}
     assert list(listed) == backends.names()[:3]
     for name in backends.available()[:3]:
-        assert listed[name] == ", ".join(backends.get(name).precisions)
+        assert listed[name] == ", ".join(backends.capabilities(name).precisions)
 
 
 def test_mirrored_files_are_listed() -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 import backends
 import parity
-from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
+from backends.contract import UNIT_ROUNDOFF, Capabilities, Execution, RoundingNoise
 from backends.numpy_reference.model import NumPyModel, NumPyReference
 from parity import COARSE_LIMIT, LIMIT, Curves, random_batch, train_curves
 from parity.batches import Batch, brightness_classes
@@ -117,7 +117,7 @@ class Twin(NumPyReference):
     """The reference under another name, with models of the test's own."""
 
     name = "twin"
-    precisions = ("float64", "float32")
+    capabilities = Capabilities(precisions=("float64", "float32"), tunings=("default",))
 
     def __init__(self, model: type[NumPyModel]):
         self.model = model

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
-from parity import LIMIT, compare, random_batch
+from parity import LIMIT, random_batch
 from parity.noise_floor import (
     COARSE_LIMIT,
     COARSE_RERUNS,
@@ -25,6 +25,7 @@ from parity.noise_floor import (
     reruns,
     rms,
 )
+from parity.reruns import runs_at_once
 from shared_specs import load_spec
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
@@ -201,4 +202,4 @@ def test_as_many_reruns_at_once_as_threads_were_asked_for(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     spec = load_spec("unet_same").narrow(16)
-    assert compare._runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)
+    assert runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import backends
-from backends import Backend
+from backends import Backend, Capabilities
 from backends.numpy_reference.model import NumPyModel, NumPyReference
 from shared_specs import Recipe
 from tandem.cli import app
@@ -80,7 +80,7 @@ class Twin(NumPyReference):
     """The reference under another name and in any precision, so that a fault can be planted without a framework."""
 
     name = "twin"
-    precisions = ("float64", "float32")
+    capabilities = Capabilities(precisions=("float64", "float32"), tunings=("default",))
 
     def __init__(self, model: type[NumPyModel] = NumPyModel):
         self.model = model
@@ -99,5 +99,6 @@ def twin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[type[NumPyModel]
         monkeypatch.setattr(backends, "get", lambda name: backend if name == "twin" else get(name))
         monkeypatch.setattr(backends, "names", lambda: [*names(), "twin"])
         monkeypatch.setattr(backends, "available", lambda: ["numpy_reference", "twin"])
+        monkeypatch.setattr(backends, "default", lambda: ["numpy_reference", "twin"])
 
     return register
