@@ -361,7 +361,10 @@ REFUSED = {
     "out_above_in": (["folder/flax", "folder"], "would be overwritten; name another folder"),
     "out_is_something_else": (["flax", "notes.pt"], "notes.pt: exists and is not a PyTorch state dict, so it is left"),
     "out_is_no_safetensors": (["flax", "notes.safetensors"], "exists and is not canonical weights in safetensors"),
-    "out_is_a_folder": (["original.pth", "folder"], "folder: exists and is not an Orbax checkpoint of the Flax module"),
+    "out_is_a_folder": (
+        ["original.pth", "folder"],
+        "exists and is not an Orbax checkpoint of the Flax NNX module",
+    ),
     "out_is_a_file": (["original.pth", "notes.txt", "--to", "flax_nnx"], "notes.txt: exists and is not an Orbax"),
     "folder_for_a_file": (["flax", "folder.pt"], "folder.pt: cannot be written (it is no regular file)"),
     "out_nowhere": (["original.pth", "no/such/folder/x"], "no/such/folder/x: cannot be written"),
