@@ -60,5 +60,5 @@ def look(name: str, path: Path) -> None:
 
 
 def format_of_folder(path: Path) -> str:
-    """Of which module a folder of Orbax is, by the paths of its arrays. One of something else is taken for the first."""
+    """Of which module a folder of Orbax is, by the paths of its arrays. One of something else counts as the first."""
     return "flax_linen" if orbax_folders.holds_linen(path) else FOLDERS[0]
