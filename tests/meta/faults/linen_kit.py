@@ -41,6 +41,8 @@ class LinenKit(JaxKit):
 
             def in_mode(*x: Any, training: bool | None = None) -> Any:
                 changed = {"use_running_average": not mode(training, given)} if "use_running_average" in told else {}
+                # As Linen does it between two calls of a module, or else its names would be taken by the first.
+                object.__setattr__(context.module, "scope", context.module.scope.rewound())
                 return right(*x, **(told | changed))
 
             return wrong(self, Called(context.module, given), in_mode, *inputs)
