@@ -13,8 +13,8 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
-from .capabilities import CAPABILITIES
 from ..replicated import ReplicatedModel
+from .capabilities import CAPABILITIES
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding
 from .unet import UNet, weighted_loss
