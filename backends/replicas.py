@@ -175,10 +175,11 @@ class ReplicaGroup:
             options = [f"--nproc-per-node={self.replicas}", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
             starts.append((["-m", "backends.launch", "torch.distributed.run", *options, *module], {}))
         else:
-            address = f"localhost:{free_port()}"
+            at = f"127.0.0.1:{free_port()}"
+            coordinator = {"JAX_COORDINATOR_ADDRESS": at, "JAX_COORDINATOR_BIND_ADDRESS": at}
             for rank in range(self.replicas):
-                own = {"RANK": str(rank), "WORLD_SIZE": str(self.replicas), "JAX_COORDINATOR_ADDRESS": address}
-                starts.append((module, own))
+                own = {"RANK": str(rank), "WORLD_SIZE": str(self.replicas)}
+                starts.append((module, own | coordinator))
         for command, own in starts:
             self._processes.append(
                 subprocess.Popen(
@@ -332,7 +333,7 @@ TORCHRUN = ("pytorch",)
 def free_port() -> int:
     """A port of this machine that nobody uses now."""
     with socket.socket() as found:
-        found.bind(("localhost", 0))
+        found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
 
 
