@@ -104,6 +104,10 @@ class Replica:
         self.model.synchronize()
         return time.perf_counter() - start
 
+    def leave(self) -> None:
+        """The last question."""
+        self.backend.leave_replicas()
+
     def versions(self) -> dict[str, str]:
         return self.backend.versions()
 
@@ -138,7 +142,7 @@ def main(backend: str, device: str, server: str) -> None:
             module, _, name = server.partition(":")
             served = getattr(importlib.import_module(module), name)(backend, device, rank, replicas)
             answers["ask"] = lambda question, **arguments: getattr(served, question)(**arguments)
-            answers["finish"] = served.backend.leave_replicas
+            answers["finish"] = served.leave
 
         answers["start"] = start
         command, arguments = connection.recv()

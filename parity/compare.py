@@ -22,6 +22,7 @@ from .probes import (
     NO_TRAINING,
     OUTPUT_STAGES,
     PROBES,
+    REPLICA_STAGES,
     SHAPE_OF,
     STAGES,
     TRAINING,
@@ -33,8 +34,6 @@ from .reruns import deviations, floors_of, runs_at_once
 from .verdict import Measurement, NotCompared, Verdict, measure
 
 REFERENCE = "numpy_reference"
-
-ReferenceUnder = Callable[[RoundingNoise | None], Model]
 
 
 def check(
@@ -118,8 +117,9 @@ def compare_models(
 ) -> Verdict:
     """Compare two models as they are: each runs with its own weights, and has them back afterwards.
 
-    The optimizer's state of both starts afresh. The noise floor is that of the reference's spec, recipe and weights
-    in the coarser precision of the two. Arguments and errors are those of `check`.
+    Of two groups of replicas the probe is `data_parallel`. The optimizer's state of both starts afresh. The noise floor
+    is that of the reference's spec, recipe and weights in the coarser precision of the two. Arguments and errors are
+    those of `check`.
     """
     before = {"reference": reference.weights(), "candidate": candidate.weights()}
     models = {"reference": reference, "candidate": candidate}
@@ -150,18 +150,16 @@ def compare_all(
     steps: int,
     on_progress: Callable[[str], None] | None,
     unable: Mapping[str, str] | None = None,
-    stages: Mapping[Stage, tuple[str, ...]] | None = None,
-    reference_under: ReferenceUnder | None = None,
 ) -> Verdict:
     """Compare every pair of these models, each with its weights, or those of the first one. As `check` otherwise.
 
     Args:
         unable: by name, what the backends lack that could not be asked for a model.
-        stages: of which probes consist, those of models on one device where it is None.
-        reference_under: builds the reference under noise, or without where it is given None; one on one device where
-            it is None.
     """
+    replicas = check_one_kind(models)
     probes = [probes] if isinstance(probes, str) else probes
+    if replicas and tuple(probes) == PROBES:
+        probes = [DATA_PARALLEL]
     unknown = sorted(set(probes) - set(EVERY_PROBE))
     if unknown or not probes or steps < 1:
         raise TandemError(
@@ -171,17 +169,16 @@ def compare_all(
         )
     first = next(iter(models))
     spec, recipe = models[first].spec, models[first].recipe
-    check_one_kind(models)
     for model in models.values():
         model.check_step(batch.images, batch.labels)
-    build_reference = reference_under or _reference_of(spec, recipe)
+    build_reference = _reference_of(spec, recipe, replicas)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
     at_once = runs_at_once(spec, batch)
     found: dict[str, list[Measurement]] = {probe: [] for probe in EVERY_PROBE}
     not_compared = [NotCompared(name, probe, lacks) for name, lacks in (unable or {}).items() for probe in probes]
     partial = any(not model.has_canonical_weights for model in models.values())
-    for stage, views in (stages or (OUTPUT_STAGES if partial else STAGES)).items():
+    for stage, views in (REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES).items():
         wanted = [view for view in views if view in probes]
         if not wanted:
             continue
@@ -227,14 +224,18 @@ def compare_all(
         models=(*models, *(unable or {})),
         measurements=tuple(measurement for probe in EVERY_PROBE for measurement in found[probe]),
         not_compared=tuple(sorted(not_compared, key=lambda left_out: EVERY_PROBE.index(left_out.probe))),
+        replicas=max(replicas, 1),
     )
 
 
-def _reference_of(spec: UNetSpec, recipe: Recipe) -> ReferenceUnder:
+def _reference_of(spec: UNetSpec, recipe: Recipe, replicas: int) -> Callable[[RoundingNoise | None], Model]:
+    """What builds the reference under noise, or without: several replicas of it, or one for 0."""
     reference = registry.get(REFERENCE)
     assert isinstance(reference, ReferenceBackend)
 
     def build(noise: RoundingNoise | None) -> Model:
+        if replicas:
+            return reference.build_replicas(spec, recipe, replicas, noise)
         if noise is None:
             return reference.build(spec, Execution(precision="float64"), recipe)
         return reference.build_noisy(spec, noise, recipe)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import backends as registry
-from backends.contract import BackendError, Execution, Model, ReferenceBackend, RoundingNoise
+from backends.contract import BackendError, Execution, Model, ReferenceBackend
 from backends.replicas import TIME_LIMIT_S, ReplicaGroup
 from shared_specs import Recipe, UNetSpec
 from shared_specs.weights import Weights
 
 from .batches import Batch
 from .compare import REFERENCE, compare_all
-from .probes import DATA_PARALLEL, REPLICA_STAGES
+from .probes import DATA_PARALLEL
 from .verdict import Verdict
 
 
@@ -51,7 +50,9 @@ class Replicas:
         self.unable = dict(unable) | {name: lacks for name, lacks in lacking.items() if lacks is not None}
         for name in self.names:
             registry.get(name).check_replicas(execution, replicas)
-        self.reference = self._reference(None)
+        reference = registry.get(REFERENCE)
+        assert isinstance(reference, ReferenceBackend)
+        self.reference = reference.build_replicas(spec, recipe, replicas)
         self.reference.check_step(batch.images, batch.labels)
 
     def check_not_empty(self) -> None:
@@ -76,7 +77,7 @@ class Replicas:
                     on_progress(f"{DATA_PARALLEL}: starting {self.replicas} replicas of {name}")
                 group = ReplicaGroup(name, self.replicas, execution.device_kind, self.time_limit_s)
                 models[name] = running.enter_context(group).build(self.spec, execution, self.recipe)
-            verdict = compare_all(
+            return compare_all(
                 models,
                 dict.fromkeys(models, weights),
                 self.batch,
@@ -86,12 +87,4 @@ class Replicas:
                 steps=steps,
                 on_progress=on_progress,
                 unable=self.unable,
-                stages=REPLICA_STAGES,
-                reference_under=self._reference,
             )
-        return replace(verdict, replicas=self.replicas)
-
-    def _reference(self, noise: RoundingNoise | None) -> Model:
-        reference = registry.get(REFERENCE)
-        assert isinstance(reference, ReferenceBackend)
-        return reference.build_replicas(self.spec, self.recipe, self.replicas, noise)
