@@ -88,6 +88,7 @@ class ReplicaGroup:
         self.time_limit_s, self.server, self.environment = time_limit_s, server, dict(environment or {})
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: dict[int, tuple[Connection, psutil.Process]] = {}
+        self._talks: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         try:
@@ -169,10 +170,12 @@ class ReplicaGroup:
         }
         if self.device == "cpu":
             shared |= {"OMP_NUM_THREADS": str(max(1, _cores() // self.replicas))}
+            if sys.platform.startswith("linux"):
+                shared.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else Gloo looks the machine's name up
         module = ["-m", "backends.replica", self.backend, self.device, self.server]
         starts: list[tuple[list[str], dict[str, str]]] = []
         if self.backend in TORCHRUN:
-            options = [f"--nproc-per-node={self.replicas}", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
+            options = [f"--nproc-per-node={self.replicas}", *RENDEZVOUS]
             starts.append((["-m", "backends.launch", "torch.distributed.run", *options, *module], {}))
         else:
             at = f"127.0.0.1:{free_port()}"
@@ -221,6 +224,9 @@ class ReplicaGroup:
         for started in self._processes:
             started.wait()
         psutil.wait_procs(processes, timeout=GRACE_S)
+        for talk in self._talks:
+            talk.join(GRACE_S)  # its rank is dead: it ends with the connection
+        self._talks.clear()
         for called, _ in self._ranks.values():
             called.close()
         self._processes, self._ranks = [], {}
@@ -238,7 +244,9 @@ class ReplicaGroup:
         for rank, (called, _) in self._ranks.items():
             # In threads, since what a stopped rank does not read would stop this process, too.
             message = (command, dict(arguments[rank]))
-            threading.Thread(target=_talk, args=(rank, called, message, arrived), daemon=True).start()
+            talk = threading.Thread(target=_talk, args=(rank, called, message, arrived), daemon=True)
+            self._talks.append(talk)
+            talk.start()
         answers: dict[int, Answer | None] = {}
         deadline = time.monotonic() + time_limit_s
         while len(answers) < self.replicas and all(answer and answer["status"] == "ok" for answer in answers.values()):
@@ -253,6 +261,7 @@ class ReplicaGroup:
             failure = self._failure(what, answers, arrived)
             self._end()
             raise failure
+        self._talks.clear()
         return [answer["value"] for _, answer in sorted(answers.items()) if answer]
 
     def _failure(self, what: str, answers: dict[int, Answer | None], arrived: queue.SimpleQueue) -> ReplicaFailure:
@@ -328,6 +337,9 @@ class ReplicaGroup:
 
 TORCHRUN = ("pytorch",)
 """Backends whose processes torchrun starts. Those of the others are given a coordinator's address."""
+
+RENDEZVOUS = ("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1")
+"""On this machine, on a port that torchrun finds."""
 
 
 def free_port() -> int:
