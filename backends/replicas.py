@@ -201,10 +201,11 @@ class ReplicaGroup:
         while len(self._ranks) < self.replicas:
             if connection.wait([server], LOOK_EVERY_S):
                 called = Connection(server.accept()[0].detach())
-                connection.deliver_challenge(called, key)
-                connection.answer_challenge(called, key)
-                rank, pid = called.recv()
-                self._ranks[rank] = called, psutil.Process(pid)
+                with contextlib.suppress(EOFError, OSError, psutil.Error):  # it died on the way: seen below
+                    connection.deliver_challenge(called, key)
+                    connection.answer_challenge(called, key)
+                    rank, pid = called.recv()
+                    self._ranks[rank] = called, psutil.Process(pid)
             elif any(process.poll() is not None for process in self._processes):
                 raise ReplicaFailure("failed", None, f"a rank of {self._name} did not start: {self._last_words()}")
             elif time.monotonic() > deadline:
