@@ -32,6 +32,7 @@ from shared_specs.errors import one_line
 
 from .execution import Execution
 from .replica import ADDRESS, FOLDER, KEY, WHERE
+from .replica_starts import port_was_taken, starts
 from .replicated import GroupModel
 
 ROOT = Path(__file__).parent.parent
@@ -94,7 +95,7 @@ class ReplicaGroup:
         try:
             self._start()
         except ReplicaFailure as failure:
-            if not _port_was_taken(str(failure)):
+            if not port_was_taken(str(failure)):
                 raise
             self._start()  # somebody took the port between our look at it and its use: on another one, once
         return self
@@ -168,30 +169,15 @@ class ReplicaGroup:
             KEY: key.hex(),
             FOLDER: str(self._folder),
         }
-        if self.device == "cpu":
-            shared |= {"OMP_NUM_THREADS": str(max(1, _cores() // self.replicas))}
-            if sys.platform.startswith("linux"):
-                shared.setdefault("GLOO_SOCKET_IFNAME", "lo")  # else Gloo looks the machine's name up
-        module = ["-m", "backends.replica", self.backend, self.device, self.server]
-        starts: list[tuple[list[str], dict[str, str]]] = []
-        if self.backend in TORCHRUN:
-            options = [f"--nproc-per-node={self.replicas}", *RENDEZVOUS]
-            starts.append((["-m", "backends.launch", "torch.distributed.run", *options, *module], {}))
-        else:
-            at = f"127.0.0.1:{free_port()}"
-            coordinator = {"JAX_COORDINATOR_ADDRESS": at, "JAX_COORDINATOR_BIND_ADDRESS": at}
-            for rank in range(self.replicas):
-                own = {"RANK": str(rank), "WORLD_SIZE": str(self.replicas)}
-                starts.append((module, own | coordinator))
-        for command, own in starts:
+        for start in starts(self.backend, self.device, self.replicas, self.server):
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, *command],
+                    [sys.executable, *start.arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=self._said,
                     stderr=self._said,
                     start_new_session=True,
-                    env=shared | own | self.environment,
+                    env=shared | start.environment | self.environment,
                 )
             )
 
@@ -334,30 +320,6 @@ class ReplicaGroup:
     def _last_words(self) -> str:
         """The end of what the processes wrote, in one line."""
         return one_line(self._all_words()[-600:]) or "it wrote nothing"
-
-
-TORCHRUN = ("pytorch",)
-"""Backends whose processes torchrun starts. Those of the others are given a coordinator's address."""
-
-RENDEZVOUS = ("--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--local-addr=127.0.0.1")
-"""On this machine, on a port that torchrun finds."""
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def _port_was_taken(message: str) -> bool:
-    """Whether this is how a framework says it."""
-    words = ("address already in use", "failed to add port", "eaddrinuse", "no address added")
-    return any(each in message.lower() for each in words)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _talk(rank: int, called: Connection, message: Any, arrived: queue.SimpleQueue) -> None:
