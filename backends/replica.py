@@ -131,7 +131,7 @@ def main(backend: str, device: str, server: str) -> None:
     rank, replicas = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     key = bytes.fromhex(os.environ.pop(KEY))
     place = open(os.path.join(os.environ[FOLDER], f"rank-{rank}"), "w")  # noqa: SIM115 (as long as the process)
-    faulthandler.register(WHERE, place)
+    faulthandler.register(WHERE, place, all_threads=False)
     with Client(os.environ[ADDRESS], "AF_UNIX", authkey=key) as connection, contextlib.suppress(EOFError, OSError):
         connection.send((rank, os.getpid()))
         if device == "cpu":

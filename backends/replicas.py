@@ -11,7 +11,6 @@ import contextlib
 import os
 import queue
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,11 +26,12 @@ from typing import Any, Self
 
 import psutil
 
-from shared_specs import Recipe, TandemError, UNetSpec
+from shared_specs import Recipe, UNetSpec
 from shared_specs.errors import one_line
 
 from .execution import Execution
-from .replica import ADDRESS, FOLDER, KEY, WHERE
+from .replica import ADDRESS, FOLDER, KEY
+from .replica_failures import GRACE_S, ReplicaFailure, is_stopped, place_of, signal_that_ended
 from .replica_starts import port_was_taken, starts
 from .replicated import GroupModel
 
@@ -40,23 +40,11 @@ ROOT = Path(__file__).parent.parent
 TIME_LIMIT_S = 600.0
 """For the answer to one question; the first step compiles."""
 
-LOOK_EVERY_S, GRACE_S = 0.1, 2.0
-"""How often the processes are looked at, and how long the others have to say a last word where one has failed."""
+LOOK_EVERY_S = 0.1
+
+__all__ = ["ReplicaFailure", "ReplicaGroup"]
 
 Answer = dict[str, Any]
-
-
-class ReplicaFailure(TandemError):
-    """A rank that did not answer.
-
-    Attributes:
-        status: "killed", "timed_out", "out_of_memory" or "failed", that of the record which this becomes.
-        rank: which one, as far as that can be told: the first that ended, or is stopped, or said what failed.
-    """
-
-    def __init__(self, status: str, rank: int | None, message: str):
-        super().__init__(message)
-        self.status, self.rank = status, rank
 
 
 class ReplicaGroup:
@@ -269,45 +257,23 @@ class ReplicaGroup:
     def _death(self, what: str, rank: int) -> ReplicaFailure:
         """How a rank ended, as whoever started it knows."""
         where = f"rank {rank} of {self._name}"
-        name = self._signal(rank)
+        name = signal_that_ended(self._ranks[rank][1].pid, self._processes, self._all_words)
         if name is not None:
             hint = "; the kernel does this where memory runs out" if name == "SIGKILL" else ""
             return ReplicaFailure("killed", rank, f"{where} was killed by {name} during {what!r}{hint}")
         return ReplicaFailure("failed", rank, f"{where} ended during {what!r}: {self._last_words()}")
 
-    def _signal(self, rank: int) -> str | None:
-        """The signal that ended a rank; torchrun says of which one it was in its last words."""
-        deadline, pid = time.monotonic() + 5 * GRACE_S, self._ranks[rank][1].pid
-        for process in self._processes:
-            if process.pid == pid or len(self._processes) == 1:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(max(0.0, deadline - time.monotonic()))
-                    if process.pid == pid:
-                        return signal.Signals(-code).name if code < 0 else None
-        said = self._all_words()
-        return next((name.name for name in signal.Signals if f"({name.name}) received by PID {pid}" in said), None)
-
     def _too_late(self, what: str, silent: set[int], time_limit_s: float) -> ReplicaFailure:
         """Which rank hangs. The others wait for it and are silent, too."""
-        stopped = [rank for rank in sorted(silent) if rank in self._ranks and _is_stopped(self._ranks[rank][1])]
+        processes = {rank: self._ranks[rank][1] for rank in sorted(silent) if rank in self._ranks}
+        stopped = [rank for rank, process in processes.items() if is_stopped(process)]
         rank = stopped[0] if stopped else min(silent)
-        why = "its process is stopped" if stopped else "; ".join(f"rank {r} {self._where(r)}" for r in sorted(silent))
+        why = "its process is stopped"
+        if not stopped:
+            places = (f"rank {r} {place_of(process, self._folder / f'rank-{r}')}" for r, process in processes.items())
+            why = "; ".join(places) or "it has not called"
         late = f"rank {rank} of {self._name} gave no answer to {what!r} within {time_limit_s:g} s"
         return ReplicaFailure("timed_out", rank, f"{late} ({why}); all of them were ended")
-
-    def _where(self, rank: int) -> str:
-        """The line that a rank is at."""
-        if rank not in self._ranks:
-            return "has not called"
-        path = self._folder / f"rank-{rank}"
-        with contextlib.suppress(psutil.Error, OSError):
-            self._ranks[rank][1].send_signal(WHERE)
-            for _ in range(10):
-                time.sleep(LOOK_EVERY_S)
-                frames = [line for line in path.read_text().splitlines() if line.startswith("  File")]
-                if frames:
-                    return f"is at {one_line(frames[0])}"
-        return "does not say where it is"
 
     @property
     def _name(self) -> str:
@@ -329,10 +295,3 @@ def _talk(rank: int, called: Connection, message: Any, arrived: queue.SimpleQueu
         arrived.put((rank, called.recv()))
     except (EOFError, OSError):
         arrived.put((rank, None))
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_STOPPED
-    except psutil.Error:
-        return False

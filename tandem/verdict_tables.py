@@ -44,7 +44,7 @@ def _replicas_in_words(verdict: Verdict) -> str:
         return ""
     kind = {"global": "global", "per_replica": "per-replica"}[verdict.recipe.batch_statistics]
     normed = any(layer.kind == "batch_norm" for layer in verdict.spec.layers)
-    return f", {verdict.replicas} replicas{f' with {kind} batch statistics' if normed else ''}"
+    return f", {verdict.replicas} replicas{f', {kind} statistics' if normed else ''}"
 
 
 def _left_out(verdict: Verdict) -> list[tuple[str, str]]:

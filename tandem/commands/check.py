@@ -239,4 +239,6 @@ def summary(checks: Sequence[dict[str, Any]]) -> str:
     if different:
         return f"Different: {', '.join(different)}."
     what = "the builds are" if len(checks) == 1 else f"in all {len(checks)} checks the builds are"
-    return f"Equal: {what} the same network, to within the noise of rounding."
+    replicas = checks[0]["replicas"]
+    together = f", and so are {replicas} replicas that train together" if replicas > 1 else ""
+    return f"Equal: {what} the same network{together}, to within the noise of rounding."

@@ -216,12 +216,20 @@ def test_a_norm_that_would_see_one_value_a_replica_is_refused() -> None:
         backends.get("numpy_reference").build_replicas(spec, OWN, 2).check_step(batch.images, batch.labels)
 
 
-ENGINES = [pytest.param(name, marks=pytest.mark.needs_backends(name), id=name) for name in ("pytorch", "flax_nnx")]
+LOST = [
+    pytest.param(name, sent, marks=[pytest.mark.needs_backends(name), *marks], id=f"{name}-{sent.name}")
+    for name, sent, marks in (
+        ("pytorch", signal.SIGKILL, []),
+        ("flax_nnx", signal.SIGSTOP, []),
+        ("pytorch", signal.SIGSTOP, [pytest.mark.full]),
+        ("flax_nnx", signal.SIGKILL, [pytest.mark.full]),
+    )
+]
+"""Each way and each engine once by default: a group takes seconds to start."""
 
 
 @pytest.mark.usefixtures("nothing_left")
-@pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP], ids=lambda sent: sent.name)
+@pytest.mark.parametrize(("name", "sent"), LOST)
 def test_a_rank_that_is_lost_in_a_step_of_the_engine_is_named(name: str, sent: signal.Signals) -> None:
     """The other one waits for it in a collective operation."""
     spec = small_variant(widths=[2, 4])
@@ -231,7 +239,7 @@ def test_a_rank_that_is_lost_in_a_step_of_the_engine_is_named(name: str, sent: s
         model = group.build(spec, Execution(precision="float64"), OWN)
         model.train_step(batch.images, batch.labels)
         os.kill(group.pids[rank], sent)
-        group.time_limit_s = 3
+        group.time_limit_s = 2
         with pytest.raises(ReplicaFailure) as failure:
             model.train_step(batch.images, batch.labels)
     assert failure.value.rank == rank

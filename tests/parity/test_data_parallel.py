@@ -11,6 +11,7 @@ import pytest
 import backends
 import parity
 from backends import Execution, StepResult
+from backends.numpy_reference.model import NumPyModel
 from backends.numpy_reference.replicas import NumPyReplicas
 from backends.replicas import ReplicaGroup
 from parity.probes import DATA_PARALLEL, EVERY_PROBE, PROBES
@@ -26,10 +27,6 @@ FIRST_NORM = "encoder.0.block.0.norm"
 
 def reference(spec: UNetSpec, recipe: Recipe, replicas: int = 2):
     return backends.get("numpy_reference").build_replicas(spec, recipe, replicas)
-
-
-def replicas_of(kind: type[NumPyReplicas], spec: UNetSpec, recipe: Recipe) -> NumPyReplicas:
-    return kind(spec, FLOAT64, recipe, replicas=2)
 
 
 def compared(one, other, spec: UNetSpec, count: int = 4, steps: int = 2) -> parity.Verdict:
@@ -125,13 +122,21 @@ class PartDropped(NumPyReplicas):
         return super()._differentiate(np.tile(images[:half], (2, 1, 1, 1)), np.tile(labels[:half], (2, 1, 1)))
 
 
-class GlobalAfterAll(NumPyReplicas):
-    @property
-    def statistics_are_global(self) -> bool:
-        return True
+class WholeWhereParts(NumPyReplicas):
+    """Global statistics where each replica was to have its own."""
 
-    def disagreements(self) -> dict[str, np.ndarray]:
-        return {what: counts for what, counts in super().disagreements().items() if what != "statistics"}
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        return NumPyModel._differentiate(self, images, labels)
+
+
+class PartsWhereWhole(NumPyReplicas):
+    """Each has its own where they were to be global, as of DistributedDataParallel without SyncBatchNorm."""
+
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        self.recipe = OWN
+        result = super()._differentiate(images, labels)
+        self.recipe = GLOBAL
+        return result
 
 
 class StatisticsOfRank0(NumPyReplicas):
@@ -151,30 +156,25 @@ class ImagesNotScaled(NumPyReplicas):
         return StepResult(result.loss, result.logits, result.gradients, 2 * result.image_gradient)
 
 
-FAULTS: dict[type[NumPyReplicas], str] = {
-    Summed: "step 1: gradient of head.bias",
-    LossOfRank0: "step 1: loss",
-    PartDropped: "step 1: loss",
-    StatisticsOfRank0: f"step 1: rank 1: {FIRST_NORM}.running_mean",
-    StatisticsAveraged: f"step 1: rank 0: {FIRST_NORM}.running_mean",
-    ImagesNotScaled: "step 1: gradient of the images",
+FAULTS: dict[type[NumPyReplicas], tuple[Recipe, str]] = {
+    Summed: (OWN, "step 1: gradient of head.bias"),
+    LossOfRank0: (OWN, "step 1: loss"),
+    PartDropped: (OWN, "step 1: loss"),
+    WholeWhereParts: (OWN, "step 1: loss"),
+    PartsWhereWhole: (GLOBAL, "step 1: loss"),
+    StatisticsOfRank0: (OWN, f"step 1: rank 1: {FIRST_NORM}.running_mean"),
+    StatisticsAveraged: (OWN, f"step 1: rank 0: {FIRST_NORM}.running_mean"),
+    ImagesNotScaled: (OWN, "step 1: gradient of the images"),
 }
 
 
-@pytest.mark.parametrize(("fault", "named"), FAULTS.items(), ids=lambda value: getattr(value, "__name__", ""))
-def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas], named: str) -> None:
-    spec = small_variant(**TINY)
-    found = compared(reference(spec, OWN), replicas_of(fault, spec, OWN), spec).first_difference
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas]) -> None:
+    spec, (recipe, named) = small_variant(**TINY), FAULTS[fault]
+    model = fault(spec, FLOAT64, recipe, replicas=2)
+    found = compared(reference(spec, recipe), model, spec, steps=1).first_difference
     assert found is not None, "it was not caught"
     assert (found.probe, found.quantity) == (DATA_PARALLEL, named)
-
-
-def test_global_statistics_where_each_was_to_have_its_own_are_named() -> None:
-    spec = small_variant(**TINY)
-    model = replicas_of(NumPyReplicas, spec, OWN)
-    model._differentiate = replicas_of(GlobalAfterAll, spec, OWN)._differentiate
-    found = compared(reference(spec, OWN), model, spec, steps=1).first_difference
-    assert found is not None and found.quantity == "step 1: loss"
 
 
 # ------------------------------------------------------------------------------------------------------ the engines
@@ -232,9 +232,9 @@ ENGINE_FAULTS: dict[str, tuple[str, str, str]] = {
     "sum_in_ddp": ("pytorch", "per_replica", "step 1: gradient of head.bias"),
     "own_loss": ("pytorch", "per_replica", "step 1: loss"),
     "buffers_of_rank_0": ("pytorch", "per_replica", f"step 2: rank 1: {FIRST_NORM}.running_mean"),
+    "other_optimizer": ("pytorch", "per_replica", "step 1: weights unlike rank 0's"),
     "sum_in_shard_map": ("flax_nnx", "per_replica", "step 1: gradient of head.bias"),
     "own_statistics": ("flax_nnx", "global", "step 1: statistics unlike rank 0's"),
-    "other_optimizer": ("flax_nnx", "global", "step 1: weights unlike rank 0's"),
 }
 
 
@@ -254,19 +254,6 @@ def test_a_fault_in_an_engine_is_named(group: Callable, fault: str, name: str, k
     assert found.quantity == named
     if "unlike" in named:
         assert found.index == (1,) and found.candidate_value > 0, "the rank was not named"
-
-
-@pytest.mark.needs_backends("flax_nnx")
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_other_kind_of_statistics_is_caught(group: Callable, kind: str) -> None:
-    """The ranks were built with the other recipe than the one that was asked for."""
-    spec = small_variant(**TINY)
-    model = group("flax_nnx").build(spec, FLOAT64, KINDS[kind])
-    (other,) = (recipe for name, recipe in KINDS.items() if name != kind)
-    group("flax_nnx").ask("build", spec=spec, execution=FLOAT64, recipe=other)
-    found = compared(reference(spec, KINDS[kind]), model, spec, steps=1).first_difference
-    assert found is not None
-    assert found.quantity == {"global": "step 1: statistics unlike rank 0's", "per_replica": "step 1: loss"}[kind]
 
 
 def test_the_probe_needs_replicas() -> None:

@@ -23,7 +23,8 @@ def test_what_a_backend_cannot_is_said_and_the_rest_is_proven(run: Run, tmp_path
     assert result.exit_code == 0, result.output
     assert DIFFERENT in result.stderr
     assert "global batch statistics: not compared, as pytorch has no global batch statistics on a CPU" in result.stderr
-    assert "unet_bn_same, float64, 2 replicas with per-replica batch statistics: equal" in result.stdout
+    assert "unet_bn_same, float64, 2 replicas, per-replica statistics: equal" in result.stdout
+    assert "Equal: the builds are the same network, and so are 2 replicas that train together" in result.stdout
     (check,) = json.loads(path.read_text())["checks"]
     assert (check["replicas"], check["recipe"]["batch_statistics"]) == (2, "per_replica")
     assert {measured["probe"] for measured in check["measurements"]} == {"data_parallel"}
