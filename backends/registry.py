@@ -22,6 +22,7 @@ BUILT_IN = {
     "numpy_reference": "backends.numpy_reference.model:NumPyReference",
     "pytorch": "backends.pytorch.model:PyTorch",
     "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
+    "onnxruntime": "backends.onnxruntime.model:OnnxRuntime",
 }
 """Also registered as entry points; listed here so that a plain checkout works without installation."""
 
@@ -29,6 +30,7 @@ REQUIREMENTS = {
     "numpy_reference": (("numpy",), ""),
     "pytorch": (("torch",), "torch"),
     "flax_nnx": (("jax", "flax", "optax"), "flax"),
+    "onnxruntime": (("torch", "onnx", "onnxscript", "onnxruntime"), "onnx"),
 }
 """Of the built-in backends: the modules they need and the extra that installs them."""
 

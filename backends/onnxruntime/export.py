@@ -92,19 +92,21 @@ def logits_alone(model: onnx.ModelProto, spec: UNetSpec) -> onnx.ModelProto:
 
 
 def check_graph(model: onnx.ModelProto, spec: UNetSpec, images: Shape) -> None:
-    """ONNX's own checker, and ONNX's own shapes of every layer against the spec's. Raises BackendError."""
+    """ONNX's checker, and the shape of every layer's output against the spec's. Raises BackendError.
+
+    The shapes are those that the exporter has written down, which ONNX infers again from the nodes; what follows from
+    computed values, as in a group norm, it cannot.
+    """
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
-    del bare.graph.value_info[:]  # what the exporter says of shapes: here they are inferred from the nodes alone
-    for output in bare.graph.output:
-        output.type.tensor_type.ClearField("shape")
+    del bare.graph.value_info[:]  # so that all between two layers follows from the nodes
     try:
         onnx.checker.check_model(model)
-        inferred = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
-    except Exception as error:  # of the checker, or of the inference, or of protobuf
-        raise BackendError(f"{spec.name}: its ONNX graph is not valid: {one_line(str(error))}") from error
+        onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
+    except Exception as error:  # of the checker, the inference or protobuf
+        raise BackendError(f"{spec.name}: its ONNX graph is not valid ({one_line(str(error))[:300]})") from error
     expected = feature_shapes(spec, images) | {IMAGES: tuple(images)}
-    for value in (*inferred.graph.input, *inferred.graph.output):
+    for value in (*model.graph.input, *model.graph.output):
         found = tuple(dimension.dim_value for dimension in value.type.tensor_type.shape.dim)
         if found != expected[value.name]:
             raise BackendError(
@@ -150,14 +152,23 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
 
 
 def _name_outputs(graph: onnx.GraphProto, names: list[str]) -> None:
-    """Give every output a node of its own with the canonical name.
+    """Call every output by its layer. The exporter has names of its own.
 
-    The exporter has its own names, and one value for a layer that only hands on its input, such as dropout here.
+    A layer that hands on what it is given, such as dropout here, has no value of its own: it gets a node for it.
     """
     values = [output.name for output in graph.output]
+    renamed: dict[str, str] = {}
+    for value, name in zip(values, names, strict=True):
+        if value != IMAGES:
+            renamed.setdefault(value, name)
+    for node in graph.node:
+        for ends in (node.input, node.output):
+            ends[:] = [renamed.get(value, value) for value in ends]
     for value, output, name in zip(values, graph.output, names, strict=True):
-        graph.node.append(onnx.helper.make_node("Identity", [value], [name], name=f"{name}/output"))
         output.name = name
+        if renamed.get(value) != name:
+            given = renamed.get(value, value)
+            graph.node.append(onnx.helper.make_node("Identity", [given], [name], name=f"{name}/output"))
 
 
 def _cannot_export(spec: UNetSpec, shapes: dict[str, Shape], error: Exception) -> BackendError:
