@@ -22,6 +22,10 @@ OUT_OF_MEMORY = ("out of memory", "out_of_memory", "resource_exhausted", "can't 
 Answer = dict[str, Any]
 
 
+class Unsupported(TandemError):
+    """What was asked for is nothing that the backend can do; the message is what it lacks, as a clause."""
+
+
 def die_with_parent() -> None:
     """Ask the kernel to kill this process with its parent (Linux). Elsewhere the end of stdin ends a worker."""
     if not sys.platform.startswith("linux"):
@@ -65,5 +69,7 @@ def describe(error: Exception) -> Answer:
     text = one_line(str(error))
     is_ours = isinstance(error, TandemError)
     message = text if is_ours else f"{type(error).__name__}: {text}"
+    if isinstance(error, Unsupported):
+        return {"status": "unsupported", "message": message}
     memory = isinstance(error, MemoryError) or any(words in message.lower() for words in OUT_OF_MEMORY)
     return {"status": "out_of_memory" if memory and not is_ours else "failed", "message": message[:2000]}

@@ -116,5 +116,7 @@ class BenchDocument(Part):
     machine_info: dict[str, Any]
     commit_info: dict[str, Any]
     benchmarks: tuple[Benchmark, ...]
+    not_timed: tuple[Record, ...] = ()
+    """Records of cells without a time, with the reason: those that failed, and what a backend cannot do."""
     datetime: str
     version: str

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...left_out import NOT_COMPARED, not_compared, takes_no_part
 from ...units import NOTHING, floors, is_idle
 from ..findings import Check
 from .figures import Template, figure
@@ -49,7 +50,10 @@ def heatmap(checks: Sequence[Check]) -> Html:
         "x": probes,
         "y": [[_group(check) for check, _ in rows], about],
         "z": [[_shade(d, check.limit) for d in row] for (check, _), row in zip(rows, distances, strict=True)],
-        "text": [[NOTHING if d is None else floors(d) for d in row] for row in distances],
+        "text": [
+            [_text(d, takes_no_part(check.not_compared, probe, pair)) for probe, d in zip(probes, row, strict=True)]
+            for (check, pair), row in zip(rows, distances, strict=True)
+        ],
         "customdata": [
             [[pair, check.execution.precision, f"{check.limit:g}"]] * len(probes)
             for (check, _), pair in zip(rows, about, strict=True)
@@ -102,7 +106,12 @@ def description(checks: Sequence[Check]) -> str:
         answer = "all is equal" if check.equal else "there are differences"
         far = "" if farthest is None else f", the farthest {floors(farthest.floors)} of {check.limit:g} floors away"
         parts.append(f"In {check.execution.precision} {answer}{far}.")
+        parts += [f"{said}." for said in not_compared(check.not_compared)]
     return " ".join(parts)
+
+
+def _text(distance: float | None, left_out: bool) -> str:
+    return NOT_COMPARED if left_out else NOTHING if distance is None else floors(distance)
 
 
 def _group(check: Check) -> str:
