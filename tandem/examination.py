@@ -121,7 +121,7 @@ class Examination:
                 self.trials.append(values["tried"])
             if "versions" in values:
                 self.versions, self.devices, self.tunings = (values[k] for k in ("versions", "devices", "tunings"))
-                self.phases, self.note = values["phases"], values["note"]
+                self.phases, self.note = values.get("phases", []), values.get("note", "")
                 self._planned = values["planned"]
             self.problem = values.get("problem", self.problem)
         return trying

@@ -44,8 +44,8 @@ def test_a_kind_of_device_and_tf32_on_a_cpu() -> None:
     )
 
 
-def test_the_declaration_is_that_of_the_class(backend_name: str) -> None:
-    assert backends.get(backend_name).capabilities is backends.capabilities(backend_name)
+def test_the_declaration_is_that_of_the_class(any_backend_name: str) -> None:
+    assert backends.get(any_backend_name).capabilities is backends.capabilities(any_backend_name)
 
 
 class InferenceModel(NumPyModel):
