@@ -8,8 +8,8 @@ import pytest
 import backends
 from backends.contract import PHASES, Execution, Model, WeightsOf, copy_weights
 from parity import random_batch
-from tests.conftest import training_backends
 from shared_specs import Recipe, ShapeError, WeightsError, initial_weights
+from tests.conftest import training_backends
 
 FLOAT64 = Execution(precision="float64")
 

@@ -213,7 +213,7 @@ def test_the_cpu_has_no_convolution_in_other_precisions(precision: str) -> None:
     made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    with pytest.raises(Exception, match="NOT_IMPLEMENTED|INVALID_GRAPH"):
+    with pytest.raises(Exception, match=r"NOT_IMPLEMENTED|INVALID_GRAPH"):
         onnxruntime.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -236,6 +236,7 @@ def test_nothing_is_written_to_the_terminal(variant, capfd, caplog) -> None:
 
 def test_a_layer_that_cannot_be_exported_is_named(variant, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
+
     from backends.onnxruntime import export
 
     class Decides(torch.nn.Module):
