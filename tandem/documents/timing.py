@@ -45,7 +45,7 @@ class CompareDocument(Document):
     comparisons: tuple[Compared, ...]
     checks: tuple[Checked, ...]
     records: tuple[Record, ...]
-    """One for each process that was timed."""
+    """One for each process that was timed, and for each cell that its backend cannot do."""
 
 
 class Point(Record):

@@ -166,9 +166,11 @@ def test_layers_are_named_and_shaped_as_the_layout_says(model, images) -> None:
 
 @pytest.mark.parametrize("tuning", backends.capabilities("onnxruntime").tunings)
 def test_every_tuning_computes_the_same_and_says_what_it_turned(model, images, tuning: str) -> None:
+    from backends.onnxruntime.tunings import tuning_of
+
     other = copy.copy(model)  # with the graph that is there
     other.execution, other._sessions = Execution(tuning=tuning), {}
-    other.tuning = type(model)(model.spec, other.execution, model.recipe).tuning
+    other.tuning = tuning_of(other.execution)
     program = other.program("forward", images)
     first = other.fetch(program())["logits"]
     np.testing.assert_array_equal(other.fetch(program())["logits"], first)
