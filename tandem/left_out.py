@@ -25,14 +25,24 @@ class LeftOut(Protocol):
     def reason(self) -> str: ...
 
 
-def not_compared(left_out: Iterable[LeftOut]) -> list[str]:
-    """One sentence for each model and reason: "onnxruntime was not compared in gradients: it has inference only"."""
+def not_compared(left_out: Iterable[LeftOut], pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """One sentence for each model and reason: "onnxruntime was not compared in gradients: it has inference only".
+
+    Args:
+        pairs: those that were compared; of a model that is in none of them, no probe is named.
+    """
+    compared = {name for pair in pairs for name in pair}
     probes: dict[tuple[str, str], list[str]] = {}
     for each in left_out:
         probes.setdefault((each.model, each.reason), []).append(each.probe)
     return [
-        f"{model} was not compared in {', '.join(of)}: it {shortened(reason)}" for (model, reason), of in probes.items()
+        f"{model} was not compared{_in(of) if model in compared else ''}: it {shortened(reason)}"
+        for (model, reason), of in probes.items()
     ]
+
+
+def _in(probes: Iterable[str]) -> str:
+    return f" in {', '.join(probes)}"
 
 
 def takes_no_part(left_out: Iterable[LeftOut], probe: str, pair: tuple[str, str]) -> bool:

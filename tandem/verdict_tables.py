@@ -39,7 +39,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
             for pair in verdict.pairs
         ]
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
-    left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared)]
+    left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared, verdict.pairs)]
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)

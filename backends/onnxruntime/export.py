@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import onnx
@@ -42,12 +42,11 @@ class RecordingUNet(UNet):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         outputs: dict[str, torch.Tensor] = {}
-        handles = [
-            self.get_submodule(layer.name).register_forward_hook(
-                lambda module, inputs, output, name=layer.name: outputs.__setitem__(name, output)
-            )
-            for layer in self.spec.layers
-        ]
+
+        def keep(name: str) -> Callable[..., None]:
+            return lambda module, inputs, output: outputs.__setitem__(name, output)
+
+        handles = [self.get_submodule(layer.name).register_forward_hook(keep(layer.name)) for layer in self.spec.layers]
         try:
             self.heads(images)
         finally:

@@ -74,7 +74,7 @@ def effective_precision(graph: onnx.ModelProto, session: ort.InferenceSession) -
     return " and ".join(names)
 
 
-FLOATS = {
+FLOATS: dict[int, str] = {
     onnx.TensorProto.FLOAT16: "float16",
     onnx.TensorProto.BFLOAT16: "bfloat16",
     onnx.TensorProto.FLOAT: "float32",

@@ -147,7 +147,7 @@ def _parity(checks: Sequence[Check]) -> str:
         )
         head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
         parts.append(table(head, [_parity_row(check, probe) for probe in check.probes], right=range(1, len(head) - 1)))
-        parts += [plain(f"{said}.") for said in not_compared(check.not_compared)]
+        parts += [plain(f"{said}.") for said in not_compared(check.not_compared, check.pairs)]
     return "\n\n".join(parts)
 
 

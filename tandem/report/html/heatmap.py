@@ -41,7 +41,9 @@ def networks(checks: Iterable[Check]) -> list[list[Check]]:
 
 def heatmap(checks: Sequence[Check]) -> Html:
     """One network on one input: a row for each precision and pair, a column for each probe."""
-    rows = [(check, pair) for check in checks for pair in check.pairs]
+    # In one order in every group: plotly's axis has each name once, where it first occurs, and draws the rows there.
+    order = list(dict.fromkeys(pair for check in checks for pair in check.pairs))
+    rows = [(check, pair) for check in checks for pair in order if pair in check.pairs]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
     distances = [[distance(check, probe, pair) for probe in probes] for check, pair in rows]
     about = [" vs ".join(pair) for _, pair in rows]
@@ -106,7 +108,7 @@ def description(checks: Sequence[Check]) -> str:
         answer = "all is equal" if check.equal else "there are differences"
         far = "" if farthest is None else f", the farthest {floors(farthest.floors)} of {check.limit:g} floors away"
         parts.append(f"In {check.execution.precision} {answer}{far}.")
-        parts += [f"{said}." for said in not_compared(check.not_compared)]
+        parts += [f"{said}." for said in not_compared(check.not_compared, check.pairs)]
     return " ".join(parts)
 
 

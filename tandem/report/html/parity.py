@@ -20,7 +20,9 @@ def parity(findings: Findings) -> Html:
     )
     figures = [heatmap(checks) for checks in networks(findings.checks)]
     tables = details("The same as tables, with the quantity that is farthest", *map(_check, findings.checks))
-    said = dict.fromkeys(f"{said}." for check in findings.checks for said in not_compared(check.not_compared))
+    said = dict.fromkeys(
+        f"{said}." for check in findings.checks for said in not_compared(check.not_compared, check.pairs)
+    )
     left_out = bullets(said) if said else ""
     return section("parity", "Parity", bullets(map(_verdict, findings.checks)), left_out, what, *figures, tables)
 

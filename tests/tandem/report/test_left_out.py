@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 
 import pytest
@@ -85,15 +86,30 @@ def test_a_check_says_who_was_not_compared() -> None:
     assert said in markdown
     (row,) = [line for line in markdown.splitlines() if line.startswith("| gradients")]
     cells = [cell.strip() for cell in row.split("|")[1:-1]]
-    assert cells[1:3] == ["1.5", left_out.NOT_COMPARED]
+    assert cells[1:3] == ["1.50", left_out.NOT_COMPARED]
     assert section(page, "parity").count(f" {left_out.NOT_COMPARED} ") >= 1
+
+
+def test_rows_of_the_heat_map_have_one_order_in_every_precision() -> None:
+    """A pair that one of them lacks must not push the others apart: plotly draws each name in one place."""
+    trio = [(PAIRS[0]), PAIRS[1], ("pytorch", "onnxruntime")]
+    coarse = check(pairs=[*trio[:2], ("numpy_reference", "flax_nnx"), trio[2]]).model_dump()
+    fine = check(pairs=[PAIRS[0], ("numpy_reference", "flax_nnx")])
+    coarse = Check.model_validate(coarse | {"execution": {"device": "cpu", "precision": "float32"}})
+    (drawn,) = re.findall(r'class="plot-data">(.*?)</script>', to_html(Findings(checks=[fine, coarse])))[:1]
+    groups, names = json.loads(drawn)["data"][0]["y"]
+    order = list(dict.fromkeys(names))
+    for group in dict.fromkeys(groups):
+        places = [order.index(name) for name, of in zip(names, groups, strict=True) if of == group]
+        assert places == sorted(places)
 
 
 def test_the_same_is_said_once_for_all_probes() -> None:
     both_missing = partly_compared().not_compared
-    assert left_out.not_compared(both_missing) == [
+    assert left_out.not_compared(both_missing, PAIRS) == [
         "onnxruntime was not compared in gradients, x: it has inference only"
     ]
+    assert left_out.not_compared(both_missing, PAIRS[:1]) == ["onnxruntime was not compared: it has inference only"]
     assert left_out.takes_no_part(both_missing, "gradients", PAIRS[1])
     assert not left_out.takes_no_part(both_missing, "gradients", PAIRS[0])
     assert not left_out.takes_no_part(both_missing, "forward", PAIRS[1])
