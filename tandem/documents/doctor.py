@@ -34,7 +34,7 @@ class Examined(Part):
     phases: tuple[str, ...] = ()
     """Of a step that it has; a backend without `train_step` is for inference only."""
     note: str = ""
-    """Why it lacks what it lacks, in a few words."""
+    """Why it lacks phases, in a few words."""
     trials: tuple[Trial, ...]
 
 

@@ -46,7 +46,7 @@ class BackendHere(Part):
     devices: tuple[str, ...]
     """The kinds of device that it could have, whatever this machine has."""
     note: str
-    """Why it lacks what it lacks, in a few words."""
+    """Why it lacks phases, in a few words."""
 
 
 class ListDocument(Document):
