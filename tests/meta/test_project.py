@@ -97,7 +97,7 @@ def test_every_dependency_has_a_tested_version(extra: str) -> None:
     wanted = project["optional-dependencies"][extra] if extra else project["dependencies"]
     names = {requirement.partition(">=")[0].partition("[")[0] for requirement in wanted}
     assert names
-    assert names <= tested
+    assert names - {"tandem"} <= tested  # an extra of ours that another one includes
 
 
 NOISY = {"noisy.py", "rounding.py"}

@@ -160,6 +160,7 @@ def test_json_is_all_of_it(verdict: Verdict) -> None:
         "steps": 3,
         "models": ["numpy_reference", "pytorch", "flax_nnx"],
         "first_difference": bias,
+        "not_compared": [],
         "measurements": [bias, bias | sound],
     }
 
