@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 import backends
+from backends import registry
 from docs import loss_curves, tables
 from parity import LIMIT, PROBES
 from parity.curves import RERUNS, STEPS
@@ -228,8 +229,9 @@ def test_benchmark_figures_are_the_constants() -> None:
         assert sentence in page
 
 
-@pytest.mark.needs_backends("pytorch", "flax_nnx")
+@pytest.mark.needs_backends("pytorch", "flax_nnx", "flax_linen")
 def test_leaves_are_those_of_the_backends() -> None:
+    from backends.flax_linen.weights import LEAVES as LINEN
     from backends.flax_nnx.weights import LEAVES as FLAX
     from backends.pytorch.weights import LEAVES as PYTORCH
 
@@ -239,21 +241,28 @@ def test_leaves_are_those_of_the_backends() -> None:
         for cells in rows(table)[1:]
     }
     assert listed == {leaf: (PYTORCH[leaf][0], FLAX[leaf]) for leaf in PYTORCH}
+    assert LINEN == FLAX
     assert all(axes.split(" -> ")[0] == axes.split(" -> ")[1] for _, axes in PYTORCH.values())
 
 
 def test_precisions_are_those_of_the_backends() -> None:
     listed = {cells[0].strip("`"): cells[2] for cells in rows(read("docs/backends.md").partition("\n## ")[0])[2:]}
-    assert list(listed) == list(backends.registry.BUILT_IN)
-    for name in listed:
+    assert list(listed) == list(registry.BUILT_IN)
+    for name in [name for name in listed if name in backends.available()]:
         assert listed[name] == ", ".join(backends.capabilities(name).precisions)
 
 
 def test_mirrored_files_are_listed() -> None:
-    table = read("docs/backends.md").partition("## Mirrored folders")[2]
-    listed = {cells[0].strip("`") for cells in rows(table)[2:]}
-    own = {"__init__.py", "noisy.py", "rounding.py"}
-    assert listed == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")} - own
+    mirrored, _, of_the_engine = section("docs/backends.md", "Mirrored folders").partition("\n### ")
+    files = {name: {path.name for path in (ROOT / "backends" / name).glob("*.py")} for name in backends.names()[:3]}
+    files["jax_engine"] = {path.name for path in (ROOT / "backends" / "jax_engine").glob("*.py")}
+    where = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(mirrored)[2:]}
+    assert set(where) == files["pytorch"] - {"__init__.py", "noisy.py", "rounding.py"}
+    for name, stands_in in where.items():
+        places = [folder for folder in ("flax_nnx", "jax_engine") if name in files[folder]]
+        assert places == (["flax_nnx", "jax_engine"] if stands_in == "both" else [stands_in]), name
+    others = {name.strip("`") for cells in rows(of_the_engine)[2:] for name in cells[0].split(", ")}
+    assert files["jax_engine"] - set(where) - {"__init__.py"} <= others <= files["jax_engine"]
 
 
 @pytest.mark.parametrize("page", PAGES)

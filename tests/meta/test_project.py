@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -104,13 +105,49 @@ NOISY = {"noisy.py", "rounding.py"}
 """The reference under noise at large sizes: one framework that has it serves all."""
 
 
-@pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
-def test_backend_folders_are_mirrored(name: str) -> None:
-    files = {path.name for path in (ROOT / "backends" / name).glob("*.py")}
-    assert {"unet.py", "weights.py", "model.py"} <= files
-    files -= {"network.py"}  # a torch.nn.Module holds its tensors, and needs no pure functions beside it
-    theirs = {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")}
-    assert files - NOISY == theirs - NOISY
+APART = {"network.py", "ops.py", "backend.py", "orbax.py"}
+"""The engine of JAX. A torch.nn.Module holds its tensors, and needs no pure functions beside it."""
+
+
+def files_of(*folders: str) -> set[str]:
+    return {path.name for folder in folders for path in (ROOT / "backends" / folder).glob("*.py")}
+
+
+def test_backend_folders_are_mirrored() -> None:
+    """What Flax's backends share stands in the engine's folder, under the same names."""
+    theirs = files_of("pytorch")
+    assert {"unet.py", "weights.py", "model.py"} <= files_of("flax_nnx") <= theirs | APART
+    assert files_of("flax_nnx", "jax_engine") - APART == theirs - NOISY
+    assert files_of("flax_linen") == files_of("flax_nnx")
+
+
+@pytest.mark.parametrize("file", sorted(files_of("flax_linen")))
+def test_linen_is_nnx_name_by_name(file: str) -> None:
+    """The same classes and functions in the same order, and as far as both have them the same methods."""
+    linen, nnx = (definitions(ROOT / "backends" / folder / file) for folder in ("flax_linen", "flax_nnx"))
+    nnx = [name.replace("FlaxNNX", "FlaxLinen") for name in nnx]
+    apart = ONLY_LINEN | ONLY_NNX
+    assert [name for name in linen if name not in apart] == [name for name in nnx if name not in apart]
+    assert not set(linen) & ONLY_NNX and not set(nnx) & ONLY_LINEN
+
+
+ONLY_LINEN = {"at", "put", "_collections", "Network.variables", "UNet._outputs"}
+"""Variables are trees of dictionaries in collections."""
+ONLY_NNX = {"value", "in_mode", "_random_state", "_hang", "UNet._steps"}
+ONLY_NNX |= {"Network.module", "Network.heads", "Network.statistics"}
+"""A module holds its variables, its mode and what it runs, and dropout the state of its random numbers."""
+
+
+def definitions(path: Path) -> list[str]:
+    """Classes, functions and methods of a file by name, in order. Linen's fields and `setup` are NNX's `__init__`."""
+    found: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.append(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = [method.name for method in node.body if isinstance(method, ast.FunctionDef)]
+            found += [f"{node.name}.{name}" for name in methods if name not in ("__init__", "setup")]
+    return found
 
 
 @pytest.mark.parametrize("folder", ["tandem", "benchmarks", "parity", "backends", "shared_specs"])
