@@ -23,6 +23,7 @@ BUILT_IN = {
     "pytorch": "backends.pytorch.model:PyTorch",
     "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
     "flax_linen": "backends.flax_linen.model:FlaxLinen",
+    "onnxruntime": "backends.onnxruntime.model:OnnxRuntime",
 }
 """Also registered as entry points; listed here so that a plain checkout works without installation."""
 
@@ -31,6 +32,7 @@ REQUIREMENTS = {
     "pytorch": (("torch",), "torch"),
     "flax_nnx": (("jax", "flax", "optax"), "flax"),
     "flax_linen": (("jax", "flax", "optax"), "flax"),
+    "onnxruntime": (("torch", "onnx", "onnxscript", "onnxruntime"), "onnx"),
 }
 """Of the built-in backends: the modules they need and the extra that installs them."""
 
