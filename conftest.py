@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    # `--backend` is the conformance suite's option too.
     options.pytest_addoption(parser)  # known here, they are known in whatever folder pytest is started
 
 

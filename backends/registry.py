@@ -48,6 +48,16 @@ def _declared() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=CAPABILITIES_GROUP)}
 
 
+def target(name: str) -> str:
+    """Where a registered backend is found, as "module:Class"."""
+    return _targets()[name]
+
+
+def declared(name: str) -> str | None:
+    """Where a plugin says what it can do, or None where it does not."""
+    return _declared().get(name)
+
+
 def names() -> list[str]:
     """Every registered backend, installed or not: the built-in ones first."""
     return list(_targets())

@@ -1,0 +1,80 @@
+"""Every precision, tuning and device that is declared is run, and what is not declared is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from backends.contract import PRECISIONS, BackendError, Execution
+
+from .steps import Failure, expect, needs
+from .subject import Subject
+from .test_4_programs import program_of, run_as_methods_do
+
+
+@needs("network", "program")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_precision(subject: Subject, precision: str) -> None:
+    execution = Execution(subject.base.device, precision)
+    if lacks := subject.capabilities.lacks(execution):
+        pytest.skip(f"{subject.name} {lacks}")
+    if precision != subject.base.precision:
+        subject.check("forward", execution=execution)
+        if subject.trains():
+            subject.check("gradients", execution=execution)
+    model = subject.model(execution=execution)
+    program_of(subject, model, "forward")()
+    expect(
+        model.effective_precision() == precision,
+        f"effective_precision() is {model.effective_precision()!r} where {precision!r} was asked for; read it back "
+        "from what really runs, and set the framework's switches",
+    )
+    flags = model.flags()
+    texts = all(isinstance(name, str) and isinstance(value, str) for name, value in flags.items())
+    expect(texts, f"flags() is {flags}, expected the setting of each switch as text")
+
+
+@needs("network", "program")
+def test_tuning(subject: Subject, tuning: str) -> None:
+    execution = Execution(subject.base.device, subject.base.precision, tuning)
+    for phase in subject.capabilities.phases:
+        run_as_methods_do(subject, phase, execution)
+
+
+@needs("network", "program")
+def test_device(subject: Subject, device: str) -> None:
+    here = [name for name in subject.backend.devices() if name.partition(":")[0] == device]
+    if not here:
+        pytest.skip(f"{subject.name} finds no {device} device here; run it again where there is one")
+    execution = Execution(here[0], subject.base.precision)
+    for phase in subject.capabilities.phases:
+        run_as_methods_do(subject, phase, execution)
+
+
+ASKED: dict[str, dict[str, str]] = {
+    **{precision: {"precision": precision} for precision in PRECISIONS},
+    "float8": {"precision": "float8"},
+    "tuned": {"tuning": "tuned"},
+    "another tuning": {"tuning": "fastest"},
+    "cuda": {"device": "cuda"},
+    "a hundred GPUs": {"device": "cuda:99"},
+    "another device": {"device": "abacus"},
+}
+
+
+@needs("builds")
+@pytest.mark.parametrize("case", ASKED)
+def test_refuses_what_it_lacks(subject: Subject, case: str) -> None:
+    asked = replace(subject.base, **ASKED[case])
+    lacks, devices = subject.capabilities.lacks(asked), subject.backend.devices()
+    here = asked.device in {*devices, *(name.partition(":")[0] for name in devices)}
+    if lacks is None and here:
+        pytest.skip(f"{subject.name} has it; the steps `precision`, `tuning` and `device` run it")
+    try:
+        subject.backend.build(subject.spec("plain"), asked)
+    except BackendError as error:
+        expect("\n" not in str(error), f"refuses {asked} in several lines, expected one")
+        return
+    lacking = lacks or f"finds no device {asked.device!r} here"
+    raise Failure(f"builds {asked}, although it {lacking}; begin build() with self.check_execution(execution)")
