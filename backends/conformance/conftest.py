@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import pytest
 
 import backends
+from backends.contract import PHASES, PRECISIONS, Capabilities, Execution
 from shared_specs import TandemError
 
 from . import steps
@@ -49,22 +50,36 @@ def chosen(config: pytest.Config) -> str:
     return named[0]
 
 
+AXES: dict[str, Callable[[Capabilities], Sequence[str]]] = {
+    "tuning": lambda can: [name for name in can.tunings if name != "default"],
+    "device": lambda can: can.devices,
+    "lacking_phase": lambda can: [name for name in PHASES if can.lacks(phase=name)],
+    "lacking_precision": lambda can: [name for name in (*PRECISIONS, "float8") if can.lacks(_first(can, name))],
+    "lacking_tuning": lambda can: [name for name in ("tuned", "fastest") if name not in can.tunings],
+    "lacking_device": lambda can: [name for name in ("cuda", "cuda:99", "abacus") if name not in can.devices],
+}
+"""What a step takes as an argument, and runs once for: by what the backend declares."""
+
+
+def _first(can: Capabilities, precision: str) -> Execution:
+    return Execution(device=can.devices[0], precision=precision)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A step that takes `tuning` runs once for each that is declared beside "default"; `device` likewise."""
-    axes = {"tuning": ("tunings", ("default",)), "device": ("devices", ())}
-    for axis, (declared, but) in axes.items():
+    for axis, values in AXES.items():
         if axis in metafunc.fixturenames:
             try:
-                values = getattr(backends.capabilities(chosen(metafunc.config)), declared)
+                found = values(backends.capabilities(chosen(metafunc.config)))
             except (TandemError, pytest.UsageError):
-                values = ()  # a step, or the end of the collection, says what is wrong
-            metafunc.parametrize(axis, [value for value in values if value not in but])
+                found = ()  # a step, or the end of the collection, says what is wrong
+            metafunc.parametrize(axis, found)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if any(is_step(item) for item in items):
         config.stash[SUBJECT] = Subject(chosen(config))
         config.stash[OUTCOMES] = Outcomes()
+        items[:] = [item for item in items if not (is_step(item) and item.name.endswith("[NOTSET]"))]  # of no values
 
 
 def is_step(item: pytest.Item) -> bool:

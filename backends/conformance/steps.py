@@ -93,8 +93,9 @@ class Outcomes:
         lines = [f"left out    {outcome.name}: {outcome.why}" for outcome in self.of(LEFT_OUT)]
         causes = dict.fromkeys(outcome.cause for outcome in not_tried)
         for cause in causes:
-            waiting = ", ".join(outcome.name for outcome in not_tried if outcome.cause == cause)
-            lines.append(f"not tried   {waiting}: {cause} failed first")
+            waiting = list(dict.fromkeys(outcome.function for outcome in not_tried if outcome.cause == cause))
+            more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
+            lines.append(f"not tried   {', '.join(waiting[:3])}{more}: {cause} failed first")
         lines += [f"failed      {outcome.name}: {outcome.why}" for outcome in failed]
         asked = len(self.ended) - len(self.of(LEFT_OUT))
         lines.append(f"{len(self.of(PASSED))} of {asked} steps")

@@ -52,29 +52,27 @@ def test_device(subject: Subject, device: str) -> None:
         run_as_methods_do(subject, phase, execution)
 
 
-ASKED: dict[str, dict[str, str]] = {
-    **{precision: {"precision": precision} for precision in PRECISIONS},
-    "float8": {"precision": "float8"},
-    "tuned": {"tuning": "tuned"},
-    "another tuning": {"tuning": "fastest"},
-    "cuda": {"device": "cuda"},
-    "a hundred GPUs": {"device": "cuda:99"},
-    "another device": {"device": "abacus"},
-}
-
-
-@needs("builds")
-@pytest.mark.parametrize("case", ASKED)
-def test_refuses_what_it_lacks(subject: Subject, case: str) -> None:
-    asked = replace(subject.base, **ASKED[case])
-    lacks, devices = subject.capabilities.lacks(asked), subject.backend.devices()
-    here = asked.device in {*devices, *(name.partition(":")[0] for name in devices)}
-    if lacks is None and here:
-        pytest.skip(f"{subject.name} has it; the steps `precision`, `tuning` and `device` run it")
+def refuses(subject: Subject, asked: Execution) -> None:
+    """Raises Failure unless a backend refuses an execution in one line."""
     try:
         subject.backend.build(subject.spec("plain"), asked)
     except BackendError as error:
         expect("\n" not in str(error), f"refuses {asked} in several lines, expected one")
         return
-    lacking = lacks or f"finds no device {asked.device!r} here"
+    lacking = subject.capabilities.lacks(asked) or f"finds no device {asked.device!r} here"
     raise Failure(f"builds {asked}, although it {lacking}; begin build() with self.check_execution(execution)")
+
+
+@needs("builds")
+def test_refuses_other_precisions(subject: Subject, lacking_precision: str) -> None:
+    refuses(subject, replace(subject.base, precision=lacking_precision))
+
+
+@needs("builds")
+def test_refuses_other_tunings(subject: Subject, lacking_tuning: str) -> None:
+    refuses(subject, replace(subject.base, tuning=lacking_tuning))
+
+
+@needs("builds")
+def test_refuses_other_devices(subject: Subject, lacking_device: str) -> None:
+    refuses(subject, replace(subject.base, device=lacking_device))
