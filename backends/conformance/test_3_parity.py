@@ -71,12 +71,16 @@ def test_activations(subject: Subject) -> None:
 @needs("forward")
 def test_evaluation_moves_nothing(subject: Subject) -> None:
     model, images = subject.model(), subject.batch().images
-    before = model.weights() | model.optimizer_state()
+    before = _all_that_moves(subject, model)
     first, _, second = model.forward(images), model.activations(images), model.forward(images)
     expect(not different(first, second), "forward gives other logits the second time, expected the same bit for bit")
-    after = model.weights() | model.optimizer_state()
+    after = _all_that_moves(subject, model)
     moved = [name for name in before if different(after[name], before[name])]
     expect(not moved, f"forward and activations move {', '.join(moved[:3])}, expected evaluation mode")
+
+
+def _all_that_moves(subject: Subject, model: Model) -> dict[str, np.ndarray]:
+    return model.weights() | (model.optimizer_state() if subject.trains() else {})
 
 
 @needs("forward")
@@ -89,7 +93,7 @@ def test_shares_no_memory(subject: Subject) -> None:
     other = subject.backend.build(model.spec, subject.base)
     other.load_weights(weights)
     program = model.program("forward", images)
-    given = {"weights()": model.weights(), "optimizer_state()": model.optimizer_state()}
+    given = {"weights() or optimizer_state()": _all_that_moves(subject, model)}
     given |= {"activations()": model.activations(batch.images), "forward()": {"logits": model.forward(batch.images)}}
     given |= {"load_weights(weights)": weights, "program(phase, images)": {"images": images}}
     for owner, arrays in given.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import re
 import subprocess
@@ -18,27 +16,14 @@ import backends
 from backends import registry
 from backends.conformance import networks
 from backends.conformance.steps import FAILED, NOT_TRIED, PASSED, Failure, Outcome, Outcomes, sentence
+from tests.conformance_runs import conform, forget
 
 from .stand_ins import NAME
 
 ROOT = Path(__file__).parents[2]
-SUITE = str(ROOT / "backends" / "conformance")
 
 INDUCTOR = ("--deselect", "backends/conformance/test_5_executions.py::test_tuning[compile")
 """Tunings that compile a step in minutes: `make full` has them."""
-
-
-def conform(name: str, *arguments: str) -> tuple[int, str]:
-    """The exit code and the output of a run in this process, which has the frameworks already."""
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([SUITE, "-q", "-s", "-p", "no:cacheprovider", *arguments, "--backend", name])
-    return int(code), said.getvalue()
-
-
-def forget() -> None:
-    for known in (registry._targets, registry._declared, registry.capabilities, registry.get):
-        known.cache_clear()
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +51,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_built_in_backends_conform(name: str) -> None:
     if reason := backends.missing(name):
         pytest.skip(reason)
-    code, said = conform(name, *INDUCTOR)
+    code, said = conform("--backend", name, *INDUCTOR)
     assert code == 0, said[-3_000:]
     passed, asked = re.findall(r"^(\d+) of (\d+) steps$", said, re.MULTILINE)[0]
     assert passed == asked
@@ -76,7 +61,7 @@ def test_built_in_backends_conform(name: str) -> None:
 @pytest.mark.full
 @pytest.mark.needs_backends("pytorch")
 def test_tunings_that_compile_for_minutes_conform() -> None:
-    code, said = conform("pytorch", "-k", "not network")
+    code, said = conform("--backend", "pytorch", "-k", "not network")
     assert code == 0, said[-3_000:]
 
 
@@ -140,7 +125,7 @@ FAULTS = {
 def test_a_fault_fails_its_step(fault: str, stand_in: Callable[..., None]) -> None:
     stand_in(f"tests.backends.stand_ins:{fault}")
     step, message = FAULTS[fault]
-    code, said = conform(NAME, "-x")
+    code, said = conform("--backend", NAME, "-x")
     assert code == 1, said[-2_000:]
     (line,) = [line for line in said.splitlines() if "; next: " in line]
     assert f"; next: {step}: " in line
@@ -150,13 +135,13 @@ def test_a_fault_fails_its_step(fault: str, stand_in: Callable[..., None]) -> No
 
 def test_what_conforms_passes_under_any_name(stand_in: Callable[..., None]) -> None:
     stand_in("tests.backends.stand_ins:StandIn", "backends.numpy_reference.capabilities:CAPABILITIES")
-    code, said = conform(NAME, "-k", "declar or builds or forward")
+    code, said = conform("--backend", NAME, "-k", "declar or builds or forward")
     assert code == 0, said[-2_000:]
 
 
 def test_steps_that_need_one_that_failed_are_not_tried(stand_in: Callable[..., None]) -> None:
     stand_in("tests.backends.stand_ins:WrongEpsilon")
-    code, said = conform(NAME)
+    code, said = conform("--backend", NAME)
     assert code == 1
     assert re.search(r"^failed      forward: .*encoder\.1\.block\.0\.norm", said, re.MULTILINE)
     assert said.count("\nfailed      ") == 1, "one thing to do"
@@ -165,7 +150,7 @@ def test_steps_that_need_one_that_failed_are_not_tried(stand_in: Callable[..., N
 
 def test_a_declaration_that_says_something_else_is_a_lie(stand_in: Callable[..., None]) -> None:
     stand_in("tests.backends.stand_ins:SaysFloat32", "backends.numpy_reference.capabilities:CAPABILITIES")
-    code, said = conform(NAME, "-x")
+    code, said = conform("--backend", NAME, "-x")
     assert code == 1
     assert re.search(r"; next: declares the same without its framework: the entry point in tandem\.capabilities", said)
 
@@ -184,7 +169,7 @@ def test_a_declaration_that_loads_the_backend_is_seen(tmp_path: Path, monkeypatc
     (tmp_path / "heavy_plugin.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     forget()
-    ended, said = conform("heavy", "-x")
+    ended, said = conform("--backend", "heavy", "-x")
     assert ended == 1
     assert "to read its declaration loads heavy_plugin, expected a module that imports none of it" in said
 
@@ -199,12 +184,10 @@ def test_a_declaration_that_loads_the_backend_is_seen(tmp_path: Path, monkeypatc
     ids=["unknown", "several", "none"],
 )
 def test_a_backend_that_there_is_not_is_a_usage_error(arguments: list[str], message: str) -> None:
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([SUITE, "-q", "-s", "-p", "no:cacheprovider", *arguments])
+    code, said = conform(*arguments)
     assert code == pytest.ExitCode.USAGE_ERROR
-    assert f"ERROR: --backend: {message}" in said.getvalue()
-    assert "Traceback" not in said.getvalue()
+    assert f"ERROR: --backend: {message}" in said
+    assert "Traceback" not in said
 
 
 def test_the_networks_have_every_kind_of_layer_in_2_d_and_what_knows_of_dimensions_in_3_d() -> None:
