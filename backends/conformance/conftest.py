@@ -71,10 +71,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             try:
                 can = backends.get(chosen(metafunc.config)).capabilities
                 found = values(can) if isinstance(can, Capabilities) else ()
-            except (
-                Exception,
-                pytest.UsageError,
-            ):  # a plugin may raise anything: a step, or the end of the collection, says what is wrong
+            except Exception:  # of a plugin, or of a wrong name: a step, or the end of the collection, says which
                 found = ()
             metafunc.parametrize(axis, found)
 
@@ -126,9 +123,8 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if is_step(item) and (call.when == "call" or not report.passed):
-        status = (
-            PASSED if report.passed else FAILED if report.failed else NOT_TRIED if CAUSE in item.stash else LEFT_OUT
-        )
+        skipped = NOT_TRIED if CAUSE in item.stash else LEFT_OUT
+        status = PASSED if report.passed else FAILED if report.failed else skipped
         why = "" if call.excinfo is None or report.passed else _reason(call.excinfo.value)
         outcome = Outcome(name_of(item), status, why, item.stash.get(CAUSE, ""))
         item.config.stash[OUTCOMES].ended.append(outcome)
