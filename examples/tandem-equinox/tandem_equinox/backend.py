@@ -1,7 +1,5 @@
 """The backend: Equinox's module as pure functions of its tensors, for the engine that Tandem's JAX backends share."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -19,15 +17,6 @@ from shared_specs.layout import Tensor
 from .capabilities import CAPABILITIES
 from .layers import AXIS
 from .unet import UNet
-
-
-class Equinox(JaxBackend):
-    name = "equinox"
-    capabilities = CAPABILITIES
-    packages = ("jax", "jaxlib", "equinox", "optax")
-
-    def network(self, spec: UNetSpec, numerics: Numerics) -> Network:
-        return Network(spec, numerics)
 
 
 class Network(engine.Network):
@@ -64,7 +53,7 @@ class Network(engine.Network):
         moving = [(statistics[f"{name}.running_mean"], statistics[f"{name}.running_var"]) for name in self.norms]
         state = eqx.tree_at(self._statistics, self.state, moving)
         run = partial(eqx.nn.inference_mode(model, not training).maps, deep=deep)
-        with jax.default_matmul_precision(str(self.numerics.precision)):
+        with jax.default_matmul_precision(str(self.numerics.precision).lower()):
             return jax.vmap(run, in_axes=(0, None), out_axes=(0, None), axis_name=AXIS)(images, state)
 
     def _statistics(self, state: eqx.nn.State) -> list[Any]:
@@ -94,3 +83,12 @@ def leaf_of(model: UNet, tensor: Tensor) -> Any:
     """Where a module of Equinox holds a canonical tensor."""
     layer, _, leaf = tensor.name.rpartition(".")
     return getattr(model.layers[layer], "negative_slope" if tensor.leaf == "activation.weight" else leaf)
+
+
+class Equinox(JaxBackend):
+    name = "equinox"
+    capabilities = CAPABILITIES
+    packages = ("jax", "jaxlib", "equinox", "optax")
+
+    def network(self, spec: UNetSpec, numerics: Numerics) -> Network:
+        return Network(spec, numerics)

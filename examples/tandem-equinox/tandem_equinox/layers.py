@@ -1,7 +1,5 @@
 """One layer for each kind of a spec: Equinox's own where it has one. Maps are (C, H, W) or (C, D, H, W)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The U-Net as an ordinary equinox.Module."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import equinox as eqx
