@@ -39,7 +39,7 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
     program = program_of(subject, timed, phase)
     outputs = [timed.fetch(program()) for _ in range(2)]
     timed.synchronize()
-    left = timed.weights() | timed.optimizer_state()
+    left = timed.weights() | ({} if phase == "forward" else timed.optimizer_state())
     asked = subject.model(execution=plain)  # the same model where the tuning is "default", with its weights anew
     if phase == "forward":
         floors = subject.floors("forward", execution=plain)
