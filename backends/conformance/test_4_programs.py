@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends.contract import PHASES, BackendError, CompileReport, Execution, LoadSizes, Model
+from shared_specs import initial_weights
 
 from .steps import Failure, expect, needs
 from .subject import Subject, apart
@@ -22,12 +23,12 @@ def needs_phase(subject: Subject, phase: str) -> None:
         pytest.skip(f"{subject.name} {lacks}")
 
 
-def program_of(subject: Subject, model: Model, phase: str) -> Callable[[], Any]:
-    batch = subject.batch()
+def program_of(subject: Subject, model: Model, phase: str, network: str = "plain") -> Callable[[], Any]:
+    batch = subject.batch(network)
     return model.program(phase, batch.images, None if phase == "forward" else batch.labels)
 
 
-def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None = None) -> None:
+def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None = None, network: str = "plain") -> None:
     """Raises Failure where a program's outputs, or what it left in its model, are not what the methods give.
 
     A program runs twice, so that the second step starts from what the first one left. The methods are those of a
@@ -35,25 +36,28 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
     """
     execution = execution or subject.base
     plain = Execution(execution.device, execution.precision)
-    timed, batch = subject.model(execution=execution), subject.batch()
-    program = program_of(subject, timed, phase)
+    timed, batch = subject.model(network, execution), subject.batch(network)
+    program = program_of(subject, timed, phase, network)
     outputs = [timed.fetch(program()) for _ in range(2)]
     timed.synchronize()
     left = timed.weights() | ({} if phase == "forward" else timed.optimizer_state())
-    asked = subject.model(execution=plain)  # the same model where the tuning is "default", with its weights anew
+    asked = subject.model(network, plain)  # the same model where the tuning is "default", with its weights anew
     if phase == "forward":
-        floors = subject.floors("forward", execution=plain)
+        floors = subject.floors("forward", network, plain)
         found, expected = {"logits": outputs[1]["logits"]}, {"logits": asked.forward(batch.images)}
     elif phase == "forward_backward":
-        floors = subject.floors("gradients", execution=plain)
+        floors = subject.floors("gradients", network, plain)
         result = asked.loss_and_gradients(batch.images, batch.labels)
         expected = {f"gradient of {name}": gradient for name, gradient in result.gradients.items()}
         expected["loss"] = np.asarray(result.loss)
         found = {name.replace("gradient/", "gradient of "): values for name, values in outputs[1].items()}
-        moved = [name for name, values in asked.weights().items() if _moved(subject, plain, name, left[name], values)]
-        expect(not moved, f"the program moves {', '.join(moved[:3])}, of which forward_backward has no business")
+        initial = initial_weights(timed.spec)
+        parameters = [tensor.name for tensor in timed.spec.tensors if tensor.trainable]
+        allowed = subject.floors("statistics", network, plain)
+        moved = [name for name in parameters if apart(left[name], initial[name], allowed[name])]
+        expect(not moved, f"forward_backward: the program moves {', '.join(moved[:3])}, expected statistics alone")
     else:
-        floors, expected = subject.floors("trajectory", execution=plain), {}
+        floors, expected = subject.floors("trajectory", network, plain), {}
         found = {f"step {step}: loss": output["loss"] for step, output in enumerate(outputs, start=1)}
         for step in (1, 2):
             expected[f"step {step}: loss"] = np.asarray(asked.train_step(batch.images, batch.labels).loss)
@@ -66,12 +70,6 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
             f"{phase}: the program's {name} is {np.ravel(found[name])[0]:.9g} ..., that of the methods "
             f"{np.ravel(values)[0]:.9g} ..., further apart than rounding goes; expected the same network and step",
         )
-
-
-def _moved(subject: Subject, execution: Execution, name: str, found: np.ndarray, expected: np.ndarray) -> bool:
-    """Parameters must not, and statistics only as far as training mode takes them; twice here, once there."""
-    trainable = next(tensor.trainable for tensor in subject.spec("plain").tensors if tensor.name == name)
-    return trainable and apart(found, expected, subject.floors("statistics", execution=execution)[name])
 
 
 @needs("activations", "trajectory")

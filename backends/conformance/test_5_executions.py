@@ -37,9 +37,10 @@ def test_precision(subject: Subject, precision: str) -> None:
 
 @needs("network", "program")
 def test_tuning(subject: Subject, tuning: str) -> None:
+    """On the smallest network, as some tunings compile for long; it has a norm to fold, and a convolution."""
     execution = Execution(subject.base.device, subject.base.precision, tuning)
     for phase in subject.capabilities.phases:
-        run_as_methods_do(subject, phase, execution)
+        run_as_methods_do(subject, phase, execution, "smallest")
 
 
 @needs("network", "program")
