@@ -11,7 +11,7 @@ import pytest
 from backends.contract import Model
 from shared_specs import ShapeError, WeightsError, initial_weights
 
-from .steps import Failure, expect, needs
+from .steps import Failure, expect, needs, sentence
 from .subject import Subject, different
 
 Arrays = dict[str, np.ndarray]
@@ -116,6 +116,8 @@ def refused_alike(subject: Subject, method: str, arguments: tuple[Any, ...], hin
     except ShapeError as error:
         same = str(error) == str(expected.value)
         expect(same, f"{method} says {str(error)!r}, expected {str(expected.value)!r}, as everywhere; {hint}")
+    except Exception as error:
+        raise Failure(f"{method} raises {sentence(error)}, expected ShapeError: {expected.value}; {hint}") from error
     else:
         raise Failure(f"{method} took them, expected ShapeError: {expected.value}; {hint}")
 

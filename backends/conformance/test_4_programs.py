@@ -120,7 +120,7 @@ def test_counts_what_it_compiles(subject: Subject) -> None:
     )
 
 
-@needs("declares what it can do")
+@needs("program")
 def test_says_what_each_tuning_turns(subject: Subject) -> None:
     base = subject.base
     knobs = {
@@ -136,7 +136,7 @@ def test_says_what_each_tuning_turns(subject: Subject) -> None:
         expect(not same, f"the tunings {tuning!r} and {same[:1]} turn the same knobs {turned}, expected others")
 
 
-@needs("declares what it can do")
+@needs("program")
 def test_runs_its_loads(subject: Subject) -> None:
     loads = subject.backend.loads(subject.base, SIZES)
     if not loads:
