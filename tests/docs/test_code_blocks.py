@@ -27,6 +27,7 @@ from tests.conformance_runs import conform, forget
 from .pages import PAGES, ROOT, Block, blocks, read
 
 PLUGIN = ROOT / "examples" / "tandem-equinox"
+EXCERPT = "# tandem_equinox/"
 
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 COMMANDS: Any = get_command(app)
@@ -44,7 +45,10 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too."""
+    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too.
+
+    What is an excerpt of the plugin is compared with it, and runs as part of it.
+    """
     monkeypatch.chdir(tmp_path)  # what they write goes there
     if "tandem_equinox" in read(page):
         pytest.importorskip("equinox", reason="the guide's plugin is of Equinox; see the extra `test`")
@@ -53,7 +57,7 @@ def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pyte
         if named := re.match(r"# ([\w/]+\.toml)\n", block.text):
             (tmp_path / named[1]).write_text(block.text, encoding="utf-8")
     names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
+    for block in [block for block in blocks(page, "python") if not block.text.startswith(EXCERPT)]:
         code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
         exec(compile(code, str(ROOT / page), "exec"), names)
     assert len(names) > 2
@@ -61,12 +65,7 @@ def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pyte
         names[name](Parity("float64"))
 
 
-EXCERPTS = [
-    (page, block)
-    for page in WITH_PYTHON
-    for block in blocks(page, "python")
-    if block.text.startswith("# tandem_equinox/")
-]
+EXCERPTS = [(page, block) for page in WITH_PYTHON for block in blocks(page, "python") if block.text.startswith(EXCERPT)]
 
 
 @pytest.mark.parametrize(("page", "block"), EXCERPTS, ids=[f"{page}:{block.line}" for page, block in EXCERPTS])
@@ -97,8 +96,11 @@ def test_the_guides_skeleton_gets_as_far_as_it_says(monkeypatch: pytest.MonkeyPa
     monkeypatch.syspath_prepend(PLUGIN)
     exec(next(block.text for block in blocks(page, "python") if "class Skeleton" in block.text), module.__dict__)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    point = EntryPoint("equinox", f"{module.__name__}:Skeleton", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group: [point] if group == registry.GROUP else [])
+    targets = {
+        registry.GROUP: f"{module.__name__}:Skeleton",
+        registry.CAPABILITIES_GROUP: "tandem_equinox.capabilities:CAPABILITIES",
+    }
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("equinox", targets[group], group)])
     forget()
     code, said = conform("--backend", "equinox")
     forget()
