@@ -14,6 +14,8 @@ from shared_specs import initial_weights
 from .steps import Failure, expect, needs
 from .subject import Subject, apart
 
+Arrays = dict[str, np.ndarray]
+
 SIZES = LoadSizes(matrix=8, maps=(1, 2, 4), copied_bytes=1024)
 """So small that a load is over at once."""
 
@@ -35,30 +37,27 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
     model with the tuning "default".
     """
     execution = execution or subject.base
-    plain = Execution(execution.device, execution.precision)
-    timed, batch = subject.model(network, execution), subject.batch(network)
+    plain, batch = Execution(execution.device, execution.precision), subject.batch(network)
+    probe = {"forward": "forward", "forward_backward": "gradients", "train_step": "trajectory"}[phase]
+    floors = subject.floors(probe, network, plain)  # before the models, which measuring them may train
+    timed = subject.model(network, execution)
     program = program_of(subject, timed, phase, network)
     outputs = [timed.fetch(program()) for _ in range(2)]
     timed.synchronize()
     left = timed.weights() | ({} if phase == "forward" else timed.optimizer_state())
+    if phase == "forward_backward":
+        _expect_parameters_kept(subject, left, network, plain)
     asked = subject.model(network, plain)  # the same model where the tuning is "default", with its weights anew
     if phase == "forward":
-        floors = subject.floors("forward", network, plain)
         found, expected = {"logits": outputs[1]["logits"]}, {"logits": asked.forward(batch.images)}
     elif phase == "forward_backward":
-        floors = subject.floors("gradients", network, plain)
         result = asked.loss_and_gradients(batch.images, batch.labels)
         expected = {f"gradient of {name}": gradient for name, gradient in result.gradients.items()}
         expected["loss"] = np.asarray(result.loss)
         found = {name.replace("gradient/", "gradient of "): values for name, values in outputs[1].items()}
-        initial = initial_weights(timed.spec)
-        parameters = [tensor.name for tensor in timed.spec.tensors if tensor.trainable]
-        allowed = subject.floors("statistics", network, plain)
-        moved = [name for name in parameters if apart(left[name], initial[name], allowed[name])]
-        expect(not moved, f"forward_backward: the program moves {', '.join(moved[:3])}, expected statistics alone")
     else:
-        floors, expected = subject.floors("trajectory", network, plain), {}
         found = {f"step {step}: loss": output["loss"] for step, output in enumerate(outputs, start=1)}
+        expected = {}
         for step in (1, 2):
             expected[f"step {step}: loss"] = np.asarray(asked.train_step(batch.images, batch.labels).loss)
         expected |= {f"step 2: {name}": values for name, values in (asked.weights() | asked.optimizer_state()).items()}
@@ -70,6 +69,13 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
             f"{phase}: the program's {name} is {np.ravel(found[name])[0]:.9g} ..., that of the methods "
             f"{np.ravel(values)[0]:.9g} ..., further apart than rounding goes; expected the same network and step",
         )
+
+
+def _expect_parameters_kept(subject: Subject, left: Arrays, network: str, execution: Execution) -> None:
+    spec, floors = subject.spec(network), subject.floors("statistics", network, execution)
+    initial, parameters = initial_weights(spec), [tensor.name for tensor in spec.tensors if tensor.trainable]
+    moved = [name for name in parameters if apart(left[name], initial[name], floors[name])]
+    expect(not moved, f"forward_backward: the program moves {', '.join(moved[:3])}, expected statistics alone")
 
 
 @needs("activations", "trajectory")
