@@ -70,10 +70,11 @@ def test_it_is_found_and_conforms(installed: Path, tmp_path: Path) -> None:
 
 def test_its_module_works_in_a_loop_of_a_users_own(installed: Path) -> None:
     (block,) = re.findall(r"^```python\n(.*?)^```$", (PLUGIN / "README.md").read_text(encoding="utf-8"), re.M | re.S)
-    code = block + "\nprint(logits.shape, sorted(type(layer).__name__ for layer in model.layers.values())[:2])\n"
+    moved = "jax.numpy.abs(state.get(model.layers['encoder.0.block.0.norm'].statistics)[0]).sum() > 0"
+    code = f"{block}\nprint(logits.shape, {moved})\n"
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
-    assert result.stdout == "(2, 10, 32, 32) ['BatchNorm', 'BatchNorm']\n", result.stderr[-2_000:]
+    assert result.stdout == "(2, 10, 32, 32) True\n", result.stderr[-2_000:]
 
 
 def test_it_is_under_300_lines() -> None:
