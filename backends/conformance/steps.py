@@ -89,18 +89,26 @@ class Outcomes:
 
     def summary(self) -> list[str]:
         """The lines for the end of a run: what is left out and why, what failed, and what is next."""
-        failed, not_tried = self.of(FAILED), self.of(NOT_TRIED)
-        lines = [f"left out    {outcome.name}: {outcome.why}" for outcome in self.of(LEFT_OUT)]
-        causes = dict.fromkeys(outcome.cause for outcome in not_tried)
-        for cause in causes:
-            waiting = list(dict.fromkeys(outcome.function for outcome in not_tried if outcome.cause == cause))
-            more = f" and {len(waiting) - 3} more" if len(waiting) > 3 else ""
-            lines.append(f"not tried   {', '.join(waiting[:3])}{more}: {cause} failed first")
+        failed, lines = self.of(FAILED), []
+        left_out, not_tried = self.of(LEFT_OUT), self.of(NOT_TRIED)
+        for why in dict.fromkeys(outcome.why for outcome in left_out):
+            lines.append(f"left out    {_listed([outcome for outcome in left_out if outcome.why == why])}: {why}")
+        for cause in dict.fromkeys(outcome.cause for outcome in not_tried):
+            waiting = _listed([outcome for outcome in not_tried if outcome.cause == cause])
+            lines.append(f"not tried   {waiting}: {cause} failed first")
         lines += [f"failed      {outcome.name}: {outcome.why}" for outcome in failed]
-        asked = len(self.ended) - len(self.of(LEFT_OUT))
+        asked = len(self.ended) - len(left_out)
         lines.append(f"{len(self.of(PASSED))} of {asked} steps")
         if failed:
             lines[-1] += f"; next: {failed[0].name}: {failed[0].why}"
         elif not self.of(PASSED):
             lines[-1] += "; nothing was tried"
         return lines
+
+
+def _listed(outcomes: list[Outcome]) -> str:
+    """The names of a few, else of the first steps, each once whatever its parameters."""
+    if len(outcomes) <= 3:
+        return ", ".join(outcome.name for outcome in outcomes)
+    steps = list(dict.fromkeys(outcome.function for outcome in outcomes))
+    return ", ".join(steps[:3]) + (f" and {len(steps) - 3} more" if len(steps) > 3 else "")
