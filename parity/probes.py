@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from backends.contract import PHASES, Model
+from backends.contract import PHASES, Model, StepResult
+from backends.replicated import ReplicatedModel
 from shared_specs.weights import Weights
 
 from .batches import Batch
@@ -16,6 +17,11 @@ Stage = Callable[[Model, Weights, Batch, int], dict[str, Quantities]]
 
 PROBES = ("structure", "forward", "activations", "statistics", "gradients", "optimizer", "trajectory")
 """In this order a fault is nearest to its cause in the first probe that sees it."""
+
+DATA_PARALLEL = "data_parallel"
+
+EVERY_PROBE = (*PROBES, DATA_PARALLEL)
+"""The last one runs where several replicas are asked for, and looks at nothing else."""
 
 SHAPE_OF = "shape of "
 """How quantities are called that are the shape of a layer's output."""
@@ -45,9 +51,13 @@ def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> d
     """
     model.load_weights(weights)
     result = model.loss_and_gradients(batch.images, batch.labels)
+    return _of_a_pass(result, model.weights())
+
+
+def _of_a_pass(result: StepResult, weights: Quantities) -> dict[str, Quantities]:
     gradients = {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
     return {
-        "statistics": model.weights(),
+        "statistics": weights,
         "gradients": {
             "logits": result.logits,
             "loss": np.asarray(result.loss),
@@ -60,14 +70,60 @@ def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> d
 def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """Loss, weights, normalisation and optimizer state at each of several steps; the first is the optimizer's."""
     model.load_weights(weights)
+    return _of_training(model, batch, steps)[1]
+
+
+def _of_training(model: Model, batch: Batch, steps: int) -> tuple[StepResult, dict[str, Quantities]]:
+    """The result of the first step, and what `train` is about."""
+    first: StepResult | None = None
     optimizer: Quantities = {}
     trajectory: Quantities = {}
     for step in range(1, steps + 1):
-        loss = np.asarray(model.train_step(batch.images, batch.labels).loss)
+        result = model.train_step(batch.images, batch.labels)
         after = model.weights() | model.optimizer_state()
-        optimizer = optimizer or after
-        trajectory |= {f"step {step}: {name}": value for name, value in ({"loss": loss} | after).items()}
-    return {"optimizer": optimizer, "trajectory": trajectory}
+        first, optimizer = first or result, optimizer or after
+        values = {"loss": np.asarray(result.loss)} | after
+        trajectory |= {f"step {step}: {name}": value for name, value in values.items()}
+    assert first is not None
+    return first, {"optimizer": optimizer, "trajectory": trajectory}
+
+
+def differentiate_and_train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """As `differentiate` and `train` in one run, since the first step begins with such a pass.
+
+    For the reference and its re-runs: of a backend, the two are two programs, and both are looked at.
+    """
+    model.load_weights(weights)
+    parameters = {tensor.name: model.read_tensor(tensor.name) for tensor in model.spec.tensors if tensor.trainable}
+    first, trained = _of_training(model, batch, steps)
+    passed = {name: value for name, value in trained["optimizer"].items() if name in weights} | parameters
+    return _of_a_pass(first, {tensor.name: passed[tensor.name] for tensor in model.spec.tensors}) | trained
+
+
+def train_replicas(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """Of replicas that train together: loss, gradients, weights, optimizer and normalisation state at each step.
+
+    What all ranks have in common is shown of the first one, after how many tensors of each rank are others: none.
+    """
+    assert isinstance(model, ReplicatedModel)
+    model.load_weights(weights)
+    found: Quantities = {}
+    for step in range(1, steps + 1):
+        result = model.train_step(batch.images, batch.labels)
+        unlike = {f"{what} unlike rank 0's": counts for what, counts in model.disagreements().items()}
+        after = unlike | {"loss": np.asarray(result.loss), "logits": result.logits}
+        after |= {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
+        after |= {"gradient of the images": result.image_gradient}
+        if model.statistics_are_global:
+            after |= model.statistics()[0]
+        else:
+            of_ranks = enumerate(model.statistics())
+            after |= {f"rank {rank}: {name}": values for rank, own in of_ranks for name, values in own.items()}
+        trained = {tensor.name for tensor in model.spec.tensors if tensor.trainable}
+        after |= {name: values for name, values in model.weights().items() if name in trained}
+        after |= model.optimizer_state()
+        found |= {f"step {step}: {name}": value for name, value in after.items()}
+    return {DATA_PARALLEL: found}
 
 
 def differentiate_and_evaluate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
@@ -100,6 +156,12 @@ OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
 }
 """The same where some tensors of a model are not known by name: what they do shows in the outputs."""
 
+REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas: (DATA_PARALLEL,)}
+"""That of replicas that train together."""
+
+JOINED: dict[Stage, Stage] = {differentiate: differentiate_and_train}
+"""In STAGES, what the reference runs at this stage where the next one is wanted, too."""
+
 TRAINING: tuple[Stage, ...] = (differentiate, differentiate_and_evaluate, train, train_and_evaluate)
 """Those that a model without training takes no part in."""
 
@@ -110,3 +172,12 @@ NO_TRAINING = "has inference only"
 def trains(model: Model) -> bool:
     """Whether a model has every phase."""
     return set(PHASES) <= set(model.phases)
+
+
+def joined_with(
+    stage: Stage, stages: Mapping[Stage, tuple[str, ...]], probes: Sequence[str]
+) -> tuple[Stage, list[str]]:
+    """What the reference runs at a stage, and which probes of later stages that serves as well."""
+    joined = JOINED.get(stage) if stages is STAGES else None
+    also = [probe for probe in STAGES[train] if probe in probes]
+    return (joined, also) if joined is not None and also else (stage, [])

@@ -170,6 +170,26 @@ Optimizer = Annotated[
         autocompletion=one_of(completion.optimizers),
     ),
 ]
+Replicas = Annotated[
+    int,
+    typer.Option(
+        "--replicas",
+        min=1,
+        metavar="K",
+        help="Also train K replicas together, one a device, and compare them with one.",
+        rich_help_panel=RUN,
+    ),
+]
+BatchStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-statistics",
+        metavar="B",
+        help="Of replicas: global or per_replica; by default both, where there is a batch norm.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.batch_statistics),
+    ),
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.", rich_help_panel=OUTPUT)
 ]

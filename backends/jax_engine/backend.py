@@ -37,6 +37,22 @@ class JaxBackend(Backend):
         self.check_execution(execution)
         return JaxModel(spec, execution, recipe, self.network)
 
+    def join_replicas(self, rank: int, replicas: int, execution: Execution) -> Execution:
+        from . import data_parallel
+
+        return data_parallel.join(rank, replicas, execution)
+
+    def build_replica(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> JaxModel:
+        from . import data_parallel
+
+        self.check_execution(execution)
+        return data_parallel.Replica(spec, execution, recipe, self.network)
+
+    def leave_replicas(self) -> None:
+        from . import data_parallel
+
+        data_parallel.leave()
+
     def knobs(self, execution: Execution) -> dict[str, str]:
         return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
 
