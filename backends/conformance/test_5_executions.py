@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+import parity
 from backends.contract import PRECISIONS, BackendError, Execution
+from parity.probes import DATA_PARALLEL
+from shared_specs import Recipe
 
 from .steps import Failure, expect, needs
 from .subject import Subject
@@ -60,6 +63,21 @@ def test_device(subject: Subject, device: str) -> None:
     compare(subject, execution)
     for phase in subject.capabilities.phases:
         run_as_methods_do(subject, phase, execution)
+
+
+@needs("network", "program")
+def test_replicas(subject: Subject) -> None:
+    """Two processes that train together compute what the reference's do, where that is declared."""
+    if lacks := subject.capabilities.lacks(replicas=2):
+        pytest.skip(f"{subject.name} {lacks}")
+    spec, backend = subject.spec("smallest"), subject.backend
+    recipes = [Recipe(batch_statistics=kind) for kind in ("per_replica", "global")]
+    lacking = [backend.lacks_replicas(spec, subject.base, recipe) for recipe in recipes]
+    able = [recipe for recipe, lacks in zip(recipes, lacking, strict=True) if lacks is None]
+    expect(bool(able), f"it declares replicas, and {'; '.join(map(str, lacking))}; expected either kind of statistics")
+    batch = subject.batch("smallest")
+    verdict = parity.check(spec, [subject.name], subject.base, [DATA_PARALLEL], able[0], batch=batch, replicas=2)
+    expect(verdict.equal, f"its replicas are not the reference's: {verdict.first_difference}")
 
 
 def refuses(subject: Subject, asked: Execution) -> None:

@@ -22,8 +22,9 @@ from .stand_ins import NAME
 
 ROOT = Path(__file__).parents[2]
 
-INDUCTOR = ("--deselect", "backends/conformance/test_5_executions.py::test_tuning[compile")
-"""Tunings that compile a step in minutes: `make full` has them."""
+EXECUTIONS = "backends/conformance/test_5_executions.py"
+ELSEWHERE = ("--deselect", f"{EXECUTIONS}::test_tuning[compile", "--deselect", f"{EXECUTIONS}::test_replicas")
+"""Tunings that compile a step in minutes, which `make full` has, and replicas, which have tests of their own."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +52,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_built_in_backends_conform(name: str) -> None:
     if reason := backends.missing(name):
         pytest.skip(reason)
-    code, said = conform("--backend", name, *INDUCTOR)
+    code, said = conform("--backend", name, *ELSEWHERE)
     assert code == 0, said[-3_000:]
     passed, asked = re.findall(r"^(\d+) of (\d+) steps$", said, re.MULTILINE)[0]
     assert passed == asked
