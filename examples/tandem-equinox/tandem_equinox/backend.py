@@ -68,14 +68,14 @@ class Network(engine.Network):
     def to_native(self, tensor: Tensor, values: np.ndarray) -> np.ndarray:
         """Equinox does not turn the kernel of a transposed convolution, and has biases and slopes beside a map."""
         if tensor.leaf == "up.weight":
-            return np.flip(values, range(2, values.ndim)).swapaxes(0, 1)
+            return np.flip(values, tuple(range(2, values.ndim))).swapaxes(0, 1)
         if tensor.leaf == "activation.weight" or (tensor.leaf.endswith(".bias") and tensor.leaf != "norm.bias"):
             return values.reshape(-1, *(1,) * self.spec.dimensions)
         return values
 
     def to_canonical(self, tensor: Tensor, values: np.ndarray) -> np.ndarray:
         if tensor.leaf == "up.weight":
-            return np.flip(values, range(2, values.ndim)).swapaxes(0, 1)
+            return np.flip(values, tuple(range(2, values.ndim))).swapaxes(0, 1)
         return values.reshape(tensor.shape)
 
 
