@@ -14,7 +14,7 @@ class Capabilities:
 
     Attributes:
         precisions: some of PRECISIONS.
-        tunings: the first is "default".
+        tunings: "default", and others.
         phases: some of PHASES. A backend that lacks "forward_backward" or "train_step" has no training.
         devices: the kinds of device that it could have, whatever this machine has: "cpu", "cuda".
         replicas: whether it trains on several devices at once.

@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 
 import backends
+from backends.conformance.networks import small_variant
 from backends.contract import PHASES
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
@@ -108,15 +109,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.fail(f"--require-backends asks for {name}: {reason}", pytrace=False)
         if reason:
             pytest.skip(reason)
-
-
-def small_variant(**changes: Any) -> UNetSpec:
-    """A network of three narrow levels like `unet_bn_same`, with some keys changed: `conv__kernel=5`."""
-    values = load_spec("unet_bn_same").model_dump() | {"name": "variant", "widths": [4, 8, 16]}
-    for key, value in changes.items():
-        table, _, field = key.partition("__")
-        values[table] = values[table] | {field: value} if field else value
-    return UNetSpec.model_validate(values)
 
 
 @pytest.fixture

@@ -121,8 +121,9 @@ def test_plugin_is_found(plugin: Callable[..., None]) -> None:
         ("elsewhere_backend:Elsewhere", "def Elsewhere(): raise OSError('libcudnn.so: cannot open')"),
         ("elsewhere_backend:Elsewhere", "class Elsewhere"),
         ("elsewhere_backend:x", "x = 1"),
+        ("elsewhere_backend:Elsewhere", "raise SystemExit('no licence')"),
     ],
-    ids=["module", "attribute", "no_attribute", "import", "raises", "constructor", "syntax", "no_class"],
+    ids=["module", "attribute", "no_attribute", "import", "raises", "constructor", "syntax", "no_class", "exits"],
 )
 def test_broken_plugin_breaks_nothing_but_itself(target: str, code: str, plugin: Callable[..., None]) -> None:
     plugin(target, code)
