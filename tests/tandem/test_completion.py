@@ -49,7 +49,7 @@ LINES = {
     "tandem show unet_paper unet_s": ["unet_same"],
     "tandem compare --precision float64,b": ["float64,bfloat16"],
     "tandem check unet_same --probe traj": ["trajectory"],
-    "tandem compare --backends pytorch,fl": ["pytorch,flax_nnx"],
+    "tandem compare --backends pytorch,fl": ["pytorch,flax_nnx", "pytorch,flax_linen"],
     "tandem list --norm in": ["instance"],
 }
 
