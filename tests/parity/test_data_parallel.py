@@ -179,7 +179,10 @@ def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas]) -
 
 # ------------------------------------------------------------------------------------------------------ the engines
 
-ENGINES = [pytest.param(name, marks=pytest.mark.needs_backends(name), id=name) for name in ("pytorch", "flax_nnx")]
+ENGINES = [
+    pytest.param(name, marks=[pytest.mark.needs_backends(name), *marks], id=name)
+    for name, marks in (("pytorch", []), ("flax_nnx", []), ("flax_linen", [pytest.mark.full]))
+]
 
 
 @pytest.fixture(scope="module")
