@@ -28,12 +28,15 @@ class RoundingNoise:
         seed: of the noise; every re-run has its own.
         turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
             could turn, to one side or to the other.
+        turned_once: they are turned in the first step alone. Afterwards decisions are made on the noisy values, as by
+            a build in which that step turned some.
         long_run: for hundreds of steps. Over so many the noise samples decisions in float32 too.
     """
 
     unit_roundoff: float
     seed: int
     turned: int = 0
+    turned_once: bool = False
     long_run: bool = False
 
     @property

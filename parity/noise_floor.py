@@ -1,7 +1,8 @@
 """A tolerance that is measured, not picked: how far rounding alone moves a quantity.
 
 With r the float64 reference's value, r_k re-runs of it under rounding noise, u the unit roundoff, and t_j re-runs in
-which every decision that rounding could turn is turned (float32 only, see `RoundingNoise`):
+which every decision that rounding could turn is turned, at every step or at the first one (float32 only, see
+`RoundingNoise`):
 
     floor^2  = mean over k of rms(r_k - r)^2 + (u rms(r))^2 + (max over j of rms(t_j - r) TURNED / LIMIT)^2
     distance = rms(candidate - r) / floor
@@ -52,7 +53,11 @@ beyond 8 with 16 by one of 6e-7. With 4 it would lie beyond 8 by one of 1e-3, wh
 
 
 TURNED = 2.0
-"""A sound build turns some of the decisions that rounding could turn, so that all of them at once bound it."""
+"""A sound build turns some of the decisions that rounding could turn, so that all of them at once bound it.
+
+Over several steps what one decision moves may be undone by others, so that a tensor of few elements lies near again:
+what the first step's do by themselves is looked at, too.
+"""
 
 
 def reruns(unit_roundoff: float, seed: int) -> tuple[list[RoundingNoise], list[RoundingNoise]]:
@@ -61,7 +66,7 @@ def reruns(unit_roundoff: float, seed: int) -> tuple[list[RoundingNoise], list[R
     noises = [RoundingNoise(unit_roundoff, count * seed + number) for number in range(count)]
     if not noises[0].decides_apart:
         return noises, []
-    return noises, [RoundingNoise(unit_roundoff, seed, turned) for turned in (1, -1)]
+    return noises, [RoundingNoise(unit_roundoff, seed, turned, once) for once in (False, True) for turned in (1, -1)]
 
 
 def rms(x: np.ndarray) -> float:

@@ -151,16 +151,19 @@ class NoisyModel(NumPyModel):
 
     def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe, **more: Any):
         execution = Execution(precision="float64")
+        self.noise, self.steps = noise, 0
         self.twin = self.exact(spec, execution, recipe, **more) if noise.decides_apart else None
         super().__init__(spec, execution, recipe, noise, **more)
 
     def load_weights(self, weights: Weights) -> None:
         super().load_weights(weights)
+        self.steps = 0
         if self.twin is not None:
             self.twin.load_weights(weights)
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        if self.twin is not None:
+        self.rounding.exact_decisions = None
+        if self.twin is not None and not (self.steps and self.noise.turned_once):
             self.rounding.exact_decisions = self.twin.rounding.decisions = deque()
             self.twin.loss_and_gradients(images, labels)
             self.twin.rounding.decisions = None
@@ -168,6 +171,7 @@ class NoisyModel(NumPyModel):
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = super().train_step(images, labels)
+        self.steps += 1
         if self.twin is not None:
             self.twin.optimizer.step(self.twin.module)
         return result

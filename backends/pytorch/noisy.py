@@ -228,7 +228,7 @@ class NoisyModel(PyTorchModel):
     """The float64 model under rounding noise. Where decisions need it, an exact twin takes every step first."""
 
     def __init__(self, spec: UNetSpec, noise: RoundingNoise | None, recipe: Recipe, device: str = "cpu"):
-        self.rounding = Rounding(noise, torch.device(device))
+        self.rounding, self.steps = Rounding(noise, torch.device(device)), 0
         self.twin = NoisyModel(spec, None, recipe, device) if noise and noise.decides_apart else None
         super().__init__(spec, Execution(device, "float64"), recipe)
 
@@ -237,6 +237,7 @@ class NoisyModel(PyTorchModel):
 
     def load_weights(self, weights: Weights) -> None:
         super().load_weights(weights)
+        self.steps = 0
         with torch.no_grad():
             for tensor in self.spec.tensors:
                 held = native(self.module, tensor)
@@ -276,6 +277,7 @@ class NoisyModel(PyTorchModel):
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = super().train_step(images, labels)
+        self.steps += 1
         if self.twin is not None:
             self.twin.optimizer.step()
         return result
@@ -288,13 +290,18 @@ class NoisyModel(PyTorchModel):
 
         def after_twin() -> dict[str, Any]:
             self._decide_as_twin(twin_step)
-            return step()
+            outputs = step()
+            self.steps += phase == "train_step"
+            return outputs
 
         return after_twin
 
     def _decide_as_twin(self, twin_step: Callable[[], Any]) -> None:
         """Run a step of the twin, and keep what it decided, or decided on where decisions are turned."""
         assert self.twin is not None and self.rounding.noise is not None
+        if self.steps and self.rounding.noise.turned_once:
+            self.rounding.exact_decisions = None
+            return
         exact = self.twin.rounding
         exact.records_maps = self.rounding.noise.turned != 0
         self.rounding.exact_decisions = exact.decisions = deque()

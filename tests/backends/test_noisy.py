@@ -14,7 +14,7 @@ from backends.contract import UNIT_ROUNDOFF, Model, RoundingNoise
 from parity import random_batch
 from parity.batches import Batch
 from parity.noise_floor import rms
-from shared_specs import Recipe, UNetSpec, load_spec
+from shared_specs import Recipe, UNetSpec, initial_weights, load_spec
 from shared_specs.shapes import output_shape
 
 pytestmark = pytest.mark.needs_backends("pytorch")
@@ -297,3 +297,19 @@ def test_every_network_of_the_zoo_has_floors(spec_name: str) -> None:
     assert moved.keys() == true.keys() == {layer.name for layer in spec.layers}
     for name, values in true.items():
         assert 2.0**-26 < rms(moved[name] - values) / rms(values) < 2.0**-12, name
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy_reference", pytest.param("pytorch", marks=pytest.mark.needs_backends("pytorch"))]
+)
+def test_decisions_turned_once_are_turned_in_the_first_step_alone(name: str) -> None:
+    spec = load_spec("unet_bn_same").narrow(32)
+    batch, weights = random_batch(spec, 2), initial_weights(spec, 2)
+    moved = {}
+    for once in (False, True):
+        noise = RoundingNoise(UNIT_ROUNDOFF["float32"], 0, turned=1, turned_once=once)
+        model = backends.get(name).build_noisy(spec, noise, Recipe())
+        model.load_weights(weights)
+        moved[once] = [model.train_step(batch.images, batch.labels).gradients["head.weight"] for _ in range(2)]
+    np.testing.assert_array_equal(moved[True][0], moved[False][0])
+    assert not np.array_equal(moved[True][1], moved[False][1])

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from backends.contract import Execution
 from docs import distances
 from docs.cases import PRECISIONS, Case, bin_of, case
 from docs.tables import limit_in
-from parity import PROBES
-from shared_specs import UNetSpec
+from parity import PROBES, check
+from shared_specs import UNetSpec, load_spec
 from shared_specs.shapes import Shape
 
 from ..docs.pages import read
@@ -38,6 +39,21 @@ def test_sound_builds_are_equal(precision: str) -> None:
         assert verdict.probes == list(PROBES)
 
     prove()
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_a_decision_that_the_first_step_turned_moves_the_second_no_further_than_is_allowed() -> None:
+    """Where every step turned all that it could, two biases lay near again, and a sound build 195 floors from them."""
+    verdict = check(
+        load_spec("unet_bn_same").narrow(32),
+        ["flax_nnx"],
+        Execution(precision="float32"),
+        probes=["optimizer", "trajectory"],
+        seed=2,
+        steps=2,
+    )
+    assert verdict.equal, str(verdict.first_difference)
+    assert verdict.worst("trajectory").distance > 16, "no decision was turned: take another seed"
 
 
 @pytest.fixture(scope="module")

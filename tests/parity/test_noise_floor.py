@@ -132,7 +132,7 @@ def test_reruns_of_two_checks_share_no_seed_and_decisions_are_turned_both_ways(p
     noises = [reruns(unit, seed) for seed in (0, 3)]
     assert noises[0][0] == [RoundingNoise(unit, seed) for seed in range(count)]
     assert noises[1][0] == [RoundingNoise(unit, 3 * count + number) for number in range(count)]
-    assert noises[1][1] == [RoundingNoise(unit, 3, way) for way in turned]
+    assert noises[1][1] == [RoundingNoise(unit, 3, way, once) for once in (False, True) for way in turned]
 
 
 def test_an_integer_beside_a_float_is_measured_by_the_floor():
