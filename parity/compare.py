@@ -18,6 +18,7 @@ from .batches import Batch, random_batch
 from .kinds import check_one_kind
 from .probes import (
     DATA_PARALLEL,
+    EVALUATION,
     EVERY_PROBE,
     NO_TRAINING,
     OUTPUT_STAGES,
@@ -207,7 +208,7 @@ def compare_all(
                 f"noise floor, {'turned' if noise.turned else 'noisy'} re-run", build_reference(noise), stage, wanted
             )
 
-        true, floors = reference.judge(wanted, run_reference)
+        true, floors = reference.judge(wanted, run_reference, stage not in EVALUATION)
         values = {name: true if name == REFERENCE else run(name, model, stage, wanted) for name, model in able.items()}
         for probe in wanted:
             for pair in combinations(able, 2):

@@ -162,6 +162,9 @@ REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas: (DATA_PARALLEL,)
 JOINED: dict[Stage, Stage] = {differentiate: differentiate_and_train}
 """In STAGES, what the reference runs at this stage where the next one is wanted, too."""
 
+EVALUATION: tuple[Stage, ...] = (record, evaluate)
+"""Those without gradients."""
+
 TRAINING: tuple[Stage, ...] = (differentiate, differentiate_and_evaluate, train, train_and_evaluate)
 """Those that a model without training takes no part in."""
 

@@ -45,15 +45,22 @@ class Reference:
         self._true: dict[str, Quantities] = {}
         self._floors: Floors = {}
 
-    def judge(self, probes: Sequence[str], run: Run) -> tuple[dict[str, Quantities], Floors]:
+    def judge(self, probes: Sequence[str], run: Run, decides: bool = True) -> tuple[dict[str, Quantities], Floors]:
         """True values and floors of these probes: of an earlier run if that had them too, else of this one.
+
+        Args:
+            probes: which.
+            run: runs the reference; the first time without noise.
+            decides: whether decisions are turned in some re-runs; those of an evaluation move nothing by themselves,
+                since the output of a ReLU or a maximum is continuous.
 
         Raises:
             TandemError: as `run` does.
         """
         if not set(probes) <= self._true.keys():
             self._true = run(None)
-            noisy, turned = (deviations(self._true, run, group, self.at_once) for group in self.noises)
+            noises = self.noises if decides else (self.noises[0], ())
+            noisy, turned = (deviations(self._true, run, group, self.at_once) for group in noises)
             self._floors = floors_of(self._true, noisy, turned, self.unit_roundoff)
         return {probe: self._true.pop(probe) for probe in probes}, {probe: self._floors[probe] for probe in probes}
 

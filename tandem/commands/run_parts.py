@@ -11,7 +11,7 @@ from benchmarks.cell import Cell, interleave
 from benchmarks.measure import Progress
 from parity.compare import REFERENCE
 from parity.noise_floor import reruns
-from parity.probes import STAGES, TRAINING, joined_with, train
+from parity.probes import EVALUATION, STAGES, TRAINING, joined_with, train
 from shared_specs.cost import total_cost
 
 from ..estimate import Part
@@ -34,7 +34,7 @@ def passes_of_steps(execution: Execution, chosen: check.Plan) -> list[int]:
     able = {name: capabilities(name) for name in {REFERENCE, *chosen.backends}}
     able = {name: can for name, can in able.items() if name == REFERENCE or can.lacks(execution) is None}
     trained = [name for name, can in able.items() if set(PHASES) <= set(can.phases)]
-    runs = 1 + sum(map(len, reruns(execution.unit_roundoff, chosen.seed)))
+    noisy, turned = map(len, reruns(execution.unit_roundoff, chosen.seed))
     passes: list[int] = []
     served: set[str] = set()  # by a run of the reference for an earlier stage
     for stage, views in STAGES.items():
@@ -44,6 +44,7 @@ def passes_of_steps(execution: Execution, chosen: check.Plan) -> list[int]:
             continue
         _, also = joined_with(stage, STAGES, chosen.probes)
         if not set(wanted) <= served:
+            runs = 1 + noisy + (0 if stage in EVALUATION else turned)
             passes += [FORWARD_PASSES[(STAGES[train] if also else views)[-1]]] * runs
         passes += [FORWARD_PASSES[views[-1]]] * others
         served.update(wanted, also)
