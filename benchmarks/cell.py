@@ -109,8 +109,11 @@ class Cell(BaseModel):
         count, classes, *size = feature_shapes(self.network, self.images_shape)[self.network.logits]
         return random.standard_normal(self.images_shape), random.integers(0, classes, (count, *size))
 
-    def check(self) -> None:
+    def check(self, devices: Sequence[str] | None = None) -> None:
         """Refuse, before any work, what cannot be timed.
+
+        Args:
+            devices: those that there are, where the cell is timed on another machine; by default those of this one.
 
         Raises:
             CellError: for an unknown phase, precision, device or backend, or a backend whose framework is missing.
@@ -119,10 +122,10 @@ class Cell(BaseModel):
         for what, value, choices in (
             ("phase", self.phase, PHASES),
             ("precision", self.precision, PRECISIONS),
-            ("device", self.device, machine.devices()),
+            ("device", self.device, devices or machine.devices()),
         ):
             if value not in choices:
-                more = "; `tandem doctor` says what works here" if what == "device" else ""
+                more = "; `tandem doctor` says what works here" if what == "device" and devices is None else ""
                 raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}{more}")
         reason = contestants.missing(self.backend)
         if reason:
@@ -160,10 +163,14 @@ def default_cells(
     precisions: Iterable[str] = ("float32",),
     tunings: Iterable[str] = ("default",),
     seed: int = 0,
+    devices: Sequence[str] | None = None,
 ) -> list[Cell]:
     """The cells to time: on a GPU where there is one, else on the CPU at sizes that suit it.
 
     A tuning that only some of the backends have is timed for those.
+
+    Args:
+        devices: those that there are, where the cells are timed on another machine.
 
     Raises:
         CellError, SpecError, ShapeError: where a name is unknown or a network cannot take the size.
@@ -190,7 +197,7 @@ def default_cells(
                 device=device,
                 seed=seed,
             )
-            cell.check()
+            cell.check(devices)
             cells.append(cell)
     return cells
 

@@ -257,20 +257,24 @@ _OURS: set[Path] = set()
 """What this process has written, and may measure again."""
 
 
-def save_record(record: Record, folder: Path) -> Path:
+def save_record(record: Record, folder: Path, column: str = "") -> Path:
     """Write one record to its own file in a folder, which is made if need be. Raises TandemError.
 
     It takes the place of what an earlier run measured, and stands beside what a run at the same time measures.
+
+    Args:
+        column: goes into the file's name, where records of one cell from several machines or commits are kept.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TandemError(f"{folder}: cannot be made ({error.strerror}); name a writable folder") from error
     with _locked(folder):
-        path, number = folder / record.file_name, 1
+        name = record.file_name.removesuffix(".json") + (f"-{column}" if column else "")
+        path, number = folder / f"{name}.json", 1
         while path not in _OURS and path.exists() and path.stat().st_mtime > STARTED_AT_S:
             number += 1
-            path = folder / f"{record.file_name.removesuffix('.json')}-{number}.json"
+            path = folder / f"{name}-{number}.json"
         write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
     _OURS.add(path)
     return path

@@ -192,7 +192,7 @@ def comparable_key(record: Record, tunings_together: bool = False) -> tuple[obje
     cell = record.cell
     shape = (cell.batch, cell.size, cell.seed, cell.recipe)
     how = (cell.precision, None if tunings_together else cell.tuning, cell.device)
-    return record.spec_fingerprint, cell.phase, shape, how, record.machine, record.commit
+    return record.spec_fingerprint, cell.phase, shape, how, record.machine.kind, record.commit
 
 
 def latest(records: Sequence[Record]) -> list[Record]:

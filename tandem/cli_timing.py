@@ -56,17 +56,26 @@ def bench(
     results: options.Results = None,
     resume: options.Resume = False,
     json: options.Json = None,
+    cluster: options.Cluster = None,
+    slurm: options.SlurmOptions = None,
+    cluster_folder: options.ClusterFolder = None,
+    columns: options.Columns = None,
 ) -> None:
     """Time the backends with the pytest-benchmark suites.
 
     Exit code 1 if a cell could not be timed.
 
     Without SPEC and options: on a GPU the whole zoo at real sizes, on a CPU unet_bn_same small.
+
+    With --cluster each process is a job; its record is merged into --results when it ends.
     """
-    from .commands import bench
+    from .commands import bench, bench_on_cluster
 
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
+    on = bench_on_cluster.Where(cluster, slurm or (), cluster_folder, columns or ())
+    if on.asked_for:
+        raise typer.Exit(bench_on_cluster.run(request, on, results, resume, json))
     raise typer.Exit(bench.run(request, results, resume, json))
 
 

@@ -255,6 +255,45 @@ Resume = Annotated[
     bool,
     typer.Option("--resume", help="Skip what --results holds from this machine and commit.", rich_help_panel=OUTPUT),
 ]
+CLUSTER = "On a cluster"
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="C",
+        help="Hand each process to slurm, or to local: jobs of this machine.",
+        rich_help_panel=CLUSTER,
+        autocompletion=one_of(lambda: ("slurm", "local")),
+    ),
+]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE",
+        help="What a job asks of Slurm, for instance partition=gpu; repeatable.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+ClusterFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster-folder",
+        metavar="DIR",
+        help="Logs and state of the jobs, seen by all machines; by default RESULTS/cluster.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="C",
+        help="machine, commit: keep records of several, each in rows of its own.",
+        rich_help_panel=CLUSTER,
+        autocompletion=some_of(lambda: ("machine", "commit")),
+    ),
+]
 Folder = Annotated[
     str | None,
     typer.Option(

@@ -22,6 +22,7 @@ MODELS = {
     "convert": ("weights", "ConvertDocument"),
     "compare": ("timing", "CompareDocument"),
     "bench": ("timing", "BenchDocument"),
+    "bench_cluster": ("timing", "BenchClusterDocument"),
     "scale": ("timing", "ScaleDocument"),
     "report": ("timing", "ReportDocument"),
 }

@@ -118,3 +118,15 @@ class BenchDocument(Part):
     benchmarks: tuple[Benchmark, ...]
     datetime: str
     version: str
+
+
+class BenchClusterDocument(Document):
+    """What the jobs of `bench --cluster` came to; `tandem report` reads it."""
+
+    command: Literal["bench_cluster"]
+    cluster: Literal["slurm", "local"]
+    comparisons: tuple[Compared, ...]
+    records: tuple[Record, ...]
+    """One for each job that was merged, in the order of submission."""
+    refused: dict[str, str]
+    """By cell and replicate, why a job's record was not merged."""

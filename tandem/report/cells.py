@@ -76,7 +76,7 @@ class Names:
         self.precisions = {record.cell.precision for record in cells}
         self.devices = {record.cell.device for record in cells}
         self.commits = {record.commit for record in cells}
-        self.one_machine = all(record.machine == cells[0].machine for record in cells)
+        self.one_machine = all(record.machine.kind == cells[0].machine.kind for record in cells)
 
     def __call__(self, record: Record) -> str:
         cell = record.cell

@@ -86,7 +86,7 @@ def compare_runs(after: Sequence[Record], before: Sequence[Record]) -> Runs:
 
 def are_two_runs(one: Sequence[Record], other: Sequence[Record]) -> bool:
     """Whether each is of one machine and commit, not the same in both, and they have cells in common."""
-    runs = [{(record.machine, record.commit) for record in records} for records in (one, other)]
+    runs = [{(record.machine.kind, record.commit) for record in records} for records in (one, other)]
     return all(len(run) == 1 for run in runs) and runs[0] != runs[1] and bool(_by_cell(one).keys() & _by_cell(other))
 
 

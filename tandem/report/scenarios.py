@@ -306,7 +306,8 @@ def _verdict(records: Sequence[Record], scenario: Scenario) -> Verdict:
 def _family(record: Record) -> tuple[object, ...]:
     """What has one answer: all but backend, tuning, batch and size."""
     cell = record.cell
-    return record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device, record.machine, record.commit
+    what = (record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device)
+    return *what, record.machine.kind, record.commit
 
 
 def _headline(family: Sequence[Answer]) -> Answer:

@@ -31,7 +31,7 @@ def _key(record: Record, axis: Axis) -> tuple[object, ...]:
     cell = record.cell
     fixed = cell.size if axis == "batch" else cell.batch
     what = (record.spec_fingerprint, cell.spec_label, cell.phase, cell.recipe, cell.seed, fixed)
-    return *what, cell.backend, cell.tuning, cell.precision, cell.device, record.machine, record.commit
+    return *what, cell.backend, cell.tuning, cell.precision, cell.device, record.machine.kind, record.commit
 
 
 def _sweep(records: list[Record], axis: Axis) -> Sweep:
