@@ -10,9 +10,11 @@ import contextlib
 import io
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -135,8 +137,9 @@ class Slurm(Cluster):
             )
         import submitit
 
-        self._executor = submitit.SlurmExecutor(self.folder)
-        # In the batch step, not by srun, which would bind the one task of an exclusive node to one of its cores.
+        # In the batch step, not by srun, which would bind the one task of an exclusive node to one of its cores; and in
+        # the place of its shell, which would keep signals to itself.
+        self._executor = submitit.SlurmExecutor(self.folder, python=f"exec {shlex.quote(sys.executable)}")
         self._executor.update_parameters(**options.parameters(on_gpu), use_srun=False)
         self._jobs: dict[str, Any] = {}
 

@@ -149,7 +149,6 @@ class SlurmOptions:
             "job_name": "tandem",
             "nodes": 1,
             "ntasks_per_node": 1,
-            "signal_delay_s": SIGNAL_DELAY_S,
             # What fails is submitted again here, once, and counted; Slurm would do so silently, and without end.
-            "additional_parameters": {"no_requeue": True, **extra},
+            "additional_parameters": {"no_requeue": True, "signal": f"B:USR2@{SIGNAL_DELAY_S}", **extra},
         }

@@ -213,6 +213,8 @@ def test_slurm_is_given_one_array_of_exclusive_jobs(make: MakeRun, slurm: Path) 
     for wanted in ("partition=gpu", "time=90", "gpus-per-node=1", "reservation=ours", "nodes=1", "array=0-1%2"):
         assert f"#SBATCH --{wanted}" in lines
     assert "#SBATCH --exclusive" in lines and "#SBATCH --no-requeue" in lines
+    # The batch shell is told before the limit, and has become the job.
+    assert "#SBATCH --signal=B:USR2@90" in lines and lines[-1].startswith(f"exec {sys.executable}")
     assert not any("srun" in line for line in lines)
 
 
