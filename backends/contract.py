@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from .capabilities import Capabilities
 from .execution import PHASES, Execution
 from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
+
+if TYPE_CHECKING:
+    from .replicated import ReplicatedModel
 
 __all__ = [
     "PHASES",
@@ -36,6 +40,10 @@ __all__ = [
     "check_phase",
     "copy_weights",
 ]
+
+
+MOST_REPLICAS_ON_A_CPU = max(8, os.cpu_count() or 1)
+"""More processes than cores prove as much, and take turns. This many do not fill a usual machine's memory."""
 
 
 class BackendError(TandemError):
@@ -214,6 +222,34 @@ class Backend(ABC):
     def versions(self) -> dict[str, str]:
         """The versions of the framework and of the libraries it loaded, for the records."""
 
+    def lacks_replicas(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> str | None:
+        """What it lacks to train several replicas of the network by the recipe, as a clause after its name, or None."""
+        return self.capabilities.lacks(execution, replicas=2)
+
+    def join_replicas(self, rank: int, replicas: int, execution: Execution) -> Execution:
+        """Make this process one of several that train together. Call it once, before anything is built.
+
+        Returns:
+            The execution on the device of this rank.
+
+        Raises:
+            BackendError: where this backend trains on one device only, or finds no device for the rank.
+        """
+        raise BackendError(f"{self.name} {self.capabilities.lacks(replicas=2) or 'cannot join replicas'}")
+
+    def build_replica(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> Model:
+        """One of the replicas, in a process that has joined the others.
+
+        What it is given is its own part of a batch, of which all have the same size, and every replica takes the same
+        steps. Its `StepResult` has the loss and the parameters' gradients of the whole batch; logits are those of its
+        own images, and so is `image_gradient`, of the whole batch's loss. Of statistics that are not global it has
+        its own.
+        """
+        raise BackendError(f"{self.name} {self.capabilities.lacks(replicas=2) or 'builds no replica'}")
+
+    def leave_replicas(self) -> None:  # noqa: B027 (not every engine has to be left)
+        """Part from the others."""
+
     def check_execution(self, execution: Execution) -> None:
         """Refuse what this backend cannot run. Raises BackendError."""
         if lacking := self.capabilities.lacks(execution):
@@ -224,6 +260,18 @@ class Backend(ABC):
                 f"{self.name} finds no {kind} device {execution.device!r}; it has {', '.join(devices)}; "
                 "`tandem doctor` says what works here"
             )
+
+    def check_replicas(self, execution: Execution, replicas: int) -> None:
+        """Refuse replicas for which there are not devices enough. Raises BackendError."""
+        kind = execution.device_kind
+        if execution.device != kind:
+            raise BackendError(f"{execution.device} is one device, and replicas take one each; give {kind}")
+        most, found = MOST_REPLICAS_ON_A_CPU, f"{MOST_REPLICAS_ON_A_CPU} processes share a CPU at most"
+        if kind != "cpu":
+            most = sum(device.startswith(kind) for device in self.devices())
+            found = f"{self.name} finds {most} {kind} device{'' if most == 1 else 's'}, one for each"
+        if replicas > most:
+            raise BackendError(f"got {replicas} replicas, and {found}; take fewer replicas")
 
 
 class ReferenceBackend(Backend):
@@ -238,6 +286,16 @@ class ReferenceBackend(Backend):
         Raises:
             BackendError: where the device is not one that this backend has.
         """
+
+    def build_replicas(
+        self, spec: UNetSpec, recipe: Recipe, replicas: int, noise: RoundingNoise | None = None
+    ) -> ReplicatedModel:
+        """What replicas that train together compute, in this process and in float64, with or without the noise.
+
+        Raises:
+            BackendError: where this backend does not say.
+        """
+        raise BackendError(f"{self.name} is no reference for several replicas; take numpy_reference")
 
 
 @dataclass(frozen=True)

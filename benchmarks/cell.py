@@ -80,7 +80,9 @@ class Cell(BaseModel):
     @property
     def digest(self) -> str:
         """Eight hexadecimal digits of all that makes the cell, for file names: seed, recipe and spec file too."""
-        text = self.network.fingerprint + self.model_dump_json(exclude={"spec"})
+        # A key that came later says nothing where it is as ever: records keep their names.
+        later = {"batch_statistics"} if self.recipe.batch_statistics == "global" else set()
+        text = self.network.fingerprint + self.model_dump_json(exclude={"spec": True, "recipe": later})
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     @property

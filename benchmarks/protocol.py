@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from shared_specs import TandemError
-from shared_specs.errors import one_line
+from backends.processes import describe, die_with_parent
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
-
-OUT_OF_MEMORY = ("out of memory", "out_of_memory", "resource_exhausted", "can't allocate memory", "unable to allocate")
-"""How PyTorch, XLA, PyTorch's CPU allocator and NumPy say it; their exceptions share no type."""
+__all__ = ["Answer", "claim_stdout", "describe", "die_with_parent", "say", "serve"]
 
 Answer = dict[str, Any]
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process with its parent (Linux). Elsewhere the end of stdin ends a worker."""
-    if not sys.platform.startswith("linux"):
-        return
-    parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the kernel knew
-        os._exit(1)
 
 
 def claim_stdout() -> TextIO:
@@ -58,12 +40,3 @@ def serve(handlers: Mapping[str, Callable[..., Answer]], answers: TextIO) -> Non
         say(answers, {"status": "ok"} | answer)
         if command == "finish":
             return
-
-
-def describe(error: Exception) -> Answer:
-    """An exception as an answer: the status of the record that it becomes, and one line."""
-    text = one_line(str(error))
-    is_ours = isinstance(error, TandemError)
-    message = text if is_ours else f"{type(error).__name__}: {text}"
-    memory = isinstance(error, MemoryError) or any(words in message.lower() for words in OUT_OF_MEMORY)
-    return {"status": "out_of_memory" if memory and not is_ours else "failed", "message": message[:2000]}

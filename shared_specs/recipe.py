@@ -62,11 +62,20 @@ class AdamW(Table):
 OPTIMIZERS: dict[str, type[SGD | Adam | AdamW]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW}
 
 
+BatchStatistics = Literal["global", "per_replica"]
+
+
 class Recipe(Table):
-    """Loss and optimizer. The loss is the cross-entropy per pixel, averaged over batch and pixels."""
+    """Loss and optimizer. The loss is the cross-entropy per pixel, averaged over batch and pixels.
+
+    Where several replicas share a batch, a batch norm's statistics are those of the whole batch ("global"), or each
+    replica has its own ("per_replica"). For a network with batch norm these are two different models; without, and on
+    one device, they are the same.
+    """
 
     loss: Literal["cross_entropy"] = "cross_entropy"
     optimizer: Annotated[SGD | Adam | AdamW, Field(discriminator="kind")] = SGD()
+    batch_statistics: BatchStatistics = "global"
 
     @property
     def state_slots(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ COMPILING = {
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent.parent / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     # Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they
-    # do. What checks alone run has a level of its own (backends/flax_nnx/compiling.py).
+    # do. What checks alone run has a level of its own (backends/jax_engine/compiling.py).
     "XLA_FLAGS": "--xla_backend_optimization_level=0",
 }
 """How the tests compile. Benchmarks, for which pytest reads this file too, leave XLA as it is."""

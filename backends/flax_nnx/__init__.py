@@ -10,7 +10,7 @@ __all__ = ["UNet", "load_weights", "read_weights"]
 
 
 def __getattr__(name: str) -> Any:
-    """The framework is imported by what needs it: `tunings.py` does not."""
+    """The framework is imported by what needs it: `capabilities.py` does not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from . import unet, weights

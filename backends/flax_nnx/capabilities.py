@@ -1,6 +1,5 @@
-"""What Flax NNX can do here. Loads no framework."""
+"""What Flax NNX can do here: all that the engine can. Loads no framework."""
 
-from ..capabilities import Capabilities
-from .tunings import NAMES
+from ..jax_engine.capabilities import CAPABILITIES
 
-CAPABILITIES = Capabilities(tunings=NAMES)
+__all__ = ["CAPABILITIES"]

@@ -1,4 +1,4 @@
-"""The layers of a block in Flax NNX, one builder for each kind of the spec.
+"""The layers of a block in Flax NNX, one builder for each kind of the spec; the arithmetic is `jax_engine.ops`.
 
 Maps are (N, H, W, C) or (N, D, H, W, C).
 """
@@ -6,40 +6,19 @@ Maps are (N, H, W, C) or (N, D, H, W, C).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.typing import DTypeLike
 
 from shared_specs.layout import Convolution, Layer
 from shared_specs.tables import BatchNorm as BatchNormSpec
 
-
-@dataclass(frozen=True)
-class Numerics:
-    """The arithmetic of a module.
-
-    Attributes:
-        dtype: of convolutions and maps.
-        precision: of products; None is JAX's default, which is TF32 on recent GPUs.
-        param_dtype: of parameters, norm statistics and what is summed up.
-    """
-
-    dtype: DTypeLike = jnp.float32
-    precision: jax.lax.Precision | None = None
-    param_dtype: DTypeLike = jnp.float32
-
+from ..jax_engine import ops
+from ..jax_engine.precision import Numerics
 
 Builder = Callable[[Layer, Numerics, nnx.Rngs], nnx.Module]
-
-MAPS = {2: "NHWC", 3: "NDHWC"}
-"""The axes of a map by the number of spatial dimensions."""
-
-PADDING_MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
-"""PyTorch's padding modes under the names of jnp.pad."""
 
 
 def conv(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -59,26 +38,11 @@ class Conv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_channels, numerics.param_dtype)) if settings.bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        margins = [(margin, margin) for margin in self.settings.padding]
-        if self.settings.padding_mode != "zeros":
-            x = jnp.pad(x, [(0, 0), *margins, (0, 0)], PADDING_MODES[self.settings.padding_mode])
-            margins = [(0, 0)] * len(margins)
-        maps = MAPS[len(margins)]
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.numerics.dtype),
-            self.kernel[...].astype(self.numerics.dtype),
-            window_strides=self.settings.stride,
-            padding=margins,
-            rhs_dilation=self.settings.dilation,
-            dimension_numbers=(maps, f"{maps[1:-1]}IO", maps),
-            precision=self.numerics.precision,
-        )
-        return add_bias(y, self.bias)
+        return ops.convolution(x, self.kernel[...], value(self.bias), self.settings, self.numerics)
 
 
-def add_bias(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
-    """In the dtype of the parameters, in which the bias's gradient is summed up."""
-    return x if bias is None else (x.astype(bias[...].dtype) + bias[...]).astype(x.dtype)
+def value(parameter: nnx.Param | None) -> jax.Array | None:
+    return None if parameter is None else parameter[...]
 
 
 def batch_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -101,21 +65,12 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.astype(self.scale[...].dtype)
-        if self.use_running_average:
-            mean, variance = self.mean[...], self.var[...]
-        else:
-            all_but_channels = tuple(range(x.ndim - 1))
-            mean = x.mean(all_but_channels)
-            variance = jnp.square(x - mean).mean(all_but_channels)  # E[x^2] - E[x]^2 cancels
-            count = x.size // x.shape[-1]
-            if count == 1:
-                raise ValueError(f"expected more than one value a channel in training, got a map of {x.shape}")
-            kept = variance * (count / (count - 1)) if self.settings.running_variance == "unbiased" else variance
-            momentum = self.settings.momentum  # of the new batch; nnx.BatchNorm's is that of the old value
-            self.mean[...] = (1 - momentum) * self.mean[...] + momentum * jax.lax.stop_gradient(mean)
-            self.var[...] = (1 - momentum) * self.var[...] + momentum * jax.lax.stop_gradient(kept)
-        scale = self.scale[...] * jax.lax.rsqrt(variance + self.settings.epsilon)
-        return ((x - mean) * scale + self.bias[...]).astype(self.dtype)
+        statistics = self.mean[...], self.var[...]
+        if not self.use_running_average:
+            held, statistics = statistics, ops.moments(x)
+            self.mean[...], self.var[...] = ops.running(held, statistics, x.size // x.shape[-1], self.settings)
+        y = ops.normalised(x, statistics, self.scale[...], self.bias[...], self.settings.epsilon)
+        return y.astype(self.dtype)
 
 
 def instance_norm(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -148,26 +103,11 @@ def activation(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
 
 
 class Activation(nnx.Module):
-    """A function of each element, in the dtype of the parameters: in bfloat16 each of its operations would round."""
-
     def __init__(self, kind: str, settings: Any, numerics: Numerics):
         self.kind, self.settings, self.numerics = kind, settings, numerics
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return FUNCTIONS[self.kind](x.astype(self.numerics.param_dtype), self.settings).astype(x.dtype)
-
-
-FUNCTIONS: dict[str, Callable[[jax.Array, Any], jax.Array]] = {
-    "relu": lambda x, settings: nnx.relu(x),
-    # At 0 the derivative is the slope, as in PyTorch; nnx.leaky_relu's is 1.
-    "leaky_relu": lambda x, settings: jnp.where(x > 0, x, settings.slope * x),
-    "elu": lambda x, settings: nnx.elu(x, settings.alpha),
-    "gelu": lambda x, settings: nnx.gelu(x, approximate=settings.approximation == "tanh"),
-    "silu": lambda x, settings: nnx.silu(x),
-    "tanh": lambda x, settings: jnp.tanh(x),
-    "sigmoid": lambda x, settings: nnx.sigmoid(x),
-    "identity": lambda x, settings: x,
-}
+        return ops.activation(x, self.kind, self.settings, self.numerics)
 
 
 def prelu(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -182,9 +122,7 @@ class PReLU(nnx.Module):
         self.negative_slope = nnx.Param(jnp.full(slopes, 0.25, numerics.param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        slope = self.negative_slope[...]
-        wide = x.astype(slope.dtype)
-        return jnp.where(wide > 0, wide, slope * wide).astype(x.dtype)
+        return ops.prelu(x, self.negative_slope[...])
 
 
 def dropout(layer: Layer, numerics: Numerics, rngs: nnx.Rngs) -> nnx.Module:
@@ -197,14 +135,11 @@ class Sum(nnx.Module):
 
 
 class Multiply(nnx.Module):
-    """In the dtype of the parameters, since the gradient of a map with one channel is a sum over channels."""
-
     def __init__(self, numerics: Numerics):
         self.numerics = numerics
 
     def __call__(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        wide = self.numerics.param_dtype
-        return (x.astype(wide) * y.astype(wide)).astype(x.dtype)
+        return ops.multiply(x, y, self.numerics)
 
 
 KINDS: dict[str, Builder] = {
@@ -213,7 +148,7 @@ KINDS: dict[str, Builder] = {
     "instance_norm": instance_norm,
     "group_norm": group_norm,
     "layer_norm": layer_norm,
-    **dict.fromkeys(FUNCTIONS, activation),
+    **dict.fromkeys(ops.FUNCTIONS, activation),
     "prelu": prelu,
     "dropout": dropout,
     "sum": lambda layer, numerics, rngs: Sum(),

@@ -1,4 +1,4 @@
-"""A network as pure functions of its tensors: what moves comes in as an argument and goes out as a result."""
+"""A network of Flax NNX as pure functions of its tensors: what moves is an argument and a result."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from shared_specs import UNetSpec
+from shared_specs.layout import Tensor
 
-from .layers import Conv, Numerics
+from ..jax_engine import network as engine
+from ..jax_engine.network import Arrays
+from ..jax_engine.precision import Numerics
+from . import weights
+from .layers import Conv
 from .unet import UNet
 from .weights import native
 
-Arrays = dict[str, jax.Array]
-"""Tensors by canonical name, in Flax's layouts."""
 
-
-class Network:
+class Network(engine.Network):
     """The module of a spec, merged with tensors anew in each call.
 
     Args:
@@ -29,7 +32,7 @@ class Network:
     """
 
     def __init__(self, spec: UNetSpec, numerics: Numerics, module: UNet | None = None):
-        self.spec = spec
+        super().__init__(spec, numerics)
         if module is None:
             module = nnx.eval_shape(
                 lambda: UNet(
@@ -53,21 +56,17 @@ class Network:
         return self.module(parameters, statistics, training=False)(images)
 
     def captured(self, parameters: Arrays, statistics: Arrays, images: jax.Array) -> Arrays:
-        """Every layer's output by canonical name, those of the deep heads too."""
         module = self.module(parameters, statistics, training=False)
         _, captured = nnx.capture(module.heads, nnx.Intermediate, method_outputs=nnx.Intermediate)(images)
         flat = {".".join(map(str, path)): held.get_value() for path, held in nnx.to_flat_state(captured)}
         return {layer.name: flat[f"{layer.name}.__call__"][0] for layer in self.spec.layers}
 
-    def loss(
-        self, parameters: Arrays, images: jax.Array, statistics: Arrays, labels: list[jax.Array]
-    ) -> tuple[jax.Array, tuple[jax.Array, Arrays]]:
-        """The loss, given labels for every head; beside it the logits and the statistics after the step."""
+    def in_training(
+        self, parameters: Arrays, statistics: Arrays, images: jax.Array
+    ) -> tuple[tuple[jax.Array, ...], Arrays]:
         module = self.module(parameters, statistics, training=True)
         heads = self.heads(module, images)
-        losses = [cross_entropy(logits, classes) for logits, classes in zip(heads, labels, strict=True)]
-        loss = sum(weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True))
-        return jnp.asarray(loss), (heads[0], self.statistics(module, statistics))
+        return heads, self.statistics(module, statistics)
 
     def heads(self, module: UNet, images: jax.Array) -> tuple[jax.Array, ...]:
         """The logits, and those of the heads of deep supervision."""
@@ -90,20 +89,15 @@ class Network:
             "computes_in": ", ".join({str(jnp.dtype(numerics.dtype)) for numerics in convolutions}),
         }
 
+    def to_native(self, tensor: Tensor, values: np.ndarray) -> np.ndarray:
+        return weights.to_native(tensor, values)
+
+    def to_canonical(self, tensor: Tensor, values: np.ndarray) -> np.ndarray:
+        return weights.to_canonical(tensor, values)
+
 
 def in_mode(module: Any, training: bool) -> Any:
     """The module, in training or evaluation mode, without dropout: what is random cannot be compared."""
     module.set_attributes(use_running_average=not training, raise_if_not_found=False)
     module.set_attributes(deterministic=True, raise_if_not_found=False)
     return module
-
-
-def cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """The mean over all pixels, in float32 at least.
-
-    Written out, as optax's `softmax_cross_entropy_with_integer_labels` (0.2.8) picks the label's logit with a gather
-    whose gradient XLA folds at compile time, in a time that grows with the pixels: 13 s for 2x64x96x32.
-    """
-    wide = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    chosen = labels[..., None] == jnp.arange(wide.shape[-1])
-    return (jax.nn.logsumexp(wide, axis=-1) - jnp.where(chosen, wide, 0).sum(-1)).mean()

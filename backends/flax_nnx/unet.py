@@ -13,8 +13,8 @@ from jax.typing import DTypeLike
 from shared_specs import UNetSpec
 from shared_specs.layout import IMAGES, Layer, schedule
 
+from ..jax_engine.precision import Numerics
 from . import layers, resampling
-from .layers import Numerics
 
 KINDS = layers.KINDS | resampling.KINDS
 

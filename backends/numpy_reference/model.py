@@ -13,6 +13,7 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
+from ..replicated import ReplicatedModel
 from .capabilities import CAPABILITIES
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding
@@ -33,6 +34,15 @@ class NumPyReference(ReferenceBackend):
     ) -> NoisyModel:
         self.check_execution(Execution(device, "float64"))
         return NoisyModel(spec, noise, recipe)
+
+    def build_replicas(
+        self, spec: UNetSpec, recipe: Recipe, replicas: int, noise: RoundingNoise | None = None
+    ) -> ReplicatedModel:
+        from . import replicas as written_out  # which is made of this module
+
+        if noise is None:
+            return written_out.NumPyReplicas(spec, Execution(precision="float64"), recipe, replicas=replicas)
+        return written_out.NoisyReplicas(spec, noise, recipe, replicas=replicas)
 
     def devices(self) -> list[str]:
         return ["cpu"]
@@ -80,16 +90,22 @@ class NumPyModel(Model):
 
     def loss_and_gradients(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         self.check_step(images, labels)
+        return self._differentiate(images, labels)
+
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         heads = self.module(np.asarray(images, np.float64), training=True)
         targets = labels_of_heads(self.spec, images.shape, labels)
         loss, head_gradients = weighted_loss(heads, targets, self.spec.loss_weights, self.rounding)
         image_gradient = self.module.backward(head_gradients)
+        return StepResult(float(loss), heads[0].copy(), self._gradients(), image_gradient)
+
+    def _gradients(self) -> dict[str, np.ndarray]:
         gradients = {}
         for tensor in self.spec.tensors:
             if tensor.trainable:
                 layer, leaf = native(self.module, tensor)
                 gradients[tensor.name] = to_canonical(tensor, layer.gradients[leaf]).copy()
-        return StepResult(float(loss), heads[0].copy(), gradients, image_gradient)
+        return gradients
 
     def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
         result = self.loss_and_gradients(images, labels)
@@ -127,10 +143,13 @@ class NumPyModel(Model):
 class NoisyModel(NumPyModel):
     """The reference under rounding noise. Where decisions need it, an exact twin takes every step first."""
 
-    def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe):
+    exact: type[NumPyModel] = NumPyModel
+    """Of the twin."""
+
+    def __init__(self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe, **more: Any):
         execution = Execution(precision="float64")
-        self.twin = NumPyModel(spec, execution, recipe) if noise.decides_apart else None
-        super().__init__(spec, execution, recipe, noise)
+        self.twin = self.exact(spec, execution, recipe, **more) if noise.decides_apart else None
+        super().__init__(spec, execution, recipe, noise, **more)
 
     def load_weights(self, weights: Weights) -> None:
         super().load_weights(weights)

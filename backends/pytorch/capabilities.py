@@ -3,4 +3,4 @@
 from ..capabilities import Capabilities
 from .tunings import NAMES
 
-CAPABILITIES = Capabilities(tunings=NAMES)
+CAPABILITIES = Capabilities(tunings=NAMES, replicas=True)

@@ -18,6 +18,7 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights
 
 from ..contract import (
+    BackendError,
     CompileReport,
     Execution,
     Load,
@@ -54,6 +55,29 @@ class PyTorch(ReferenceBackend):
 
         self.check_execution(Execution(device, "float64"))
         return NoisyModel(spec, noise, recipe, device)
+
+    def lacks_replicas(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> str | None:
+        from . import data_parallel  # which is made of this module
+
+        return super().lacks_replicas(spec, execution, recipe) or data_parallel.lacks(spec, execution, recipe)
+
+    def join_replicas(self, rank: int, replicas: int, execution: Execution) -> Execution:
+        from . import data_parallel
+
+        return data_parallel.join(rank, execution)
+
+    def build_replica(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> PyTorchModel:
+        from . import data_parallel
+
+        self.check_execution(execution)
+        if lacking := self.lacks_replicas(spec, execution, recipe):
+            raise BackendError(f"{self.name} {lacking}")
+        return data_parallel.Replica(spec, execution, recipe)
+
+    def leave_replicas(self) -> None:
+        from . import data_parallel
+
+        data_parallel.leave()
 
     def knobs(self, execution: Execution) -> dict[str, str]:
         return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
@@ -205,15 +229,19 @@ class PyTorchModel(Model):
 
     @cached_property
     def _loss(self) -> Callable[..., torch.Tensor]:
-        return self._for_training(lambda inputs, targets: self._total(self.module.heads(inputs), targets))
+        return self._for_training(lambda inputs, targets: self._total(self._heads(inputs), targets))
 
     @cached_property
     def _loss_and_logits(self) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
         def run(inputs: torch.Tensor, targets: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-            heads = self.module.heads(inputs)
+            heads = self._heads(inputs)
             return self._total(heads, targets), heads[0]
 
         return self._for_training(run)
+
+    def _heads(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The logits of every head, in training."""
+        return self.module.heads(inputs)
 
     def _total(self, heads: tuple[torch.Tensor, ...], targets: list[torch.Tensor]) -> torch.Tensor:
         """The loss: the cross-entropy of every head times its weight."""

@@ -165,7 +165,8 @@ def test_variance_does_not_cancel_in_float32():
     import jax.numpy as jnp
     from flax import nnx
 
-    from backends.flax_nnx.layers import BatchNorm, Numerics
+    from backends.flax_nnx.layers import BatchNorm
+    from backends.jax_engine.precision import Numerics
 
     x = (np.random.default_rng(0).normal(size=(2, 16, 16, 1)) + 3000.0).astype(np.float32)
     expected = (x.astype(np.float64) - x.mean(dtype=np.float64)) / x.astype(np.float64).std()
@@ -239,7 +240,7 @@ def test_flax_reads_its_precision_from_the_program():
     """A product that asks for less is told apart, whatever the flags say."""
     import jax
 
-    from backends.flax_nnx.precision import effective
+    from backends.jax_engine.precision import effective
 
     def program(precision):
         return lambda a, b: jax.jit(lambda a, b: jax.numpy.matmul(a, b, precision=precision))(a, b) @ b

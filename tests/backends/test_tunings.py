@@ -130,7 +130,7 @@ def test_flax_shares_the_batch_among_the_devices_of_a_process():
 
 @pytest.mark.needs_backends("flax_nnx")
 def test_a_switch_that_xla_does_not_have_is_left_out() -> None:
-    from backends.flax_nnx.compiling import knows
+    from backends.jax_engine.compiling import knows
 
     assert knows("xla_cpu_enable_fast_math")
     assert not knows("xla_of_another_release")

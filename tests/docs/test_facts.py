@@ -250,10 +250,16 @@ def test_precisions_are_those_of_the_backends() -> None:
 
 
 def test_mirrored_files_are_listed() -> None:
-    table = read("docs/backends.md").partition("## Mirrored folders")[2]
-    listed = {cells[0].strip("`") for cells in rows(table)[2:]}
-    own = {"__init__.py", "noisy.py", "rounding.py"}
-    assert listed == {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")} - own
+    mirrored, _, of_the_engine = section("docs/backends.md", "Mirrored folders").partition("\n### ")
+    files = {name: {path.name for path in (ROOT / "backends" / name).glob("*.py")} for name in backends.names()[:3]}
+    files["jax_engine"] = {path.name for path in (ROOT / "backends" / "jax_engine").glob("*.py")}
+    where = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(mirrored)[2:]}
+    assert set(where) == files["pytorch"] - {"__init__.py", "noisy.py", "rounding.py"}
+    for name, stands_in in where.items():
+        places = [folder for folder in ("flax_nnx", "jax_engine") if name in files[folder]]
+        assert places == (["flax_nnx", "jax_engine"] if stands_in == "both" else [stands_in]), name
+    others = {name.strip("`") for cells in rows(of_the_engine)[2:] for name in cells[0].split(", ")}
+    assert files["jax_engine"] - set(where) - {"__init__.py"} <= others <= files["jax_engine"]
 
 
 @pytest.mark.parametrize("page", PAGES)

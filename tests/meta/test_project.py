@@ -104,13 +104,19 @@ NOISY = {"noisy.py", "rounding.py"}
 """The reference under noise at large sizes: one framework that has it serves all."""
 
 
-@pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
-def test_backend_folders_are_mirrored(name: str) -> None:
-    files = {path.name for path in (ROOT / "backends" / name).glob("*.py")}
-    assert {"unet.py", "weights.py", "model.py"} <= files
-    files -= {"network.py"}  # a torch.nn.Module holds its tensors, and needs no pure functions beside it
-    theirs = {path.name for path in (ROOT / "backends" / "pytorch").glob("*.py")}
-    assert files - NOISY == theirs - NOISY
+APART = {"network.py", "ops.py", "backend.py", "orbax.py"}
+"""The engine of JAX. A torch.nn.Module holds its tensors, and needs no pure functions beside it."""
+
+
+def files_of(*folders: str) -> set[str]:
+    return {path.name for folder in folders for path in (ROOT / "backends" / folder).glob("*.py")}
+
+
+def test_backend_folders_are_mirrored() -> None:
+    """What Flax's backends share stands in the engine's folder, under the same names."""
+    theirs = files_of("pytorch")
+    assert {"unet.py", "weights.py", "model.py"} <= files_of("flax_nnx") <= theirs | APART
+    assert files_of("flax_nnx", "jax_engine") - APART == theirs - NOISY
 
 
 @pytest.mark.parametrize("folder", ["tandem", "benchmarks", "parity", "backends", "shared_specs"])

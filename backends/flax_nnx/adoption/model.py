@@ -13,16 +13,17 @@ from shared_specs.checkpoints import listed
 from shared_specs.weights import Weights, check_weights
 
 from ...contract import BackendError, Execution
-from ..model import FlaxModel
-from ..network import Arrays, Network
-from ..precision import numerics
+from ...jax_engine.model import JaxModel
+from ...jax_engine.network import Arrays
+from ...jax_engine.precision import numerics
+from ..network import Network
 from ..unet import UNet
 from ..weights import native, read_weights
 from .network import PortNetwork, copy_in, variables
 from .pairing import pair
 
 
-class OwnUNet(FlaxModel):
+class OwnUNet(JaxModel):
     """A copy of a `UNet`, which somebody built, trained or changed.
 
     Args:
@@ -37,7 +38,7 @@ class OwnUNet(FlaxModel):
     def __init__(self, module: UNet, spec: UNetSpec, execution: Execution, recipe: Recipe):
         self.theirs = module
         _check_tensors(module, spec)
-        super().__init__(spec, execution, recipe)
+        super().__init__(spec, execution, recipe, Network)
 
     def _new_network(self) -> Network:
         arithmetic = numerics(self.execution)
@@ -47,7 +48,7 @@ class OwnUNet(FlaxModel):
         return read_weights(self.theirs, self.spec)
 
 
-class PortModel(FlaxModel):
+class PortModel(JaxModel):
     """A copy of a module with names of its own, of whose tensors some are known by their values.
 
     Weights, gradients and the outputs of layers are those of known tensors; what it computes is all of the module's.
@@ -70,7 +71,7 @@ class PortModel(FlaxModel):
             )
         self.theirs = module
         self.places = pair(spec, port_of, variables(module))
-        super().__init__(spec, execution, recipe)
+        super().__init__(spec, execution, recipe, Network)
 
     network: PortNetwork
 
@@ -128,7 +129,7 @@ class PortModel(FlaxModel):
 
 def own_model(
     module: Any, spec: UNetSpec, execution: Execution, recipe: Recipe, port_of: Weights | None
-) -> FlaxModel | None:
+) -> JaxModel | None:
     """A copy of a module behind the contract; None for one that is no `UNet`, without what it is a port of."""
     if isinstance(module, UNet):
         return OwnUNet(module, spec, execution, recipe)

@@ -14,9 +14,10 @@ from shared_specs.errors import one_line
 from shared_specs.layout import Layer
 from shared_specs.shapes import feature_shapes
 
+from ...jax_engine.network import Arrays
+from ...jax_engine.precision import Numerics
 from ...trace import TraceError
-from ..layers import Numerics
-from ..network import Arrays, Network, in_mode
+from ..network import Network, in_mode
 from .pairing import Path
 
 

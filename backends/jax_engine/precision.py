@@ -1,20 +1,36 @@
-"""In which precision Flax computes: set explicitly, and read back from the program."""
+"""In which precision JAX computes: set explicitly, and read back from the program."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr
+from jax.typing import DTypeLike
 
 from ..contract import Execution
-from .layers import Numerics
 
 DTYPES = {"float64": jnp.float64, "float32": jnp.float32, "tf32": jnp.float32, "bfloat16": jnp.float32}
 """Of parameters and images. With bfloat16 parameters, norm statistics and loss are float32, convolutions bfloat16."""
 
 PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """The arithmetic of a module.
+
+    Attributes:
+        dtype: of convolutions and maps.
+        precision: of products; None is JAX's default, which is TF32 on recent GPUs.
+        param_dtype: of parameters, norm statistics and what is summed up.
+    """
+
+    dtype: DTypeLike = jnp.float32
+    precision: jax.lax.Precision | None = None
+    param_dtype: DTypeLike = jnp.float32
 
 
 def numerics(execution: Execution) -> Numerics:

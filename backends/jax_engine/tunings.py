@@ -1,4 +1,4 @@
-"""How Flax runs a step: every tuning is one object that lists its knobs."""
+"""How JAX runs a step: every tuning is one object that lists its knobs."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,7 @@ import optax
 from optax import tree_utils
 
 from shared_specs import SGD, AdamW, Recipe, UNetSpec
-
-from .weights import to_canonical
+from shared_specs.layout import Tensor
 
 SLOTS = {"momentum": "trace", "first_moment": "mu", "second_moment": "nu"}
 
@@ -29,7 +29,9 @@ def build_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(chosen.weight_decay), step) if chosen.weight_decay else step
 
 
-def optimizer_state(state: Any, recipe: Recipe, spec: UNetSpec) -> dict[str, np.ndarray]:
+def optimizer_state(
+    state: Any, recipe: Recipe, spec: UNetSpec, to_canonical: Callable[[Tensor, np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
     """The state by canonical name, zero before the first step."""
     read: dict[str, np.ndarray] = {}
     for slot in recipe.state_slots:

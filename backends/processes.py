@@ -1,0 +1,38 @@
+"""What processes that Tandem starts have in common: how they end with their parent, and what they say of an error."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from typing import Any
+
+from shared_specs import TandemError
+from shared_specs.errors import one_line
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+OUT_OF_MEMORY = ("out of memory", "out_of_memory", "resource_exhausted", "can't allocate memory", "unable to allocate")
+"""How PyTorch, XLA, PyTorch's CPU allocator and NumPy say it; their exceptions share no type."""
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process with its parent (Linux). Elsewhere the end of a pipe has to say it."""
+    if not sys.platform.startswith("linux"):
+        return
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the kernel knew
+        os._exit(1)
+
+
+def describe(error: Exception) -> dict[str, Any]:
+    """An exception as an answer: the status of the record that it becomes, and one line."""
+    text = one_line(str(error))
+    is_ours = isinstance(error, TandemError)
+    message = text if is_ours else f"{type(error).__name__}: {text}"
+    memory = isinstance(error, MemoryError) or any(words in message.lower() for words in OUT_OF_MEMORY)
+    return {"status": "out_of_memory" if memory and not is_ours else "failed", "message": message[:2000]}
