@@ -109,6 +109,22 @@ class Ceilings(Part):
         return max(flops / self.flops_per_s, bytes_moved / self.bytes_per_s)
 
 
+class Ranks(Part):
+    """What the ranks of a group of replicas say each, in their order; the record's own figures follow from these.
+
+    Attributes:
+        window_s: of each window, the seconds by rank; the longest is the window's.
+        peak_memory_bytes: of each process.
+        peak_device_memory_bytes: of each GPU; empty on a CPU.
+        usable_cores: of each process.
+    """
+
+    window_s: tuple[tuple[Seconds, ...], ...] = ()
+    peak_memory_bytes: tuple[Count, ...] = ()
+    peak_device_memory_bytes: tuple[Count, ...] = ()
+    usable_cores: tuple[Count, ...] = ()
+
+
 class Record(Part):
     """One cell, timed or not, in one process.
 
@@ -124,6 +140,7 @@ class Record(Part):
         recompilations: programs compiled since.
         other_work_percent: of the cores, kept busy by others just before the process started.
         commit: of the code that ran, with "+changes" where the working tree differed from it.
+        ranks: where replicas were timed; memory is then that of the rank that took most, all else rank 0's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -159,6 +176,7 @@ class Record(Part):
     commit: str | None = None
     command: str = ""
     started_at: str = ""
+    ranks: Ranks | None = None
 
     @computed_field
     @property

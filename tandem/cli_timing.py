@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from . import options
@@ -92,15 +94,22 @@ def scale(
     precision: options.TimedPrecisions = None,
     tuning: options.Tunings = None,
     device: options.OptionalDevice = None,
+    replicates: options.GroupReplicates = None,
+    batch_statistics: options.BatchStatistics = None,
     results: options.Results = None,
     json: options.Json = None,
 ) -> None:
-    """How a step grows with the batch or the size, up to where memory ends.
+    """How a step grows with the batch or the size, up to where memory ends, or with replicas over devices.
 
-    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process.
+    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process. With AXIS replicas the phase is
+    train_step, and each point is some groups of processes, one for each device.
     """
-    from .commands import bench, scale
+    from .commands import bench, scale, scale_replicas
 
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, 1)
+    if axis == "replicas":
+        request = replace(request, replicates=replicates or bench.Request.replicates)
+        raise typer.Exit(scale_replicas.run(request, most, batch_statistics, results, json))
+    scale.check_not_given(axis, {"--replicates": replicates, "--batch-statistics": batch_statistics})
     raise typer.Exit(scale.run(request, axis, most, results, json))

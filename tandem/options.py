@@ -206,10 +206,25 @@ Phases = Annotated[
 ]
 Axis = Annotated[
     str,
-    typer.Argument(metavar="AXIS", help="What grows: batch or size.", autocompletion=one_of(completion.axes)),
+    typer.Argument(metavar="AXIS", help="What grows: batch, size or replicas.", autocompletion=one_of(completion.axes)),
 ]
 Most = Annotated[
-    int | None, typer.Option("--most", metavar="N", help="The largest batch (64) or side in pixels (1024) to try.")
+    int | None,
+    typer.Option("--most", metavar="N", help="The largest batch (64), side in pixels (1024), or number of replicas."),
+]
+GroupReplicates = Annotated[
+    int | None,
+    typer.Option("--replicates", min=1, metavar="N", help="Of replicas: groups per point (3).", rich_help_panel=RUN),
+]
+BatchStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-statistics",
+        metavar="S",
+        help="Of replicas: global (default on GPUs) or per-replica (on a CPU).",
+        rich_help_panel=RUN,
+        autocompletion=one_of(lambda: ("global", "per-replica")),
+    ),
 ]
 Replicates = Annotated[
     int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)

@@ -96,7 +96,7 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]
         cell = record.cell
         if cell.backend in contestants.NO_OP:
             continue
-        what = (record.spec_fingerprint, cell.backend, cell.tuning, cell.phase, cell.recipe)
+        what = (record.spec_fingerprint, cell.backend, cell.tuning, cell.phase, cell.recipe, cell.replicas, cell.cores)
         groups.setdefault((*what, cell.batch, cell.size, cell.seed, cell.precision, cell.device), []).append(record)
     return groups
 

@@ -18,6 +18,7 @@ from ..findings import Findings
 from .against import against
 from .answer import answer
 from .curves import curves
+from .devices import devices
 from .energy import energy
 from .markup import Html, element, join, packed
 from .memory import memory
@@ -39,6 +40,7 @@ SECTIONS: tuple[Section, ...] = (
     curves,
     throughput,
     scaling,
+    devices,
     roofline,
     memory,
     start,
