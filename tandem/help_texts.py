@@ -63,6 +63,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "scale": (
         ("tandem scale batch unet_bn_same --tuning tuned", "up to where memory ends"),
         ("tandem scale size unet_paper --most 600 --phase train_step", ""),
+        ("tandem scale replicas unet_bn_same --most 2", "training over devices"),
     ),
     "report": (
         ("tandem report out/monday curves.json -o report.html", ""),
