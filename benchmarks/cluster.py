@@ -95,7 +95,6 @@ class ClusterRun:
             TandemError: where a record cannot be written, or no job can be submitted; what is merged is kept.
         """
         check_folder(self.results)
-        cluster_state.make(self.folder)
         with cluster_state.driven(self.folder):
             self._begin()
             try:

@@ -27,6 +27,7 @@ import psutil
 from shared_specs import TandemError
 from shared_specs.errors import one_line
 
+from . import cluster_state
 from .process import ROOT
 from .records import Status
 from .slurm_options import SlurmOptions
@@ -137,6 +138,7 @@ class Slurm(Cluster):
             )
         import submitit
 
+        cluster_state.make(folder)
         # In the batch step, not by srun, which would bind the one task of an exclusive node to one of its cores; and in
         # the place of its shell, which would keep signals to itself.
         self._executor = submitit.SlurmExecutor(self.folder, python=f"exec {shlex.quote(sys.executable)}")
@@ -172,6 +174,7 @@ class Local(Cluster):
         super().__init__(folder)
         import submitit
 
+        cluster_state.make(folder)
         self._executor = submitit.LocalExecutor(self.folder)
         self._executor.update_parameters(timeout_min=limit_min, gpus_per_node=1 if on_gpu else 0)
         self._ours: dict[str, Any] = {}

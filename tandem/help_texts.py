@@ -58,7 +58,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tandem bench unet_paper --phase forward", ""),
         ("tandem bench --tuning tuned --results out/monday", ""),
         ("tandem bench --tuning tuned --results out/monday --resume", "goes on"),
-        ("tandem bench --results /shared/monday --cluster slurm --slurm partition=gpu", "a job for each process"),
+        ("tandem bench --results /shared/out --cluster slurm", "jobs"),
     ),
     "scale": (
         ("tandem scale batch unet_bn_same --tuning tuned", "up to where memory ends"),

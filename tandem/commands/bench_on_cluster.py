@@ -9,6 +9,7 @@ from pathlib import Path
 from benchmarks import executors, merging
 from benchmarks.cluster import ClusterRun, Outcome
 from benchmarks.executors import Cluster
+from benchmarks.records import check_folder
 from benchmarks.slurm_options import SlurmOptions
 from benchmarks.verdict import compare
 from shared_specs import TandemError
@@ -58,6 +59,7 @@ def run(
     cells = bench.cells(request, DEVICES if where.cluster == "slurm" else None)
     for cell in cells:
         bench.check_precision(cell)
+    check_folder(Path(results))
     folder = Path(where.folder) if where.folder is not None else Path(results) / "cluster"
     cluster = executors.open_cluster(where.cluster, folder, options, cells[0].device != "cpu")
     planned = ClusterRun(

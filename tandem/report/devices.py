@@ -47,4 +47,5 @@ def sentence(found: DeviceScaling) -> str:
         fixed = f"{last.batch} images in all" if mode == "strong" else f"{last.batch // last.replicas} images each"
         said.append(f"{mode} scaling, {fixed}: {value} efficient on {last.records[0].cell.where} (95% {interval})")
     kind = found.batch_statistics.replace("_", " ")
-    return f"{'; '.join(said)}. Batch statistics, where the network has any: {kind}."
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}. Batch statistics, where the network has any: {kind}."

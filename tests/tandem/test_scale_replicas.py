@@ -53,7 +53,7 @@ def test_efficiencies_are_printed_written_and_reported(run: Run, tmp_path: Path)
     result = run("scale", "replicas", "unet_bn_same", "--most", "2", *SMALL, *more)
     assert result.exit_code == 0, result.stderr
     assert "2 processes of 1 core each" in result.stdout and "1 process of 1 core" in result.stdout
-    said = "strong scaling, 2 images in all: 75% efficient on 2 processes of 1 core each (95% 73 to 77%)"
+    said = "Strong scaling, 2 images in all: 75% efficient on 2 processes of 1 core each (95% 73 to 77%)"
     assert said in " ".join(result.stdout.split())
     content = json.loads(written.read_text())
     (scaling,) = content["scalings"]
@@ -69,7 +69,7 @@ def test_efficiencies_are_printed_written_and_reported(run: Run, tmp_path: Path)
 
     for read in (written, results):
         markdown = run("report", read).stdout
-        assert "## Scaling over devices" in markdown and "| 75%" in markdown
+        assert "## Scaling over devices" in markdown and "|        75% |    73 to 77% |" in markdown
     assert run("report", results, "-o", page).exit_code == 0
     text = page.read_text()
     assert "Scaling over devices" in text and "2 processes of 1 core each" in text
