@@ -104,6 +104,10 @@ class Replica:
         self.model.synchronize()
         return time.perf_counter() - start
 
+    def leave(self) -> None:
+        """The last question."""
+        self.backend.leave_replicas()
+
     def versions(self) -> dict[str, str]:
         return self.backend.versions()
 
@@ -127,7 +131,7 @@ def main(backend: str, device: str, server: str) -> None:
     rank, replicas = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     key = bytes.fromhex(os.environ.pop(KEY))
     place = open(os.path.join(os.environ[FOLDER], f"rank-{rank}"), "w")  # noqa: SIM115 (as long as the process)
-    faulthandler.register(WHERE, place)
+    faulthandler.register(WHERE, place, all_threads=False)
     with Client(os.environ[ADDRESS], "AF_UNIX", authkey=key) as connection, contextlib.suppress(EOFError, OSError):
         connection.send((rank, os.getpid()))
         if device == "cpu":
@@ -138,7 +142,7 @@ def main(backend: str, device: str, server: str) -> None:
             module, _, name = server.partition(":")
             served = getattr(importlib.import_module(module), name)(backend, device, rank, replicas)
             answers["ask"] = lambda question, **arguments: getattr(served, question)(**arguments)
-            answers["finish"] = served.backend.leave_replicas
+            answers["finish"] = served.leave
 
         answers["start"] = start
         command, arguments = connection.recv()

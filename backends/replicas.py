@@ -11,7 +11,6 @@ import contextlib
 import os
 import queue
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -27,11 +26,13 @@ from typing import Any, Self
 
 import psutil
 
-from shared_specs import Recipe, TandemError, UNetSpec
+from shared_specs import Recipe, UNetSpec
 from shared_specs.errors import one_line
 
 from .execution import Execution
-from .replica import ADDRESS, FOLDER, KEY, WHERE
+from .replica import ADDRESS, FOLDER, KEY
+from .replica_failures import GRACE_S, ReplicaFailure, is_stopped, place_of, signal_that_ended
+from .replica_starts import port_was_taken, starts
 from .replicated import GroupModel
 
 ROOT = Path(__file__).parent.parent
@@ -39,23 +40,11 @@ ROOT = Path(__file__).parent.parent
 TIME_LIMIT_S = 600.0
 """For the answer to one question; the first step compiles."""
 
-LOOK_EVERY_S, GRACE_S = 0.1, 2.0
-"""How often the processes are looked at, and how long the others have to say a last word where one has failed."""
+LOOK_EVERY_S = 0.1
+
+__all__ = ["ReplicaFailure", "ReplicaGroup"]
 
 Answer = dict[str, Any]
-
-
-class ReplicaFailure(TandemError):
-    """A rank that did not answer.
-
-    Attributes:
-        status: "killed", "timed_out", "out_of_memory" or "failed", that of the record which this becomes.
-        rank: which one, as far as that can be told: the first that ended, or is stopped, or said what failed.
-    """
-
-    def __init__(self, status: str, rank: int | None, message: str):
-        super().__init__(message)
-        self.status, self.rank = status, rank
 
 
 class ReplicaGroup:
@@ -88,12 +77,13 @@ class ReplicaGroup:
         self.time_limit_s, self.server, self.environment = time_limit_s, server, dict(environment or {})
         self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: dict[int, tuple[Connection, psutil.Process]] = {}
+        self._talks: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
         try:
             self._start()
         except ReplicaFailure as failure:
-            if not _port_was_taken(str(failure)):
+            if not port_was_taken(str(failure)):
                 raise
             self._start()  # somebody took the port between our look at it and its use: on another one, once
         return self
@@ -167,28 +157,15 @@ class ReplicaGroup:
             KEY: key.hex(),
             FOLDER: str(self._folder),
         }
-        if self.device == "cpu":
-            shared |= {"OMP_NUM_THREADS": str(max(1, _cores() // self.replicas))}
-        module = ["-m", "backends.replica", self.backend, self.device, self.server]
-        starts: list[tuple[list[str], dict[str, str]]] = []
-        if self.backend in TORCHRUN:
-            options = [f"--nproc-per-node={self.replicas}", "--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0"]
-            starts.append((["-m", "backends.launch", "torch.distributed.run", *options, *module], {}))
-        else:
-            at = f"127.0.0.1:{free_port()}"
-            coordinator = {"JAX_COORDINATOR_ADDRESS": at, "JAX_COORDINATOR_BIND_ADDRESS": at}
-            for rank in range(self.replicas):
-                own = {"RANK": str(rank), "WORLD_SIZE": str(self.replicas)}
-                starts.append((module, own | coordinator))
-        for command, own in starts:
+        for start in starts(self.backend, self.device, self.replicas, self.server):
             self._processes.append(
                 subprocess.Popen(
-                    [sys.executable, *command],
+                    [sys.executable, *start.arguments],
                     stdin=subprocess.DEVNULL,
                     stdout=self._said,
                     stderr=self._said,
                     start_new_session=True,
-                    env=shared | own | self.environment,
+                    env=shared | start.environment | self.environment,
                 )
             )
 
@@ -198,10 +175,11 @@ class ReplicaGroup:
         while len(self._ranks) < self.replicas:
             if connection.wait([server], LOOK_EVERY_S):
                 called = Connection(server.accept()[0].detach())
-                connection.deliver_challenge(called, key)
-                connection.answer_challenge(called, key)
-                rank, pid = called.recv()
-                self._ranks[rank] = called, psutil.Process(pid)
+                with contextlib.suppress(EOFError, OSError, psutil.Error):  # it died on the way: seen below
+                    connection.deliver_challenge(called, key)
+                    connection.answer_challenge(called, key)
+                    rank, pid = called.recv()
+                    self._ranks[rank] = called, psutil.Process(pid)
             elif any(process.poll() is not None for process in self._processes):
                 raise ReplicaFailure("failed", None, f"a rank of {self._name} did not start: {self._last_words()}")
             elif time.monotonic() > deadline:
@@ -221,6 +199,9 @@ class ReplicaGroup:
         for started in self._processes:
             started.wait()
         psutil.wait_procs(processes, timeout=GRACE_S)
+        for talk in self._talks:
+            talk.join(GRACE_S)  # its rank is dead: it ends with the connection
+        self._talks.clear()
         for called, _ in self._ranks.values():
             called.close()
         self._processes, self._ranks = [], {}
@@ -238,7 +219,9 @@ class ReplicaGroup:
         for rank, (called, _) in self._ranks.items():
             # In threads, since what a stopped rank does not read would stop this process, too.
             message = (command, dict(arguments[rank]))
-            threading.Thread(target=_talk, args=(rank, called, message, arrived), daemon=True).start()
+            talk = threading.Thread(target=_talk, args=(rank, called, message, arrived), daemon=True)
+            self._talks.append(talk)
+            talk.start()
         answers: dict[int, Answer | None] = {}
         deadline = time.monotonic() + time_limit_s
         while len(answers) < self.replicas and all(answer and answer["status"] == "ok" for answer in answers.values()):
@@ -253,6 +236,7 @@ class ReplicaGroup:
             failure = self._failure(what, answers, arrived)
             self._end()
             raise failure
+        self._talks.clear()
         return [answer["value"] for _, answer in sorted(answers.items()) if answer]
 
     def _failure(self, what: str, answers: dict[int, Answer | None], arrived: queue.SimpleQueue) -> ReplicaFailure:
@@ -273,45 +257,23 @@ class ReplicaGroup:
     def _death(self, what: str, rank: int) -> ReplicaFailure:
         """How a rank ended, as whoever started it knows."""
         where = f"rank {rank} of {self._name}"
-        name = self._signal(rank)
+        name = signal_that_ended(self._ranks[rank][1].pid, self._processes, self._all_words)
         if name is not None:
             hint = "; the kernel does this where memory runs out" if name == "SIGKILL" else ""
             return ReplicaFailure("killed", rank, f"{where} was killed by {name} during {what!r}{hint}")
         return ReplicaFailure("failed", rank, f"{where} ended during {what!r}: {self._last_words()}")
 
-    def _signal(self, rank: int) -> str | None:
-        """The signal that ended a rank; torchrun says of which one it was in its last words."""
-        deadline, pid = time.monotonic() + 5 * GRACE_S, self._ranks[rank][1].pid
-        for process in self._processes:
-            if process.pid == pid or len(self._processes) == 1:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    code = process.wait(max(0.0, deadline - time.monotonic()))
-                    if process.pid == pid:
-                        return signal.Signals(-code).name if code < 0 else None
-        said = self._all_words()
-        return next((name.name for name in signal.Signals if f"({name.name}) received by PID {pid}" in said), None)
-
     def _too_late(self, what: str, silent: set[int], time_limit_s: float) -> ReplicaFailure:
         """Which rank hangs. The others wait for it and are silent, too."""
-        stopped = [rank for rank in sorted(silent) if rank in self._ranks and _is_stopped(self._ranks[rank][1])]
+        processes = {rank: self._ranks[rank][1] for rank in sorted(silent) if rank in self._ranks}
+        stopped = [rank for rank, process in processes.items() if is_stopped(process)]
         rank = stopped[0] if stopped else min(silent)
-        why = "its process is stopped" if stopped else "; ".join(f"rank {r} {self._where(r)}" for r in sorted(silent))
+        why = "its process is stopped"
+        if not stopped:
+            places = (f"rank {r} {place_of(process, self._folder / f'rank-{r}')}" for r, process in processes.items())
+            why = "; ".join(places) or "it has not called"
         late = f"rank {rank} of {self._name} gave no answer to {what!r} within {time_limit_s:g} s"
         return ReplicaFailure("timed_out", rank, f"{late} ({why}); all of them were ended")
-
-    def _where(self, rank: int) -> str:
-        """The line that a rank is at."""
-        if rank not in self._ranks:
-            return "has not called"
-        path = self._folder / f"rank-{rank}"
-        with contextlib.suppress(psutil.Error, OSError):
-            self._ranks[rank][1].send_signal(WHERE)
-            for _ in range(10):
-                time.sleep(LOOK_EVERY_S)
-                frames = [line for line in path.read_text().splitlines() if line.startswith("  File")]
-                if frames:
-                    return f"is at {one_line(frames[0])}"
-        return "does not say where it is"
 
     @property
     def _name(self) -> str:
@@ -326,27 +288,6 @@ class ReplicaGroup:
         return one_line(self._all_words()[-600:]) or "it wrote nothing"
 
 
-TORCHRUN = ("pytorch",)
-"""Backends whose processes torchrun starts. Those of the others are given a coordinator's address."""
-
-
-def free_port() -> int:
-    """A port of this machine that nobody uses now."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-def _port_was_taken(message: str) -> bool:
-    """Whether this is how a framework says it."""
-    words = ("address already in use", "failed to add port", "eaddrinuse", "no address added")
-    return any(each in message.lower() for each in words)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _talk(rank: int, called: Connection, message: Any, arrived: queue.SimpleQueue) -> None:
     """Ask one rank; None stands for one that has closed its end."""
     try:
@@ -354,10 +295,3 @@ def _talk(rank: int, called: Connection, message: Any, arrived: queue.SimpleQueu
         arrived.put((rank, called.recv()))
     except (EOFError, OSError):
         arrived.put((rank, None))
-
-
-def _is_stopped(process: psutil.Process) -> bool:
-    try:
-        return process.status() == psutil.STATUS_STOPPED
-    except psutil.Error:
-        return False

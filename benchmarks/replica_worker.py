@@ -72,6 +72,10 @@ class ReplicaWorker:
         execution = self.backend.join_replicas(rank, replicas, Execution(device))
         self.worker = RankWorker(self.backend, execution, rank, replicas)
 
+    def leave(self) -> None:
+        """The last question."""
+        self.backend.leave_replicas()
+
     def timed(self, command: str, arguments: Mapping[str, Any]) -> protocol.Answer:
         """What the worker answers to a question of `benchmarks.protocol`."""
         handlers: dict[str, Callable[..., protocol.Answer]] = self.worker.handlers()

@@ -15,7 +15,21 @@ from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
-from .probes import NO_TRAINING, OUTPUT_STAGES, PROBES, SHAPE_OF, STAGES, TRAINING, Quantities, Stage, trains
+from .kinds import check_one_kind
+from .probes import (
+    DATA_PARALLEL,
+    EVERY_PROBE,
+    NO_TRAINING,
+    OUTPUT_STAGES,
+    PROBES,
+    REPLICA_STAGES,
+    SHAPE_OF,
+    STAGES,
+    TRAINING,
+    Quantities,
+    Stage,
+    trains,
+)
 from .reruns import deviations, floors_of, runs_at_once
 from .verdict import Measurement, NotCompared, Verdict, measure
 
@@ -33,6 +47,7 @@ def check(
     weights: Weights | None = None,
     steps: int = 3,
     on_progress: Callable[[str], None] | None = None,
+    replicas: int = 1,
 ) -> Verdict:
     """Build a spec in several backends, give all the same weights, and compare every pair.
 
@@ -41,19 +56,27 @@ def check(
         backends: names, all that are installed by default. The NumPy reference always takes part, in float64.
         execution: device and precision of the others. Semantics are judged in float64, where every real difference
             is enormous; another precision is judged against its own noise floor.
-        probes: which of PROBES to run.
-        recipe: loss and optimizer.
+        probes: which of PROBES to run; with replicas `data_parallel` too.
+        recipe: loss and optimizer, and whether the batch statistics of replicas are global.
         seed: of weights, images, labels and noise.
         batch: the input, `random_batch(spec, seed)` by default.
         weights: canonical weights, `initial_weights(spec, seed)` by default.
         steps: of the trajectory.
         on_progress: is called with what is done next.
+        replicas: from 2 on, the probe `data_parallel` starts so many of each backend, in processes of their own that
+            train together, and compares them with what one device, or so many of the reference, compute.
 
     Raises:
-        BackendError: for a backend that is not there or cannot run the execution.
-        ShapeError, WeightsError: for a batch or weights that are not the spec's.
+        BackendError: for a backend that is not there or cannot run the execution, or replicas without devices.
+        ShapeError, WeightsError: for a batch or weights that are not the spec's, or a batch that does not divide.
+        ReplicaFailure: where a rank dies or hangs, naming it.
         TandemError: for an unknown probe, or too few backends or steps.
     """
+    wanted = [probes] if isinstance(probes, str) else list(probes)
+    if replicas > 1 and tuple(wanted) == PROBES:
+        wanted = list(EVERY_PROBE)
+    if DATA_PARALLEL in wanted and replicas < 2:
+        raise TandemError(f"{DATA_PARALLEL} compares replicas, and {replicas} was asked for; take 2 or more")
     if not isinstance(spec, UNetSpec):
         spec = load_spec(spec)
     candidates = [name for name in (registry.default() if backends is None else backends) if name != REFERENCE]
@@ -63,21 +86,24 @@ def check(
     able = [name for name, lacks in lacking.items() if lacks is None]
     if not able:
         raise BackendError("; ".join(f"{name} {lacks}" for name, lacks in lacking.items()))
+    shared = initial_weights(spec, seed) if weights is None else weights
+    batch = batch or random_batch(spec, seed, 2 * replicas)
+    how = {"execution": execution, "seed": seed, "steps": steps, "on_progress": on_progress}
+    unable = {name: lacks for name, lacks in lacking.items() if lacks is not None}
+    together = None
+    if DATA_PARALLEL in wanted:
+        from .replicas import Replicas  # which is made of this module
+
+        wanted.remove(DATA_PARALLEL)
+        together = Replicas(spec, able, execution, recipe, replicas, batch, unable)
+        if not wanted:
+            together.check_not_empty()
+            return together.compare(shared, **how)
     models: dict[str, Model] = {REFERENCE: registry.get(REFERENCE).build(spec, Execution(precision="float64"), recipe)}
     for name in able:
         models[name] = registry.get(name).build(spec, execution, recipe)
-    shared = initial_weights(spec, seed) if weights is None else weights
-    return compare_all(
-        models,
-        dict.fromkeys(models, shared),
-        batch or random_batch(spec, seed),
-        execution=execution,
-        probes=probes,
-        seed=seed,
-        steps=steps,
-        on_progress=on_progress,
-        unable={name: lacks for name, lacks in lacking.items() if lacks is not None},
-    )
+    verdict = compare_all(models, dict.fromkeys(models, shared), batch, probes=wanted, unable=unable, **how)
+    return verdict if together is None else verdict.and_of_replicas(together.compare(shared, **how))
 
 
 def compare_models(
@@ -91,8 +117,9 @@ def compare_models(
 ) -> Verdict:
     """Compare two models as they are: each runs with its own weights, and has them back afterwards.
 
-    The optimizer's state of both starts afresh. The noise floor is that of the reference's spec, recipe and weights
-    in the coarser precision of the two. Arguments and errors are those of `check`.
+    Of two groups of replicas the probe is `data_parallel`. The optimizer's state of both starts afresh. The noise floor
+    is that of the reference's spec, recipe and weights in the coarser precision of the two. Arguments and errors are
+    those of `check`.
     """
     before = {"reference": reference.weights(), "candidate": candidate.weights()}
     models = {"reference": reference, "candidate": candidate}
@@ -129,8 +156,11 @@ def compare_all(
     Args:
         unable: by name, what the backends lack that could not be asked for a model.
     """
+    replicas = check_one_kind(models)
     probes = [probes] if isinstance(probes, str) else probes
-    unknown = sorted(set(probes) - set(PROBES))
+    if replicas and tuple(probes) == PROBES:
+        probes = [DATA_PARALLEL]
+    unknown = sorted(set(probes) - set(EVERY_PROBE))
     if unknown or not probes or steps < 1:
         raise TandemError(
             f"no probe is named {unknown[0]!r}; take some of {', '.join(PROBES)}"
@@ -141,15 +171,14 @@ def compare_all(
     spec, recipe = models[first].spec, models[first].recipe
     for model in models.values():
         model.check_step(batch.images, batch.labels)
-    reference = registry.get(REFERENCE)
-    assert isinstance(reference, ReferenceBackend)
+    build_reference = _reference_of(spec, recipe, replicas)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
     noises = noise_floor.reruns(unit_roundoff, seed)
     at_once = runs_at_once(spec, batch)
-    found: dict[str, list[Measurement]] = {probe: [] for probe in PROBES}
+    found: dict[str, list[Measurement]] = {probe: [] for probe in EVERY_PROBE}
     not_compared = [NotCompared(name, probe, lacks) for name, lacks in (unable or {}).items() for probe in probes]
     partial = any(not model.has_canonical_weights for model in models.values())
-    for stage, views in (OUTPUT_STAGES if partial else STAGES).items():
+    for stage, views in (REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES).items():
         wanted = [view for view in views if view in probes]
         if not wanted:
             continue
@@ -169,15 +198,9 @@ def compare_all(
 
         def rerun(noise: RoundingNoise, run: Callable[..., dict[str, Quantities]] = run) -> dict[str, Quantities]:
             # Built anew each time: at full width, what a model keeps of its last run takes gigabytes.
-            return run(
-                f"noise floor, {'turned' if noise.turned else 'noisy'} re-run",
-                reference.build_noisy(spec, noise, recipe),
-            )
+            return run(f"noise floor, {'turned' if noise.turned else 'noisy'} re-run", build_reference(noise))
 
-        if REFERENCE in able:
-            true = values[REFERENCE]
-        else:
-            true = run("noise floor", reference.build(spec, Execution(precision="float64"), recipe))
+        true = values[REFERENCE] if REFERENCE in able else run("noise floor", build_reference(None))
         _check_finite(spec, true)
         noisy, turned = (deviations(true, rerun, group, at_once) for group in noises)
         floors = floors_of(true, noisy, turned, unit_roundoff)
@@ -199,9 +222,25 @@ def compare_all(
         batch_origin=batch.origin,
         steps=steps,
         models=(*models, *(unable or {})),
-        measurements=tuple(measurement for probe in PROBES for measurement in found[probe]),
-        not_compared=tuple(sorted(not_compared, key=lambda left_out: PROBES.index(left_out.probe))),
+        measurements=tuple(measurement for probe in EVERY_PROBE for measurement in found[probe]),
+        not_compared=tuple(sorted(not_compared, key=lambda left_out: EVERY_PROBE.index(left_out.probe))),
+        replicas=max(replicas, 1),
     )
+
+
+def _reference_of(spec: UNetSpec, recipe: Recipe, replicas: int) -> Callable[[RoundingNoise | None], Model]:
+    """What builds the reference under noise, or without: several replicas of it, or one for 0."""
+    reference = registry.get(REFERENCE)
+    assert isinstance(reference, ReferenceBackend)
+
+    def build(noise: RoundingNoise | None) -> Model:
+        if replicas:
+            return reference.build_replicas(spec, recipe, replicas, noise)
+        if noise is None:
+            return reference.build(spec, Execution(precision="float64"), recipe)
+        return reference.build_noisy(spec, noise, recipe)
+
+    return build
 
 
 def _check_finite(spec: UNetSpec, true: dict[str, Quantities]) -> None:

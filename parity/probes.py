@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.contract import PHASES, Model
+from backends.replicated import ReplicatedModel
 from shared_specs.weights import Weights
 
 from .batches import Batch
@@ -16,6 +17,11 @@ Stage = Callable[[Model, Weights, Batch, int], dict[str, Quantities]]
 
 PROBES = ("structure", "forward", "activations", "statistics", "gradients", "optimizer", "trajectory")
 """In this order a fault is nearest to its cause in the first probe that sees it."""
+
+DATA_PARALLEL = "data_parallel"
+
+EVERY_PROBE = (*PROBES, DATA_PARALLEL)
+"""The last one runs where several replicas are asked for, and looks at nothing else."""
 
 SHAPE_OF = "shape of "
 """How quantities are called that are the shape of a layer's output."""
@@ -70,6 +76,32 @@ def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str,
     return {"optimizer": optimizer, "trajectory": trajectory}
 
 
+def train_replicas(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """Of replicas that train together: loss, gradients, weights, optimizer and normalisation state at each step.
+
+    What all ranks have in common is shown of the first one, after how many tensors of each rank are others: none.
+    """
+    assert isinstance(model, ReplicatedModel)
+    model.load_weights(weights)
+    found: Quantities = {}
+    for step in range(1, steps + 1):
+        result = model.train_step(batch.images, batch.labels)
+        unlike = {f"{what} unlike rank 0's": counts for what, counts in model.disagreements().items()}
+        after = unlike | {"loss": np.asarray(result.loss), "logits": result.logits}
+        after |= {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
+        after |= {"gradient of the images": result.image_gradient}
+        if model.statistics_are_global:
+            after |= model.statistics()[0]
+        else:
+            of_ranks = enumerate(model.statistics())
+            after |= {f"rank {rank}: {name}": values for rank, own in of_ranks for name, values in own.items()}
+        trained = {tensor.name for tensor in model.spec.tensors if tensor.trainable}
+        after |= {name: values for name, values in model.weights().items() if name in trained}
+        after |= model.optimizer_state()
+        found |= {f"step {step}: {name}": value for name, value in after.items()}
+    return {DATA_PARALLEL: found}
+
+
 def differentiate_and_evaluate(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """As `differentiate`, and how the logits moved with the statistics, whatever those are called."""
     found = differentiate(model, weights, batch, steps)
@@ -99,6 +131,9 @@ OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
     train_and_evaluate: ("optimizer", "trajectory"),
 }
 """The same where some tensors of a model are not known by name: what they do shows in the outputs."""
+
+REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas: (DATA_PARALLEL,)}
+"""That of replicas that train together."""
 
 TRAINING: tuple[Stage, ...] = (differentiate, differentiate_and_evaluate, train, train_and_evaluate)
 """Those that a model without training takes no part in."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from rich.console import Console
@@ -124,6 +124,7 @@ class Verdict:
     """What a check found.
 
     Attributes:
+        replicas: how many trained together in the probe `data_parallel`; 1 where it was not asked for.
         models: all that were asked for; of those that `not_compared` names for every probe, nothing was run.
     """
 
@@ -137,6 +138,16 @@ class Verdict:
     models: tuple[str, ...]
     measurements: tuple[Measurement, ...]
     not_compared: tuple[NotCompared, ...] = ()
+    replicas: int = 1
+
+    def and_of_replicas(self, other: Verdict) -> Verdict:
+        """This verdict with what another one found of replicas of the same."""
+        return replace(
+            self,
+            measurements=self.measurements + other.measurements,
+            not_compared=self.not_compared + other.not_compared,
+            replicas=other.replicas,
+        )
 
     @property
     def limit(self) -> float:
@@ -192,6 +203,7 @@ class Verdict:
             "seed": self.seed,
             "batch": {"shape": self.batch_shape, "origin": self.batch_origin},
             "steps": self.steps,
+            "replicas": self.replicas,
             "models": self.models,
             "first_difference": None if self.first_difference is None else _finite(asdict(self.first_difference)),
             "not_compared": [asdict(left_out) for left_out in self.not_compared],

@@ -11,7 +11,7 @@ step counted from 1, and every parameter is treated alike (norms and biases deca
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -63,6 +63,7 @@ OPTIMIZERS: dict[str, type[SGD | Adam | AdamW]] = {"sgd": SGD, "adam": Adam, "ad
 
 
 BatchStatistics = Literal["global", "per_replica"]
+BATCH_STATISTICS: tuple[BatchStatistics, ...] = get_args(BatchStatistics)
 
 
 class Recipe(Table):

@@ -31,6 +31,8 @@ def check(
     optimizer: options.Optimizer = "sgd",
     device: options.Device = "cpu",
     tuning: options.Tuning = "default",
+    replicas: options.Replicas = 1,
+    batch_statistics: options.BatchStatistics = None,
     verbose: options.Verbose = False,
     json: options.Json = None,
 ) -> None:
@@ -57,6 +59,8 @@ def check(
         batch=batch,
         weights=weights,
         device=device,
+        replicas=replicas,
+        batch_statistics=batch_statistics,
     )
     raise typer.Exit(check.run(request, json, verbose))
 

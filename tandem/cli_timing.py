@@ -95,7 +95,7 @@ def scale(
     tuning: options.Tunings = None,
     device: options.OptionalDevice = None,
     replicates: options.GroupReplicates = None,
-    batch_statistics: options.BatchStatistics = None,
+    batch_statistics: options.ScaledStatistics = None,
     results: options.Results = None,
     json: options.Json = None,
 ) -> None:

@@ -81,9 +81,15 @@ def phases() -> tuple[str, ...]:
 
 
 def probes() -> tuple[str, ...]:
-    from parity.probes import PROBES
+    from parity.probes import EVERY_PROBE
 
-    return PROBES
+    return EVERY_PROBE
+
+
+def batch_statistics() -> tuple[str, ...]:
+    from shared_specs.recipe import BATCH_STATISTICS
+
+    return BATCH_STATISTICS
 
 
 def tunings() -> list[str]:

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tandem check unet_bn_same", "float64, with all probes"),
         ("tandem check all --precision all", "the zoo, in three precisions"),
         ("tandem check my_net.toml --weights trained.safetensors --image retina.png", ""),
+        ("tandem check unet_bn_same --replicas 2", "data parallel training, too"),
     ),
     "curves": (
         ("tandem curves unet_bn_same --image retina.png --output curves.json", ""),

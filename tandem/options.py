@@ -170,6 +170,26 @@ Optimizer = Annotated[
         autocompletion=one_of(completion.optimizers),
     ),
 ]
+Replicas = Annotated[
+    int,
+    typer.Option(
+        "--replicas",
+        min=1,
+        metavar="K",
+        help="Also train K replicas together, one a device, and compare them with one.",
+        rich_help_panel=RUN,
+    ),
+]
+BatchStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-statistics",
+        metavar="B",
+        help="Of replicas: global or per_replica; by default both, where there is a batch norm.",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.batch_statistics),
+    ),
+]
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", help="Print every quantity that was compared.", rich_help_panel=OUTPUT)
 ]
@@ -216,14 +236,14 @@ GroupReplicates = Annotated[
     int | None,
     typer.Option("--replicates", min=1, metavar="N", help="Of replicas: groups per point (3).", rich_help_panel=RUN),
 ]
-BatchStatistics = Annotated[
+ScaledStatistics = Annotated[
     str | None,
     typer.Option(
         "--batch-statistics",
-        metavar="S",
-        help="Of replicas: global (default on GPUs) or per-replica (on a CPU).",
+        metavar="B",
+        help="Of replicas: global (by default on GPUs) or per_replica (on a CPU).",
         rich_help_panel=RUN,
-        autocompletion=one_of(lambda: ("global", "per-replica")),
+        autocompletion=one_of(completion.batch_statistics),
     ),
 ]
 Replicates = Annotated[

@@ -23,7 +23,7 @@ DIGITS = {"float64": 17, "float32": 9}
 
 def verdict_table(verdict: Verdict) -> RenderableType:
     """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is."""
-    title = f"{verdict.spec.name}, {verdict.execution.precision}: "
+    title = f"{verdict.spec.name}, {verdict.execution.precision}{_replicas_in_words(verdict)}: "
     pairs = ["\n".join(pair) for pair in verdict.pairs]
     last = ("farthest quantity",)
     wrap, cut = ((), last) if console().is_terminal else (last, ())  # a file has no --verbose
@@ -37,6 +37,14 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
+
+
+def _replicas_in_words(verdict: Verdict) -> str:
+    if verdict.replicas == 1:
+        return ""
+    kind = {"global": "global", "per_replica": "per-replica"}[verdict.recipe.batch_statistics]
+    normed = any(layer.kind == "batch_norm" for layer in verdict.spec.layers)
+    return f", {verdict.replicas} replicas{f', {kind} statistics' if normed else ''}"
 
 
 def _left_out(verdict: Verdict) -> list[tuple[str, str]]:

@@ -12,15 +12,18 @@ from functools import cached_property
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shared_specs import Recipe, UNetSpec
+from shared_specs.shapes import smallest_input
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import BackendError, Execution
 from .model import JaxModel, NetworkOf
 from .network import Arrays
+from .precision import effective
 
 AXIS = "replicas"
 """Of the mesh, and the first of every array that differs from replica to replica."""
@@ -92,6 +95,15 @@ class Replica(JaxModel):
 
     def check_step(self, images: np.ndarray, labels: np.ndarray | None) -> None:
         """Whoever split the batch has checked all of it."""
+
+    def effective_precision(self) -> str:
+        with self._precision():
+            sides = (smallest_input(self.spec),) * self.spec.dimensions
+            images = jnp.zeros((1, *sides, self.spec.in_channels), self.dtype)
+            parameters = {name: _own(array) for name, array in self.parameters.items()}
+            inputs = jnp.moveaxis(images, -1, self.network.channels)
+            traced = jax.make_jaxpr(self.network.logits)(parameters, self._own_statistics(), inputs)
+        return effective(traced.jaxpr)
 
     def _alone(self, function: Callable[..., Any], images: np.ndarray) -> Any:
         """What a function of weights and images is on this device."""

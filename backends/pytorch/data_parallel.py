@@ -98,7 +98,7 @@ class Replica(PyTorchModel):
 def synchronized(module: UNet) -> UNet:
     """The network with global batch statistics in place of each rank's own."""
     biased = [name for name, layer in module.named_modules() if isinstance(layer, BiasedBatchNorm)]
-    module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
+    nn.SyncBatchNorm.convert_sync_batchnorm(module)  # in place, as the network is no batch norm itself
     for name in biased:
         module.get_submodule(name).__class__ = BiasedSyncBatchNorm
     return module

@@ -21,6 +21,7 @@ from .. import selections
 from ..console import Output, progress, say_note
 from ..images import LABEL_DTYPES, read_images
 from ..verdict_tables import difference_report, measurement_table, verdict_table
+from . import replica_plans
 
 EVERYWHERE = ("float64", "float32", "bfloat16")
 """The precisions that every framework has on every device; "all" means these, and tf32 on a GPU."""
@@ -44,6 +45,8 @@ class Request:
     batch: int | None = None
     weights: str | None = None
     device: str = "cpu"
+    replicas: int = 1
+    batch_statistics: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Plan:
     probes: list[str]
     recipe: Recipe
     seed: int
+    replicas: int = 1
+    batch_statistics: Sequence[str] = ()
 
 
 def run(request: Request, json_path: str | None = None, verbose: bool = False) -> int:
@@ -76,10 +81,11 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
     for job in chosen.jobs:
         describe(job, chosen, output)
         for execution in chosen.executions:
-            with progress(f"{job.spec.name}, {execution.precision}") as tell:
-                verdict = check(job, execution, chosen, tell)
-            checks.append(keys(verdict, job))
-            show(verdict, output, verbose)
+            for part in replica_plans.by_batch_statistics(job, execution, chosen):
+                with progress(f"{job.spec.name}, {execution.precision}") as tell:
+                    verdict = check(job, execution, part, tell)
+                checks.append(keys(verdict, job))
+                show(verdict, output, verbose)
     equal = all(check["equal"] for check in checks)
     output.print(summary(checks), style="bold green" if equal else "bold red")
     output.write("check", {"equal": equal, "checks": checks})
@@ -94,7 +100,7 @@ def plan(request: Request) -> Plan:
     """
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
-    probes = selections.choose("probe", request.probes, parity.PROBES)
+    probes = replica_plans.probes(request)
     precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
@@ -112,7 +118,10 @@ def plan(request: Request) -> Plan:
     for name in names:
         for execution in executions if name != REFERENCE else ():
             backends.get(name).check_execution(execution)
-    return Plan(jobs, names, executions, probes or list(parity.PROBES), recipe, request.seed)
+    kinds = replica_plans.kinds(request)
+    chosen = Plan(jobs, names, executions, probes, recipe, request.seed, request.replicas, kinds)
+    replica_plans.check(chosen)
+    return chosen
 
 
 def known_precisions(device: str) -> Sequence[str]:
@@ -135,7 +144,7 @@ def _batch(spec: UNetSpec, request: Request) -> parity.Batch:
     if not request.images:
         if request.labels:
             raise TandemError("--labels go with --image, and no image was given")
-        count = 2 if request.batch is None else request.batch
+        count = 2 * request.replicas if request.batch is None else request.batch
         return parity.random_batch(spec, request.seed, count, size)
     if request.batch is not None:
         raise TandemError("--batch is for random images; with --image the batch is all the images given")
@@ -197,6 +206,7 @@ def check(job: Job, execution: Execution, chosen: Plan, tell: Callable[[str], No
         batch=job.batch,
         weights=job.weights,
         on_progress=tell,
+        replicas=chosen.replicas,
     )
 
 
@@ -229,4 +239,6 @@ def summary(checks: Sequence[dict[str, Any]]) -> str:
     if different:
         return f"Different: {', '.join(different)}."
     what = "the builds are" if len(checks) == 1 else f"in all {len(checks)} checks the builds are"
-    return f"Equal: {what} the same network, to within the noise of rounding."
+    replicas = checks[0]["replicas"]
+    together = f", and so are {replicas} replicas that train together" if replicas > 1 else ""
+    return f"Equal: {what} the same network{together}, to within the noise of rounding."

@@ -126,7 +126,7 @@ def measure(planned: Sequence[Sequence[Cell]], replicates: int, results: str | N
 
 def show(found: DeviceScaling, output: Output) -> None:
     """One table, and what it amounts to in a sentence for each mode."""
-    table = plain_table(found.title, *HEAD, right=HEAD[1:])
+    table = plain_table(found.title, *HEAD, right=HEAD[2:])
     for point in found.points:
         table.add_row(*row(point))
     output.print(table)

@@ -84,7 +84,9 @@ class Verdict(Part):
     seed: int
     batch: Input
     steps: int
-    """Of the trajectory."""
+    """Of the trajectory, and of replicas that train together."""
+    replicas: int = 1
+    """How many trained together in the probe `data_parallel`; 1 where it was not asked for."""
     models: tuple[str, ...]
     first_difference: Measured | None
     """The first diverging layer or tensor: the place to look."""

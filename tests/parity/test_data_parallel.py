@@ -1,0 +1,262 @@
+"""Replicas that train together are one device on the whole batch, or k batches with averaged gradients; faults show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+
+import backends
+import parity
+from backends import Execution, StepResult
+from backends.numpy_reference.model import NumPyModel
+from backends.numpy_reference.replicas import NumPyReplicas
+from backends.replicas import ReplicaGroup
+from parity.probes import DATA_PARALLEL, EVERY_PROBE, PROBES
+from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
+from tests.conftest import small_variant
+
+GLOBAL, OWN = Recipe(), Recipe(batch_statistics="per_replica")
+FLOAT64 = Execution(precision="float64")
+KINDS = {"global": GLOBAL, "per_replica": OWN}
+TINY = {"widths": [2, 4]}
+FIRST_NORM = "encoder.0.block.0.norm"
+
+
+def reference(spec: UNetSpec, recipe: Recipe, replicas: int = 2):
+    return backends.get("numpy_reference").build_replicas(spec, recipe, replicas)
+
+
+def compared(one, other, spec: UNetSpec, count: int = 4, steps: int = 2) -> parity.Verdict:
+    weights = initial_weights(spec, 1)
+    for model in (one, other):
+        model.load_weights(weights)
+    return parity.compare_models(one, other, batch=parity.random_batch(spec, count=count), steps=steps)
+
+
+# ----------------------------------------------------------------------------------------- the definition, in NumPy
+
+
+def test_per_replica_is_the_mean_of_independent_batches() -> None:
+    """Said again without the code under test: each part through a network of its own."""
+    spec = small_variant(**TINY)
+    batch = parity.random_batch(spec, count=6)
+    together, weights = reference(spec, OWN, 3), initial_weights(spec, 1)
+    alone = [backends.get("numpy_reference").build(spec, FLOAT64) for _ in range(3)]
+    for model in (together, *alone):
+        model.load_weights(weights)
+    result = together.loss_and_gradients(batch.images, batch.labels)
+    parts = [slice(0, 2), slice(2, 4), slice(4, 6)]
+    own = [model.loss_and_gradients(batch.images[p], batch.labels[p]) for model, p in zip(alone, parts, strict=True)]
+    assert result.loss == pytest.approx(np.mean([each.loss for each in own]), rel=1e-14)
+    for name, gradient in result.gradients.items():
+        np.testing.assert_allclose(gradient, np.mean([each.gradients[name] for each in own], axis=0), atol=1e-16)
+    for found, model in zip(together.statistics(), alone, strict=True):
+        for name, values in found.items():
+            np.testing.assert_array_equal(values, model.read_tensor(name))
+    np.testing.assert_array_equal(result.logits, np.concatenate([each.logits for each in own]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_batch_norm_both_kinds_are_one_device(kind: str) -> None:
+    spec = small_variant(**TINY, norm={"kind": "instance", "epsilon": 1e-5, "affine": True})
+    one = backends.get("numpy_reference").build(spec, FLOAT64)
+    verdict = compared(one, reference(spec, KINDS[kind]), spec)
+    assert verdict.equal, str(verdict.first_difference)
+    assert verdict.probes == list(PROBES)
+
+
+def test_global_statistics_are_one_device() -> None:
+    spec = small_variant(**TINY)
+    one = backends.get("numpy_reference").build(spec, FLOAT64)
+    assert compared(one, reference(spec, GLOBAL), spec).equal
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "message"),
+    [
+        (reference, OWN, "reference has global batch statistics, and candidate the batch statistics of each of 2 rep"),
+        (None, OWN, "reference has global batch statistics, and candidate the batch statistics of each of 2 replicas"),
+    ],
+    ids=["two groups", "one device and a group"],
+)
+def test_two_different_models_are_not_compared(one: Callable | None, other: Recipe, message: str) -> None:
+    spec = small_variant(**TINY)
+    first = one(spec, GLOBAL) if one else backends.get("numpy_reference").build(spec, FLOAT64)
+    with pytest.raises(TandemError, match=f"^variant: {message}.*two different models; build both with one"):
+        compared(first, reference(spec, other), spec)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_quantity_is_measured(kind: str) -> None:
+    spec = small_variant(**TINY)
+    verdict = compared(reference(spec, KINDS[kind]), reference(spec, KINDS[kind]), spec, steps=2)
+    assert (verdict.probes, verdict.replicas) == ([DATA_PARALLEL], 2)
+    trained = {tensor.name for tensor in spec.tensors if tensor.trainable}
+    kept = {tensor.name for tensor in spec.tensors} - trained
+    of_ranks = kept if kind == "global" else {f"rank {rank}: {name}" for rank in (0, 1) for name in kept}
+    unlike = {"gradients", "weights", "optimizer state"} | ({"statistics"} if kind == "global" else set())
+    names = {f"gradient of {name}" for name in trained | {"the images"}} | {"loss", "logits"} | trained | of_ranks
+    names |= {f"momentum/{name}" for name in trained} | {f"{what} unlike rank 0's" for what in unlike}
+    assert {m.quantity for m in verdict.measurements} == {f"step {step}: {name}" for step in (1, 2) for name in names}
+
+
+# ------------------------------------------------------------------------------------------ faults in the definition
+
+
+class Summed(NumPyReplicas):
+    def _mean(self, values: list[np.ndarray]) -> np.ndarray:
+        return np.sum(values, axis=0) if values[0].ndim else super()._mean(values)
+
+
+class LossOfRank0(NumPyReplicas):
+    def _mean(self, values: list[np.ndarray]) -> np.ndarray:
+        return super()._mean(values) if values[0].ndim else values[0]
+
+
+class PartDropped(NumPyReplicas):
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        half = len(images) // 2
+        return super()._differentiate(np.tile(images[:half], (2, 1, 1, 1)), np.tile(labels[:half], (2, 1, 1)))
+
+
+class WholeWhereParts(NumPyReplicas):
+    """Global statistics where each replica was to have its own."""
+
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        return NumPyModel._differentiate(self, images, labels)
+
+
+class PartsWhereWhole(NumPyReplicas):
+    """Each has its own where they were to be global, as of DistributedDataParallel without SyncBatchNorm."""
+
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        self.recipe = OWN
+        result = super()._differentiate(images, labels)
+        self.recipe = GLOBAL
+        return result
+
+
+class StatisticsOfRank0(NumPyReplicas):
+    def statistics(self) -> list[dict[str, np.ndarray]]:
+        return [super().statistics()[0]] * self.replicas
+
+
+class StatisticsAveraged(NumPyReplicas):
+    def statistics(self) -> list[dict[str, np.ndarray]]:
+        first, second = super().statistics()
+        return [{name: (first[name] + second[name]) / 2 for name in first}] * self.replicas
+
+
+class ImagesNotScaled(NumPyReplicas):
+    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        result = super()._differentiate(images, labels)
+        return StepResult(result.loss, result.logits, result.gradients, 2 * result.image_gradient)
+
+
+FAULTS: dict[type[NumPyReplicas], tuple[Recipe, str]] = {
+    Summed: (OWN, "step 1: gradient of head.bias"),
+    LossOfRank0: (OWN, "step 1: loss"),
+    PartDropped: (OWN, "step 1: loss"),
+    WholeWhereParts: (OWN, "step 1: loss"),
+    PartsWhereWhole: (GLOBAL, "step 1: loss"),
+    StatisticsOfRank0: (OWN, f"step 1: rank 1: {FIRST_NORM}.running_mean"),
+    StatisticsAveraged: (OWN, f"step 1: rank 0: {FIRST_NORM}.running_mean"),
+    ImagesNotScaled: (OWN, "step 1: gradient of the images"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas]) -> None:
+    spec, (recipe, named) = small_variant(**TINY), FAULTS[fault]
+    model = fault(spec, FLOAT64, recipe, replicas=2)
+    found = compared(reference(spec, recipe), model, spec, steps=1).first_difference
+    assert found is not None, "it was not caught"
+    assert (found.probe, found.quantity) == (DATA_PARALLEL, named)
+
+
+# ------------------------------------------------------------------------------------------------------ the engines
+
+ENGINES = [pytest.param(name, marks=pytest.mark.needs_backends(name), id=name) for name in ("pytorch", "flax_nnx")]
+
+
+@pytest.fixture(scope="module")
+def group() -> Iterator[Callable[[str], ReplicaGroup]]:
+    """Two processes of a backend, started where the first test needs them."""
+    with ExitStack() as running:
+        found: dict[str, ReplicaGroup] = {}
+
+        def of(name: str) -> ReplicaGroup:
+            if name not in found:
+                started = ReplicaGroup(name, 2, time_limit_s=300, server="tests.parity.faulty_ranks:Faulty")
+                found[name] = running.enter_context(started)
+            return found[name]
+
+        yield of
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ENGINES)
+def test_replicas_of_an_engine_are_the_definition(group: Callable, name: str, kind: str) -> None:
+    spec, recipe = small_variant(**TINY), KINDS[kind]
+    if lacks := backends.get(name).lacks_replicas(spec, FLOAT64, recipe):
+        assert lacks == "has no global batch statistics on a CPU: SyncBatchNorm refuses to run there"
+        spec = small_variant(**TINY, norm={"kind": "group", "groups": 2, "epsilon": 1e-5})  # which has none
+    verdict = compared(reference(spec, recipe), group(name).build(spec, FLOAT64, recipe), spec)
+    assert verdict.equal, str(verdict.first_difference)
+    assert len(verdict.measurements) > 100
+    assert max(m.distance for m in verdict.measurements) > 0  # rounded on their own: nobody copied the reference
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_replicas_in_float32_stay_within_its_noise(group: Callable) -> None:
+    spec = small_variant(**TINY)
+    verdict = compared(reference(spec, OWN), group("pytorch").build(spec, Execution(), OWN), spec)
+    assert verdict.execution.precision == "float32"
+    assert verdict.equal, str(verdict.first_difference)
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_replicas_with_global_statistics_are_one_device_in_every_probe(group: Callable) -> None:
+    spec = small_variant(**TINY)
+    one = backends.get("numpy_reference").build(spec, FLOAT64)
+    verdict = compared(one, group("flax_nnx").build(spec, FLOAT64, GLOBAL), spec)
+    assert verdict.equal, str(verdict.first_difference)
+    assert verdict.probes == list(PROBES)
+
+
+ENGINE_FAULTS: dict[str, tuple[str, str, str]] = {
+    "no_synchronisation": ("pytorch", "per_replica", "step 1: gradients unlike rank 0's"),
+    "sum_in_ddp": ("pytorch", "per_replica", "step 1: gradient of head.bias"),
+    "own_loss": ("pytorch", "per_replica", "step 1: loss"),
+    "buffers_of_rank_0": ("pytorch", "per_replica", f"step 2: rank 1: {FIRST_NORM}.running_mean"),
+    "other_optimizer": ("pytorch", "per_replica", "step 1: weights unlike rank 0's"),
+    "sum_in_shard_map": ("flax_nnx", "per_replica", "step 1: gradient of head.bias"),
+    "own_statistics": ("flax_nnx", "global", "step 1: statistics unlike rank 0's"),
+}
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "kind", "named"),
+    [
+        pytest.param(fault, *case, marks=pytest.mark.needs_backends(case[0]), id=f"{case[0]}-{fault}")
+        for fault, case in ENGINE_FAULTS.items()
+    ],
+)
+def test_a_fault_in_an_engine_is_named(group: Callable, fault: str, name: str, kind: str, named: str) -> None:
+    spec = small_variant(**TINY)
+    model = group(name).build(spec, FLOAT64, KINDS[kind])
+    group(name).ask("plant", fault=fault)
+    found = compared(reference(spec, KINDS[kind]), model, spec).first_difference
+    assert found is not None, "it was not caught"
+    assert found.quantity == named
+    if "unlike" in named:
+        assert found.index == (1,) and found.candidate_value > 0, "the rank was not named"
+
+
+def test_the_probe_needs_replicas() -> None:
+    assert (*PROBES, DATA_PARALLEL) == EVERY_PROBE
+    with pytest.raises(TandemError, match=r"^data_parallel compares replicas, and 1 was asked for; take 2 or more$"):
+        parity.check("unet_bn_same", probes=[DATA_PARALLEL])
