@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -76,15 +77,17 @@ def load(folder: Path) -> Jobs | None:
     """The jobs that a folder knows of, or None. Raises TandemError where its file is none of ours."""
     path = folder / FILE
     try:
-        text = path.read_bytes()
+        values = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError) as error:
+        raise TandemError(f"{path}: is not JSON, expected the jobs of a run; name another --cluster-folder") from error
     except OSError as error:
         raise TandemError(f"{path}: cannot be read ({error.strerror}); name another --cluster-folder") from error
     try:
-        return Jobs.model_validate_json(text)
+        return Jobs.model_validate(values)
     except ValidationError as error:
-        raise TandemError(f"{path}: {describe(error, {})}; name another --cluster-folder") from error
+        raise TandemError(f"{path}: {describe(error, values)}; name another --cluster-folder") from error
 
 
 def save(jobs: Jobs, folder: Path) -> None:

@@ -189,6 +189,21 @@ def test_a_folder_of_another_commit_is_refused_before_any_job(make: MakeRun, rec
     assert cluster_state.load(tmp_path / "cluster") is None
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"cluster": "slurm"}', "no JSON"])
+def test_a_damaged_state_is_refused_in_one_line(make: MakeRun, tmp_path: Path, text: str) -> None:
+    run = make(resume=True)
+    (tmp_path / "cluster" / "jobs.json").write_text(text)
+    with pytest.raises(TandemError, match=r"jobs\.json: .*; name another --cluster-folder"):
+        run.run()
+
+
+def test_jobs_of_another_cluster_are_gone_on_with_there(make: MakeRun, tmp_path: Path) -> None:
+    run = make(resume=True)
+    cluster_state.save(cluster_state.Jobs(cluster="slurm", commit=provenance.commit()), tmp_path / "cluster")
+    with pytest.raises(TandemError, match="has jobs of --cluster slurm; go on with that one"):
+        run.run()
+
+
 # ------------------------------------------------------------------------------------------- a stand-in for Slurm
 
 
