@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.device_scaling import DeviceScaling, Point, percent
+from benchmarks.device_scaling import MODES, DeviceScaling, Point, percent
 
 from ..units import milliseconds, sized
 
@@ -38,7 +38,9 @@ def row(point: Point) -> list[str]:
 def sentence(found: DeviceScaling) -> str:
     """The efficiency at the most devices, in both modes, and whose batch statistics they are."""
     said = []
-    for mode in dict.fromkeys(point.mode for point in found.points):
+    for mode in MODES:
+        if not found.of(mode):
+            continue
         *_, last = found.of(mode)
         if last.efficiency is None:
             said.append(f"{mode} scaling could not be told")
