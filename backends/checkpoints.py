@@ -16,19 +16,23 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from . import registry, torch_files
+from . import orbax_folders, registry, torch_files
 from .contract import BackendError
 
 FORMATS = {
     "canonical": "shared_specs.checkpoints",
     "pytorch": "backends.pytorch.checkpoints",
     "flax_nnx": "backends.flax_nnx.checkpoints",
+    "flax_linen": "backends.flax_linen.checkpoints",
 }
 
-SUFFIXES = {"canonical": (".safetensors",), "pytorch": (".pt", ".pth", ".ckpt", ".bin"), "flax_nnx": ()}
-"""Of files; a Flax checkpoint is a folder."""
+SUFFIXES = {"canonical": (".safetensors",), "pytorch": (".pt", ".pth", ".ckpt", ".bin")}
+"""Of files."""
 
-BACKENDS = {"canonical": "numpy_reference", "pytorch": "pytorch", "flax_nnx": "flax_nnx"}
+FOLDERS = ("flax_nnx", "flax_linen")
+"""The formats that are folders of Orbax. A path without a suffix is one for the first."""
+
+BACKENDS = {"canonical": "numpy_reference", "pytorch": "pytorch", "flax_nnx": "flax_nnx", "flax_linen": "flax_linen"}
 """What runs the weights of each format."""
 
 
@@ -53,3 +57,8 @@ def look(name: str, path: Path) -> None:
     """
     if name == "pytorch":
         torch_files.look(path)
+
+
+def format_of_folder(path: Path) -> str:
+    """Of which module a folder of Orbax is, by the paths of its arrays. One of something else counts as the first."""
+    return "flax_linen" if orbax_folders.holds_linen(path) else FOLDERS[0]

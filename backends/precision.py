@@ -28,8 +28,7 @@ class RoundingNoise:
         seed: of the noise; every re-run has its own.
         turned: in float32, 0 leaves decisions as they are without noise; +1 or -1 turns every one that rounding
             could turn, to one side or to the other.
-        long_run: for hundreds of steps. Over so many the noise samples decisions in float32 too. Random numbers are
-            taken out of a pool, as drawing each of them anew takes longer than all the rest.
+        long_run: for hundreds of steps. Over so many the noise samples decisions in float32 too.
     """
 
     unit_roundoff: float

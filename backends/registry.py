@@ -22,6 +22,7 @@ BUILT_IN = {
     "numpy_reference": "backends.numpy_reference.model:NumPyReference",
     "pytorch": "backends.pytorch.model:PyTorch",
     "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
+    "flax_linen": "backends.flax_linen.model:FlaxLinen",
 }
 """Also registered as entry points; listed here so that a plain checkout works without installation."""
 
@@ -29,6 +30,7 @@ REQUIREMENTS = {
     "numpy_reference": (("numpy",), ""),
     "pytorch": (("torch",), "torch"),
     "flax_nnx": (("jax", "flax", "optax"), "flax"),
+    "flax_linen": (("jax", "flax", "optax"), "flax"),
 }
 """Of the built-in backends: the modules they need and the extra that installs them."""
 

@@ -28,9 +28,10 @@ from .probes import (
     TRAINING,
     Quantities,
     Stage,
+    joined_with,
     trains,
 )
-from .reruns import deviations, floors_of, runs_at_once
+from .reruns import Reference, runs_at_once
 from .verdict import Measurement, NotCompared, Verdict, measure
 
 REFERENCE = "numpy_reference"
@@ -173,37 +174,41 @@ def compare_all(
         model.check_step(batch.images, batch.labels)
     build_reference = _reference_of(spec, recipe, replicas)
     unit_roundoff, limit = execution.unit_roundoff, noise_floor.limit_of(execution.unit_roundoff)
-    noises = noise_floor.reruns(unit_roundoff, seed)
-    at_once = runs_at_once(spec, batch)
+    reference = Reference(noise_floor.reruns(unit_roundoff, seed), unit_roundoff, runs_at_once(spec, batch))
     found: dict[str, list[Measurement]] = {probe: [] for probe in EVERY_PROBE}
     not_compared = [NotCompared(name, probe, lacks) for name, lacks in (unable or {}).items() for probe in probes]
     partial = any(not model.has_canonical_weights for model in models.values())
-    for stage, views in (REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES).items():
+    stages = REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES
+    for stage, views in stages.items():
         wanted = [view for view in views if view in probes]
-        if not wanted:
+        able = {name: model for name, model in models.items() if stage not in TRAINING or trains(model)}
+        untrained = [name for name in models if name not in able]
+        not_compared += [NotCompared(name, probe, NO_TRAINING) for name in untrained for probe in wanted]
+        if not wanted or len(able) < 2:
             continue
 
-        def run(name: str, model: Model, stage: Stage = stage, wanted: list[str] = wanted) -> dict[str, Quantities]:
+        def run(name: str, model: Model, stage: Stage, wanted: Sequence[str]) -> dict[str, Quantities]:
             if on_progress:
                 on_progress(f"{', '.join(wanted)}: {name}")
             found = stage(model, weights.get(name, weights[first]), batch, steps)
             return {view: found[view] for view in wanted}  # at full width, what nobody asked for is gigabytes
 
-        able = {name: model for name, model in models.items() if stage not in TRAINING or trains(model)}
-        untrained = [name for name in models if name not in able]
-        not_compared += [NotCompared(name, probe, NO_TRAINING) for name in untrained for probe in wanted]
-        if len(able) < 2:
-            continue
-        values = {name: run(name, model) for name, model in able.items()}
+        joined, also = joined_with(stage, stages, probes)
 
-        def rerun(noise: RoundingNoise, run: Callable[..., dict[str, Quantities]] = run) -> dict[str, Quantities]:
+        def run_reference(
+            noise: RoundingNoise | None, wanted: Sequence[str] = (*wanted, *also), stage: Stage = joined
+        ) -> dict[str, Quantities]:
+            if noise is None:
+                true = run(REFERENCE, models.get(REFERENCE) or build_reference(None), stage, wanted)
+                _check_finite(spec, true)
+                return true
             # Built anew each time: at full width, what a model keeps of its last run takes gigabytes.
-            return run(f"noise floor, {'turned' if noise.turned else 'noisy'} re-run", build_reference(noise))
+            return run(
+                f"noise floor, {'turned' if noise.turned else 'noisy'} re-run", build_reference(noise), stage, wanted
+            )
 
-        true = values[REFERENCE] if REFERENCE in able else run("noise floor", build_reference(None))
-        _check_finite(spec, true)
-        noisy, turned = (deviations(true, rerun, group, at_once) for group in noises)
-        floors = floors_of(true, noisy, turned, unit_roundoff)
+        true, floors = reference.judge(wanted, run_reference)
+        values = {name: true if name == REFERENCE else run(name, model, stage, wanted) for name, model in able.items()}
         for probe in wanted:
             for pair in combinations(able, 2):
                 one, other = (values[name][probe] for name in pair)

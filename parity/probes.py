@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from backends.contract import PHASES, Model
+from backends.contract import PHASES, Model, StepResult
 from backends.replicated import ReplicatedModel
 from shared_specs.weights import Weights
 
@@ -51,9 +51,13 @@ def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> d
     """
     model.load_weights(weights)
     result = model.loss_and_gradients(batch.images, batch.labels)
+    return _of_a_pass(result, model.weights())
+
+
+def _of_a_pass(result: StepResult, weights: Quantities) -> dict[str, Quantities]:
     gradients = {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
     return {
-        "statistics": model.weights(),
+        "statistics": weights,
         "gradients": {
             "logits": result.logits,
             "loss": np.asarray(result.loss),
@@ -66,14 +70,34 @@ def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> d
 def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """Loss, weights, normalisation and optimizer state at each of several steps; the first is the optimizer's."""
     model.load_weights(weights)
+    return _of_training(model, batch, steps)[1]
+
+
+def _of_training(model: Model, batch: Batch, steps: int) -> tuple[StepResult, dict[str, Quantities]]:
+    """The result of the first step, and what `train` is about."""
+    first: StepResult | None = None
     optimizer: Quantities = {}
     trajectory: Quantities = {}
     for step in range(1, steps + 1):
-        loss = np.asarray(model.train_step(batch.images, batch.labels).loss)
+        result = model.train_step(batch.images, batch.labels)
         after = model.weights() | model.optimizer_state()
-        optimizer = optimizer or after
-        trajectory |= {f"step {step}: {name}": value for name, value in ({"loss": loss} | after).items()}
-    return {"optimizer": optimizer, "trajectory": trajectory}
+        first, optimizer = first or result, optimizer or after
+        values = {"loss": np.asarray(result.loss)} | after
+        trajectory |= {f"step {step}: {name}": value for name, value in values.items()}
+    assert first is not None
+    return first, {"optimizer": optimizer, "trajectory": trajectory}
+
+
+def differentiate_and_train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+    """As `differentiate` and `train` in one run, since the first step begins with such a pass.
+
+    For the reference and its re-runs: of a backend, the two are two programs, and both are looked at.
+    """
+    model.load_weights(weights)
+    parameters = {tensor.name: model.read_tensor(tensor.name) for tensor in model.spec.tensors if tensor.trainable}
+    first, trained = _of_training(model, batch, steps)
+    passed = {name: value for name, value in trained["optimizer"].items() if name in weights} | parameters
+    return _of_a_pass(first, {tensor.name: passed[tensor.name] for tensor in model.spec.tensors}) | trained
 
 
 def train_replicas(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
@@ -135,6 +159,9 @@ OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
 REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas: (DATA_PARALLEL,)}
 """That of replicas that train together."""
 
+JOINED: dict[Stage, Stage] = {differentiate: differentiate_and_train}
+"""In STAGES, what the reference runs at this stage where the next one is wanted, too."""
+
 TRAINING: tuple[Stage, ...] = (differentiate, differentiate_and_evaluate, train, train_and_evaluate)
 """Those that a model without training takes no part in."""
 
@@ -145,3 +172,12 @@ NO_TRAINING = "has inference only"
 def trains(model: Model) -> bool:
     """Whether a model has every phase."""
     return set(PHASES) <= set(model.phases)
+
+
+def joined_with(
+    stage: Stage, stages: Mapping[Stage, tuple[str, ...]], probes: Sequence[str]
+) -> tuple[Stage, list[str]]:
+    """What the reference runs at a stage, and which probes of later stages that serves as well."""
+    joined = JOINED.get(stage) if stages is STAGES else None
+    also = [probe for probe in STAGES[train] if probe in probes]
+    return (joined, also) if joined is not None and also else (stage, [])

@@ -24,20 +24,48 @@ LARGE_ELEMENTS = 2**26
 Deviations = dict[tuple[str, str], list[float]]
 """By probe and quantity, the rms deviation of each re-run."""
 
+Floors = dict[str, dict[str, float]]
+"""By probe and quantity."""
 
-def deviations(
-    true: dict[str, Quantities],
-    rerun: Callable[[RoundingNoise], dict[str, Quantities]],
-    noises: Sequence[RoundingNoise],
-    at_once: int,
-) -> Deviations:
+Run = Callable[[RoundingNoise | None], dict[str, Quantities]]
+"""One run of the reference, under noise or without."""
+
+
+class Reference:
+    """What the reference says of one stage after the other: the values, and their floors.
+
+    Args:
+        noises: the re-runs under noise, and those in which decisions are turned.
+        unit_roundoff: of the precision under test.
+        at_once: how many re-runs are made beside each other.
+    """
+
+    def __init__(self, noises: Sequence[Sequence[RoundingNoise]], unit_roundoff: float, at_once: int):
+        self.noises, self.unit_roundoff, self.at_once = noises, unit_roundoff, at_once
+        self._true: dict[str, Quantities] = {}
+        self._floors: Floors = {}
+
+    def judge(self, probes: Sequence[str], run: Run) -> tuple[dict[str, Quantities], Floors]:
+        """True values and floors of these probes: of an earlier run if that had them too, else of this one.
+
+        Raises:
+            TandemError: as `run` does.
+        """
+        if not set(probes) <= self._true.keys():
+            self._true = run(None)
+            noisy, turned = (deviations(self._true, run, group, self.at_once) for group in self.noises)
+            self._floors = floors_of(self._true, noisy, turned, self.unit_roundoff)
+        return {probe: self._true.pop(probe) for probe in probes}, {probe: self._floors[probe] for probe in probes}
+
+
+def deviations(true: dict[str, Quantities], run: Run, noises: Sequence[RoundingNoise], at_once: int) -> Deviations:
     """Re-runs are dropped as soon as they are compared, to spare memory.
 
     One core each is nearly twice as fast on two cores as both cores for one after the other: most of a re-run is noise.
     """
 
     def deviations_of(noise: RoundingNoise) -> Deviations:
-        found = rerun(noise)
+        found = run(noise)
         return {
             (probe, name): [noise_floor.rms(found[probe][name] - value)]
             for probe, quantities in true.items()

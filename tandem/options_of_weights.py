@@ -60,7 +60,7 @@ To = Annotated[
     typer.Option(
         "--to",
         metavar="T",
-        help="pytorch, flax_nnx or canonical; else OUT's suffix tells.",
+        help="pytorch, flax_nnx, flax_linen or canonical; else OUT's suffix tells.",
         autocompletion=one_of(completion.formats),
     ),
 ]

@@ -14,13 +14,12 @@ from shared_specs.checkpoints import Checkpoint
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from .. import orbax_folders
 from ..jax_engine import orbax
 from ..jax_engine.precision import Numerics
-from ..orbax_folders import VALUE, is_checkpoint
+from ..orbax_folders import VALUE
 from . import weights as layouts
 from .layers import KINDS
-
-__all__ = ["is_checkpoint", "native_name", "read", "to_canonical", "write"]
 
 WRAPPERS = ("state", "model", "module", "params")
 """The keys under which training loops keep a module's state, beside the optimizer's and the number of the step."""
@@ -81,6 +80,11 @@ def _random_state(spec: UNetSpec) -> list[tuple[str, Any]]:
         state = nnx.state(KINDS["dropout"](layer, Numerics(), rngs), nnx.RngState)
         found += [(f"{layer.name}.{name}", values) for name, values in orbax.leaves(nnx.to_pure_dict(state))]
     return found
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder is of Orbax and holds no variables of Linen, as far as a glance tells."""
+    return orbax_folders.is_checkpoint(path) and not orbax_folders.holds_linen(path)
 
 
 def native_name(tensor: Tensor) -> str:

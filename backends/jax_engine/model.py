@@ -75,7 +75,8 @@ class JaxModel(Model):
         return self.network.to_canonical(tensor, np.array(held[name]))
 
     def parameter_count(self) -> int:
-        return self.network.parameter_count()
+        with self._precision():
+            return self.network.parameter_count()
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
         return optimizer_state(self.optimizer_arrays, self.recipe, self.spec, self.network.to_canonical)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from functools import cache
 
 import numpy as np
 
@@ -13,20 +14,36 @@ Axes = int | tuple[int, ...] | None
 
 
 class Pool:
-    """Standard normal numbers drawn once, and taken from another random place on each time."""
+    """Standard normal numbers drawn once, and taken from other random places on each time.
 
-    SIZE = 2**20
+    Few numbers are drawn anew, since the floor of a small tensor rests on them alone. Of many the mean square is what
+    matters, and there drawing takes longer than all else that is done with them.
+    """
+
+    SIZE, FEW = 2**20, 2**12
 
     def __init__(self, seed: int):
         self._random = np.random.default_rng(seed)
-        self._numbers = self._random.standard_normal(self.SIZE)
 
     def standard_normal(self, shape: tuple[int, ...] = (), dtype: type = np.float64) -> np.ndarray:
-        count = math.prod(shape)
-        if count > self.SIZE // 2:
+        """As a generator's. What it returns may be shared, and is not to be written to."""
+        count, numbers = math.prod(shape), _numbers()
+        if count <= self.FEW:
             return self._random.standard_normal(shape, dtype)
-        start = self._random.integers(self.SIZE - count)
-        return self._numbers[start : start + count].reshape(shape)
+        pieces = -(-2 * count // self.SIZE)
+        each = -(-count // pieces)
+        starts = self._random.integers(self.SIZE - each, size=pieces)
+        if pieces == 1:
+            return numbers[starts[0] : starts[0] + count].reshape(shape)
+        return np.concatenate([numbers[start : start + each] for start in starts])[:count].reshape(shape)
+
+
+@cache
+def _numbers() -> np.ndarray:
+    """The same in every pool: each takes them from places of its own."""
+    numbers = np.random.default_rng(0).standard_normal(Pool.SIZE, np.float32)
+    numbers.flags.writeable = False
+    return numbers
 
 
 class Rounding:
@@ -34,18 +51,19 @@ class Rounding:
 
     def __init__(self, noise: RoundingNoise | None = None):
         self.noise = noise
-        self._random: np.random.Generator | Pool | None = None
+        self._random: Pool | None = None
         if noise is not None:
-            self._random = Pool(noise.seed) if noise.long_run else np.random.default_rng(noise.seed)
+            self._random = Pool(noise.seed)
         self.decisions: deque[np.ndarray] | None = None  # what was decided on, in order, where that is recorded
         self.exact_decisions: deque[np.ndarray] | None = None  # the same of a run without noise
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         if self.noise is None or self._random is None:
             return x
-        factor = np.asarray(self._random.standard_normal(np.shape(x), dtype=np.float32), np.float64)
-        factor *= self.noise.unit_roundoff  # in place: half of a re-run is this
-        factor += 1.0
+        factor = np.multiply(
+            self._random.standard_normal(np.shape(x), np.float32), self.noise.unit_roundoff, dtype=np.float64
+        )
+        factor += 1.0  # in place: much of a re-run is this
         return x * factor
 
     def sum(self, x: np.ndarray, axis: Axes, keepdims: bool = False, in_one_row: bool = False) -> np.ndarray:

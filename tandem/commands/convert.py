@@ -31,7 +31,8 @@ PROBES = ("forward", "activations")
 TITLES = {
     "canonical": "canonical weights in safetensors",
     "pytorch": "a PyTorch state dict",
-    "flax_nnx": "an Orbax checkpoint of the Flax module",
+    "flax_nnx": "an Orbax checkpoint of the Flax NNX module",
+    "flax_linen": "an Orbax checkpoint of the Flax Linen module",
 }
 
 
@@ -109,7 +110,7 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
     scheme, scheme_out = request.scheme, request.scheme_out or CANONICAL
     for name in filter(None, (scheme, scheme_out)):
         check_scheme(spec, name)
-    if source_format == "flax_nnx":
+    if source_format in checkpoints.FOLDERS:
         if scheme not in (None, CANONICAL):
             raise TandemError(f"--from {scheme} is for files of the original; a Flax checkpoint is of our own module")
         scheme = CANONICAL
@@ -121,11 +122,11 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
 
 
 def format_of_source(path: Path) -> str:
-    """The format of a file by its suffix, that of a folder being Orbax's. Raises WeightsError."""
+    """The format of a file by its suffix, that of a folder by what Orbax says of it. Raises WeightsError."""
     if not path.exists():
         raise WeightsError(f"{path}: cannot be read (No such file or directory); expected a checkpoint")
     if path.is_dir():
-        return "flax_nnx"
+        return checkpoints.format_of_folder(path)
     found = next((name for name, suffixes in checkpoints.SUFFIXES.items() if path.suffix.lower() in suffixes), None)
     if found is None:
         raise WeightsError(f"{path}: has no suffix that tells its format; expected {formats_in_words()}")
@@ -145,15 +146,13 @@ def format_of_target(path: Path, to: str | None) -> str:
         raise TandemError(
             f"{path}: has no suffix that tells a format; name one with --to, or take {formats_in_words()}"
         )
-    return told or "flax_nnx"
+    return told or checkpoints.FOLDERS[0]
 
 
 def formats_in_words() -> str:
     """The formats with their suffixes."""
-    files = (
-        f"{' or '.join(suffixes)} for {TITLES[name]}" for name, suffixes in checkpoints.SUFFIXES.items() if suffixes
-    )
-    return f"{', '.join(files)}, a folder for {TITLES['flax_nnx']}"
+    files = (f"{' or '.join(suffixes)} for {TITLES[name]}" for name, suffixes in checkpoints.SUFFIXES.items())
+    return f"{', '.join(files)}, a folder for {TITLES[checkpoints.FOLDERS[0]]}"
 
 
 def check_target(path: Path, format_name: str, source: Path, others: list[str]) -> None:
@@ -162,7 +161,7 @@ def check_target(path: Path, format_name: str, source: Path, others: list[str]) 
     Raises:
         TandemError: also where it is one of the files that are read.
     """
-    if format_name != "flax_nnx":
+    if format_name not in checkpoints.FOLDERS:
         check_writable(path, [source, *filter(None, others)])
     else:
         inside = path.resolve()

@@ -15,7 +15,7 @@ class WeightsFile(Part):
 
     path: str
     format: str
-    """`canonical`, `pytorch` or `flax_nnx`."""
+    """`canonical`, `pytorch`, `flax_nnx` or `flax_linen`."""
     scheme: str
     """Whose names its tensors have."""
 

@@ -40,8 +40,10 @@ class Idle:
             print("good bye", flush=True)
             os._exit(3)
 
-    def sleep_on(self, rank: int) -> None:
+    def sleep_on(self, rank: int, sign: str = "") -> None:
         if rank == self.rank:
+            if sign:
+                Path(sign).touch()
             time.sleep(600)
 
     def exhaust(self) -> None:

@@ -24,7 +24,7 @@ from shared_specs import TandemError, UNetSpec, WeightsError, initial_weights
 
 Variant = Callable[..., UNetSpec]
 
-NAMES = {"canonical": "weights.safetensors", "pytorch": "weights.pt", "flax_nnx": "weights"}
+NAMES = {"canonical": "weights.safetensors", "pytorch": "weights.pt", "flax_nnx": "weights", "flax_linen": "weights"}
 
 FORMATS = [
     pytest.param(name, marks=pytest.mark.needs_backends(checkpoints.BACKENDS[name])) for name in checkpoints.FORMATS
@@ -120,6 +120,7 @@ WRITERS = {
     "canonical": "shared_specs.weights.save_file",
     "pytorch": "torch.save",
     "flax_nnx": "orbax.checkpoint.Checkpointer.save",
+    "flax_linen": "orbax.checkpoint.Checkpointer.save",
 }
 
 

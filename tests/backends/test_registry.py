@@ -54,7 +54,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def test_built_in_backends_are_named_without_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "entry_points", lambda group: [])
-    assert backends.names()[:3] == ["numpy_reference", "pytorch", "flax_nnx"]
+    assert backends.names()[:4] == ["numpy_reference", "pytorch", "flax_nnx", "flax_linen"]
 
 
 def test_get_gives_the_backend_of_that_name(backend_name: str) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import backends
 from backends import BackendError, Execution
 from backends.contract import MOST_REPLICAS_ON_A_CPU
+from backends.replica_starts import cores
 from backends.replicas import ReplicaFailure, ReplicaGroup
 from parity import random_batch
 from shared_specs import Recipe, ShapeError
@@ -47,16 +49,16 @@ def _ended(processes: set[psutil.Process]) -> bool:
 @pytest.mark.usefixtures("nothing_left")
 def test_every_rank_answers_in_order_and_has_its_own_cores() -> None:
     large = np.arange(300_000.0)  # more than a pipe holds
-    with idle(3) as group:
+    with idle(2) as group:
         places = group.ask("place")
-        assert [place[:2] for place in places] == [(0, 3), (1, 3), (2, 3)]
-        assert [found.sum() for found in group.ask("echo", value=large)] == [large.sum()] * 3
-        assert group.ask("echo", [{"value": "a"}, {"value": "b"}, {"value": "c"}]) == ["a", "b", "c"]
-        assert group.pids == [process.pid for process in map(psutil.Process, group.pids)]
-    cores = [core for _, _, own, _ in places for core in own]
-    if len(set(cores)) >= 3:
-        assert len(set(cores)) == len(cores)
-    assert {threads for *_, threads in places} == {str(max(1, len(os.sched_getaffinity(0)) // 3))}
+        assert [place[:2] for place in places] == [(0, 2), (1, 2)]
+        assert [found.sum() for found in group.ask("echo", value=large)] == [large.sum()] * 2
+        assert group.ask("echo", [{"value": "a"}, {"value": "b"}]) == ["a", "b"]
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    share = len(allowed) // 2
+    own = [allowed[:share], allowed[share : 2 * share]] if share else [allowed, allowed]
+    assert [kept for _, _, kept, _ in places] == own
+    assert {threads for *_, threads in places} == {str(max(1, cores() // 2))}
 
 
 FAILURES: dict[str, tuple[str, dict, int, str, str]] = {
@@ -162,25 +164,28 @@ def _interrupted(group: ReplicaGroup) -> None:
 
 
 PARENT = """
-import sys, time
+import sys
 from tests.backends.test_replicas import idle
 with idle() as group:
     print(*group.pids, flush=True)
-    group.ask("sleep_on", rank=0, time_limit_s=600)
+    group.ask("sleep_on", rank=0, sign=sys.argv[1], time_limit_s=600)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux kills a process with its parent")
 @pytest.mark.usefixtures("interrupts_heard")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda sent: sent.name)
-def test_ranks_die_with_their_parent(sent: signal.Signals) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
-    )
+def test_ranks_die_with_their_parent(tmp_path: Path, sent: signal.Signals) -> None:
+    """One of them at work, so that it does not see the connection end."""
+    asleep = tmp_path / "asleep"
+    command = [sys.executable, "-c", PARENT, str(asleep)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True)
     assert parent.stdout is not None
     with parent:
         ranks = {psutil.Process(int(pid)) for pid in parent.stdout.readline().split()}
         assert len(ranks) == 2
+        while not asleep.exists() and parent.poll() is None:
+            time.sleep(0.01)
         parent.send_signal(sent)
         parent.wait(timeout=20)
         assert _ended(ranks)

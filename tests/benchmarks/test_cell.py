@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,6 +32,22 @@ def test_json_round_trip_keeps_the_cell(tiny: TinyCell) -> None:
 )
 def test_digest_tells_cells_apart(tiny: TinyCell, change: dict[str, object]) -> None:
     assert tiny().digest != tiny().model_copy(update=change).digest
+
+
+RESULTS = Path(__file__).parent.parent.parent / "benchmarks" / "results"
+
+
+def test_digest_is_that_of_the_records_that_are_kept() -> None:
+    """A key that a recipe or a cell has got since does not rename them."""
+    paths = sorted(RESULTS.glob("*/*.json"))
+    assert paths
+    for path in paths:
+        cell = Cell.model_validate(json.loads(path.read_text())["cell"])
+        assert f"-{cell.digest}-" in path.name
+
+
+def test_kinds_of_batch_statistics_are_different_cells(tiny: TinyCell) -> None:
+    assert tiny().digest != tiny(recipe=Recipe(batch_statistics="per_replica")).digest
 
 
 def test_group_is_all_but_backend_and_tuning(tiny: TinyCell) -> None:

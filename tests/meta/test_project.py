@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -117,6 +118,36 @@ def test_backend_folders_are_mirrored() -> None:
     theirs = files_of("pytorch")
     assert {"unet.py", "weights.py", "model.py"} <= files_of("flax_nnx") <= theirs | APART
     assert files_of("flax_nnx", "jax_engine") - APART == theirs - NOISY
+    assert files_of("flax_linen") == files_of("flax_nnx")
+
+
+@pytest.mark.parametrize("file", sorted(files_of("flax_linen")))
+def test_linen_is_nnx_name_by_name(file: str) -> None:
+    """The same classes and functions in the same order, and as far as both have them the same methods."""
+    linen, nnx = (definitions(ROOT / "backends" / folder / file) for folder in ("flax_linen", "flax_nnx"))
+    nnx = [name.replace("FlaxNNX", "FlaxLinen") for name in nnx]
+    apart = ONLY_LINEN | ONLY_NNX
+    assert [name for name in linen if name not in apart] == [name for name in nnx if name not in apart]
+    assert not set(linen) & ONLY_NNX and not set(nnx) & ONLY_LINEN
+
+
+ONLY_LINEN = {"at", "put", "_collections", "Network.variables", "UNet._outputs"}
+"""Variables are trees of dictionaries in collections."""
+ONLY_NNX = {"value", "in_mode", "_random_state", "_hang", "UNet._steps"}
+ONLY_NNX |= {"Network.module", "Network.heads", "Network.statistics"}
+"""A module holds its variables, its mode and what it runs, and dropout the state of its random numbers."""
+
+
+def definitions(path: Path) -> list[str]:
+    """Classes, functions and methods of a file by name, in order. Linen's fields and `setup` are NNX's `__init__`."""
+    found: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            found.append(node.name)
+        if isinstance(node, ast.ClassDef):
+            methods = [method.name for method in node.body if isinstance(method, ast.FunctionDef)]
+            found += [f"{node.name}.{name}" for name in methods if name not in ("__init__", "setup")]
+    return found
 
 
 @pytest.mark.parametrize("folder", ["tandem", "benchmarks", "parity", "backends", "shared_specs"])

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as arrays
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Execution, RoundingNoise
+from backends.numpy_reference.rounding import Pool
 from parity import LIMIT, random_batch
 from parity.noise_floor import (
     COARSE_LIMIT,
@@ -25,8 +26,11 @@ from parity.noise_floor import (
     reruns,
     rms,
 )
+from parity.probes import Quantities, Stage, differentiate, differentiate_and_train, train
 from parity.reruns import runs_at_once
-from shared_specs import load_spec
+from shared_specs import initial_weights, load_spec
+
+FLOAT64 = Execution(precision="float64")
 
 FINITE = arrays.arrays(np.float64, arrays.array_shapes(max_dims=3, max_side=4), elements=st.floats(-1e100, 1e100))
 
@@ -203,3 +207,36 @@ def test_as_many_reruns_at_once_as_threads_were_asked_for(
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     spec = load_spec("unet_same").narrow(16)
     assert runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("precision", [None, "float64", "float32", "bfloat16"])
+def test_the_reference_trains_once_for_gradients_and_trajectory_alike(variant, precision: str | None) -> None:
+    """Bit for bit what two runs say, under noise too."""
+    spec = variant()
+    batch, weights, reference = random_batch(spec, 0), initial_weights(spec, 0), backends.get("numpy_reference")
+
+    def run(stage: Stage) -> dict[str, Quantities]:
+        if precision is None:
+            return stage(reference.build(spec, FLOAT64), weights, batch, 2)
+        noise = RoundingNoise(UNIT_ROUNDOFF[precision], seed=1)
+        return stage(reference.build_noisy(spec, noise), weights, batch, 2)
+
+    apart, joined = run(differentiate) | run(train), run(differentiate_and_train)
+    assert list(joined) == list(apart) == ["statistics", "gradients", "optimizer", "trajectory"]
+    for probe, quantities in apart.items():
+        assert list(joined[probe]) == list(quantities)
+        for name, values in quantities.items():
+            np.testing.assert_array_equal(joined[probe][name], values, err_msg=f"{probe}: {name}")
+
+
+def test_numbers_out_of_the_pool_are_standard_normal_and_differ_from_time_to_time() -> None:
+    pool = Pool(seed=0)
+    for count in (Pool.FEW + 1, Pool.SIZE // 2, 3 * Pool.SIZE):
+        first, again = (pool.standard_normal((count,)) for _ in range(2))
+        assert not np.array_equal(first, again)
+        assert abs(np.mean(first)) < 5 / np.sqrt(min(count, Pool.SIZE))
+        assert np.mean(np.square(first)) == pytest.approx(1, abs=5 * np.sqrt(2 / min(count, Pool.SIZE)))
+        assert abs(np.mean(first * again)) < 5 / np.sqrt(min(count, Pool.SIZE))
+    few = [Pool(seed).standard_normal((3, 2)) for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(few[0], few[1])
+    assert not np.array_equal(few[0], few[2])

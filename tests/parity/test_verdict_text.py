@@ -131,7 +131,8 @@ def test_the_worst_is_of_the_pair_that_was_asked_for(verdict: Verdict) -> None:
 def test_json_is_all_of_it(verdict: Verdict) -> None:
     read = json.loads(replace(verdict, measurements=(BIAS, SOUND)).to_json())
     assert read.pop("spec")["name"] == "unet_paper"
-    assert read.pop("recipe") == {"loss": "cross_entropy", "optimizer": Recipe().optimizer.model_dump()}
+    sgd = Recipe().optimizer.model_dump()
+    assert read.pop("recipe") == {"loss": "cross_entropy", "optimizer": sgd, "batch_statistics": "global"}
     bias = {
         "reference": "numpy_reference",
         "candidate": "pytorch",
@@ -158,8 +159,10 @@ def test_json_is_all_of_it(verdict: Verdict) -> None:
         "seed": 7,
         "batch": {"shape": [2, 1, 188, 189], "origin": "two images"},
         "steps": 3,
+        "replicas": 1,
         "models": ["numpy_reference", "pytorch", "flax_nnx"],
         "first_difference": bias,
+        "not_compared": [],
         "measurements": [bias, bias | sound],
     }
 

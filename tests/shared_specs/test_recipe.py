@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from shared_specs import SGD, Adam, AdamW, Recipe, SpecError
 
@@ -71,3 +72,10 @@ def test_refused(kind: str, values: dict[str, Any], message: str) -> None:
 def test_recipes_are_values() -> None:
     assert Recipe.named("adam", beta1=0.8) == Recipe.named("adam", beta1=0.8) != Recipe.named("adam")
     assert Recipe.model_validate_json(Recipe.named("adamw").model_dump_json()) == Recipe.named("adamw")
+
+
+def test_batch_statistics_are_global_unless_the_recipe_says_so() -> None:
+    assert Recipe().batch_statistics == Recipe.named("adam").batch_statistics == "global"
+    assert Recipe.model_validate({"batch_statistics": "per_replica"}) != Recipe()
+    with pytest.raises(ValidationError, match="Input should be 'global' or 'per_replica'"):
+        Recipe.model_validate({"batch_statistics": "local"})

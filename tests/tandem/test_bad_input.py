@@ -30,7 +30,7 @@ MISTYPED = {
         ["check", "unet_same", "--backends", "torch"],
         "no backend is named 'torch'; take one of numpy",
     ),
-    "backend_typo_in_bench": (["bench", "--backends", "flax"], "did you mean flax_nnx?"),
+    "backend_typo_in_bench": (["bench", "--backends", "flax"], "did you mean flax_nnx or flax_linen?"),
     "probe_typo": (["check", "unet_same", "--probe", "gradient"], "did you mean gradients?"),
     "phase_typo": (
         ["bench", "--phase", "forwards"],

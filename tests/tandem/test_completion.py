@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.contract import PHASES, PRECISIONS
-from parity import PROBES
+from parity.probes import EVERY_PROBE
 from shared_specs import spec_names
 from shared_specs.catalog import ZOO
 from tandem import completion
@@ -49,7 +49,7 @@ LINES = {
     "tandem show unet_paper unet_s": ["unet_same"],
     "tandem compare --precision float64,b": ["float64,bfloat16"],
     "tandem check unet_same --probe traj": ["trajectory"],
-    "tandem compare --backends pytorch,fl": ["pytorch,flax_nnx"],
+    "tandem compare --backends pytorch,fl": ["pytorch,flax_nnx", "pytorch,flax_linen"],
     "tandem list --norm in": ["instance"],
 }
 
@@ -74,7 +74,8 @@ def test_the_zoo_is_the_catalogues() -> None:
 
 
 def test_names_are_those_of_the_packages() -> None:
-    assert (completion.precisions(), completion.phases(), completion.probes()) == (PRECISIONS, PHASES, PROBES)
+    assert (completion.precisions(), completion.phases(), completion.probes()) == (PRECISIONS, PHASES, EVERY_PROBE)
+    assert completion.batch_statistics() == ("global", "per_replica")
     assert completion.devices() == ("cpu", "cuda")
     assert {"default", "tuned"} <= set(completion.tunings())
     assert completion.optimizers() == ["sgd", "adam", "adamw"]

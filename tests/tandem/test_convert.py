@@ -133,6 +133,28 @@ def test_the_result_is_read_back_and_proven(
     assert probes == {"forward", "activations"}
 
 
+@pytest.mark.needs_backends("flax_linen")
+def test_nnx_to_linen_is_proven_and_linen_is_recognised(
+    run: Run, files: Path, network: UNetSpec, weights: dict[str, np.ndarray]
+) -> None:
+    result = run("convert", "flax", "linen", "--to", "flax_linen", *ARGUMENTS, "--json", "out.json")
+    assert result.exit_code == 0, result.output
+    assert "flax_nnx and flax_linen compute the same in float64" in " ".join(result.stdout.split())
+    document = json.loads(Path("out.json").read_text())
+    assert document["target"]["format"] == "flax_linen" and document["check"]["equal"]
+    result = run("convert", "linen", "back", *ARGUMENTS, "--no-check")
+    assert result.exit_code == 0, result.output
+    assert "Read  linen: an Orbax checkpoint of the Flax Linen module" in result.stdout
+    nnx = checkpoints.get("flax_nnx")
+    assert_same(nnx.to_canonical(network, nnx.read(Path("back")).tensors), weights)
+
+
+@pytest.mark.needs_backends("flax_linen")
+def test_neither_kind_of_flax_folder_replaces_the_other(refused: Refused, files: Path) -> None:
+    line = refused("convert", "canonical.safetensors", "flax", "--to", "flax_linen", *ARGUMENTS)
+    assert "flax: exists and is not an Orbax checkpoint of the Flax Linen module, so it is left as it is" in line
+
+
 def test_a_3d_network_is_proven(run: Run, here: Path) -> None:
     text = (ZOO / "unet_bn_same.toml").read_text()
     text = re.sub(r"(?m)^widths = .*$", "widths = [4, 8]", text).replace("dimensions = 2", "dimensions = 3")
@@ -361,7 +383,10 @@ REFUSED = {
     "out_above_in": (["folder/flax", "folder"], "would be overwritten; name another folder"),
     "out_is_something_else": (["flax", "notes.pt"], "notes.pt: exists and is not a PyTorch state dict, so it is left"),
     "out_is_no_safetensors": (["flax", "notes.safetensors"], "exists and is not canonical weights in safetensors"),
-    "out_is_a_folder": (["original.pth", "folder"], "folder: exists and is not an Orbax checkpoint of the Flax module"),
+    "out_is_a_folder": (
+        ["original.pth", "folder"],
+        "exists and is not an Orbax checkpoint of the Flax NNX module",
+    ),
     "out_is_a_file": (["original.pth", "notes.txt", "--to", "flax_nnx"], "notes.txt: exists and is not an Orbax"),
     "folder_for_a_file": (["flax", "folder.pt"], "folder.pt: cannot be written (it is no regular file)"),
     "out_nowhere": (["original.pth", "no/such/folder/x"], "no/such/folder/x: cannot be written"),

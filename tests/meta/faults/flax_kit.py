@@ -1,4 +1,4 @@
-"""The handles on a layer of the Flax module."""
+"""The handles on a layer of the Flax NNX module, and what they share with those of Linen."""
 
 from __future__ import annotations
 
@@ -12,9 +12,56 @@ from einops import rearrange
 from .kits import Kit, Wrong
 
 
-class FlaxKit(Kit):
+class JaxKit(Kit):
+    """What is done with arrays."""
+
     channels, rows = -1, 1
 
+    def cast(self, x: Any, dtype: str) -> Any:
+        import jax
+
+        # As it says, and not what a compiler may make of two conversions that undo each other.
+        bits = {"float32": (8, 23), "tf32": (8, 10), "bfloat16": (8, 7)}
+        return jax.lax.reduce_precision(x, *bits[dtype])
+
+    def array(self, values: np.ndarray, like: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.asarray(values, like.dtype)
+
+    def join(self, parts: list[Any], axis: int) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.concatenate(parts, axis)
+
+    def flip(self, x: Any, axis: int) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.flip(x, axis)
+
+    def sqrt(self, x: Any) -> Any:
+        import jax.numpy as jnp
+
+        return jnp.sqrt(x)
+
+    def scale_tensor_gradient(self, model: Any, tensor: str, factor: float) -> None:
+        name = tensor.rpartition(".")[0]
+        leaf = model.spec.tensor(tensor).leaf
+
+        def wrong(kit: Kit, layer: Any, right: Any, *inputs: Any) -> Any:
+            with kit.using(layer, leaf, lambda held: scaled(held, factor)):
+                return right(*inputs)
+
+        self.rewire(model, name, wrong)
+
+    def scale_input_gradient(self, model: Any, layer: str, number: int, factor: float) -> None:
+        def wrong(kit: Kit, layer: Any, right: Any, *inputs: Any) -> Any:
+            return right(*inputs[:number], scaled(inputs[number], factor), *inputs[number + 1 :])
+
+        self.rewire(model, layer, wrong)
+
+
+class FlaxKit(JaxKit):
     def __init__(self) -> None:
         from backends.flax_nnx.weights import LEAVES
 
@@ -67,49 +114,6 @@ class FlaxKit(Kit):
 
     def assign(self, layer: Any, leaf: str, values: Any) -> None:
         getattr(layer, self.leaves[leaf][0])[...] = values
-
-    def cast(self, x: Any, dtype: str) -> Any:
-        import jax
-
-        # As it says, and not what a compiler may make of two conversions that undo each other.
-        bits = {"float32": (8, 23), "tf32": (8, 10), "bfloat16": (8, 7)}
-        return jax.lax.reduce_precision(x, *bits[dtype])
-
-    def array(self, values: np.ndarray, like: Any) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.asarray(values, like.dtype)
-
-    def join(self, parts: list[Any], axis: int) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.concatenate(parts, axis)
-
-    def flip(self, x: Any, axis: int) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.flip(x, axis)
-
-    def sqrt(self, x: Any) -> Any:
-        import jax.numpy as jnp
-
-        return jnp.sqrt(x)
-
-    def scale_tensor_gradient(self, model: Any, tensor: str, factor: float) -> None:
-        name = tensor.rpartition(".")[0]
-        leaf = model.spec.tensor(tensor).leaf
-
-        def wrong(kit: FlaxKit, layer: Any, right: Any, *inputs: Any) -> Any:
-            with kit.using(layer, leaf, lambda held: scaled(held, factor)):
-                return right(*inputs)
-
-        self.rewire(model, name, wrong)
-
-    def scale_input_gradient(self, model: Any, layer: str, number: int, factor: float) -> None:
-        def wrong(kit: Kit, layer: Any, right: Any, *inputs: Any) -> Any:
-            return right(*inputs[:number], scaled(inputs[number], factor), *inputs[number + 1 :])
-
-        self.rewire(model, layer, wrong)
 
 
 def scaled(x: Any, factor: float) -> Any:

@@ -88,7 +88,9 @@ def mode(asked: bool | None, given: bool) -> bool:
 def kit_of(backend: str) -> Kit:
     """The kit of a backend, by the backend's name."""
     from .flax_kit import FlaxKit
+    from .linen_kit import LinenKit
     from .numpy_kit import NumPyKit
     from .pytorch_kit import PyTorchKit
 
-    return {"numpy_reference": NumPyKit, "pytorch": PyTorchKit, "flax_nnx": FlaxKit}[backend]()
+    kits = {"numpy_reference": NumPyKit, "pytorch": PyTorchKit, "flax_nnx": FlaxKit, "flax_linen": LinenKit}
+    return kits[backend]()

@@ -10,12 +10,12 @@ import pytest
 from backends.numpy_reference.unet import KINDS
 from parity import PROBES
 
-from . import coarse, report
+from . import coarse, linen, report
 from .catalogue import FAULTS, MUTANTS, kind_of, representative
 from .criteria import RULES, equal_by, values_of
 from .fault import ALL, OWN_NETWORKS, Fault, Mutant, Setting
 from .judging import FLOAT64, Outcome, judge, judge_sound, reference, reference_values
-from .planting import Altered
+from .planting import Altered, Rewired
 
 BY_DEFAULT = representative()
 
@@ -39,6 +39,20 @@ def parameters() -> list:
 def test_fault_is_caught_and_located(mutant: Mutant) -> None:
     outcome = judge(mutant, rules=False)
     assert outcome.found == (mutant.fault.probe, mutant.fault.quantity)
+
+
+@pytest.mark.needs_backends("flax_linen")
+@pytest.mark.parametrize("mutant", linen.MUTANTS, ids=lambda mutant: mutant.name)
+def test_fault_in_linen_is_caught_and_located(mutant: Mutant) -> None:
+    outcome = judge(mutant, rules=False)
+    assert outcome.found == (mutant.fault.probe, mutant.fault.quantity)
+
+
+@pytest.mark.needs_backends("flax_linen")
+def test_a_layer_of_linen_that_computes_what_it_should_is_equal() -> None:
+    """Rewired without a fault, so that it is the faults that the test above sees, and not their planting."""
+    right = Fault("none", Rewired("encoder.1.block.0.norm", lambda kit, layer, right, x: right(x)), "", "")
+    assert judge(Mutant(right, "flax_linen"), rules=False).found is None
 
 
 @pytest.mark.needs_backends("pytorch")
