@@ -13,6 +13,7 @@ from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_sc
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
 from benchmarks.records import Record, check_folder, save_record
+from benchmarks.verdict import is_busy
 from shared_specs import TandemError
 from shared_specs.recipe import BatchStatistics
 
@@ -64,6 +65,8 @@ def run(
     scalings = device_scalings(records)
     for found in scalings:
         show(found, output)
+    if is_busy(records):
+        say_note("other work kept the cores busy meanwhile: measure again when the machine is quiet")
     content = [content_of(found) for found in scalings]
     output.write("scale_replicas", {"scalings": content, "lacking": lacking, "records": records})
     return 0 if all(record.status == "ok" for record in records) else 1
