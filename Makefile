@@ -40,7 +40,7 @@ compare: $(INSTALLED)
 	tandem compare $(ARGS)
 
 test: lint
-	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx $(ARGS)
+	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
 
 coverage: $(INSTALLED)
 	coverage erase
@@ -76,7 +76,7 @@ docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 full: $(INSTALLED)
-	pytest -m full --require-backends pytorch,flax_nnx $(ARGS)
+	pytest -m full --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
 
 lint: $(INSTALLED)
 	ruff check

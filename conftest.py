@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -17,7 +18,10 @@ ROOT = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    options.pytest_addoption(parser)  # known here, they are known in whatever folder pytest is started
+    # Known here, they are known in whatever folder pytest is started. A run of the conformance suite from elsewhere, in
+    # an editable installation, reads this file too, and has its own `--backend` by then.
+    with contextlib.suppress(ValueError):
+        options.pytest_addoption(parser)
 
 
 def wants_benchmarks(config: pytest.Config) -> bool:

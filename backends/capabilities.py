@@ -14,11 +14,11 @@ class Capabilities:
 
     Attributes:
         precisions: some of PRECISIONS.
-        tunings: the first is "default".
+        tunings: "default", and others.
         phases: some of PHASES. A backend that lacks "forward_backward" or "train_step" has no training.
         devices: the kinds of device that it could have, whatever this machine has: "cpu", "cuda".
         replicas: whether it trains on several devices at once.
-        note: why it lacks what it lacks, in a few words, for instance "inference only".
+        note: why it lacks phases or replicas, in a few words, for instance "inference only".
     """
 
     precisions: tuple[str, ...] = PRECISIONS
@@ -39,9 +39,9 @@ class Capabilities:
         why = f" ({self.note})" if self.note else ""
         for what, value, known in wanted:
             if value not in known:
-                return f"has no {what} {value!r}{why}; take one of {', '.join(known)}"
+                return f"has no {what} {value!r}{why if what == 'phase' else ''}; take one of {', '.join(known)}"
         if execution is not None and execution.device_kind not in self.devices:
-            return f"has no {execution.device_kind} device{why}; it runs on {', '.join(self.devices)}"
+            return f"has no {execution.device_kind} device; it runs on {', '.join(self.devices)}"
         if execution is not None and execution.precision == "tf32" and execution.device_kind == "cpu":
             return "has no tf32 on a CPU; take float32 or bfloat16, or an NVIDIA GPU"
         if replicas > 1 and not self.replicas:

@@ -23,6 +23,7 @@ BUILT_IN = {
     "pytorch": "backends.pytorch.model:PyTorch",
     "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
     "flax_linen": "backends.flax_linen.model:FlaxLinen",
+    "onnxruntime": "backends.onnxruntime.model:OnnxRuntime",
 }
 """Also registered as entry points; listed here so that a plain checkout works without installation."""
 
@@ -31,6 +32,7 @@ REQUIREMENTS = {
     "pytorch": (("torch",), "torch"),
     "flax_nnx": (("jax", "flax", "optax"), "flax"),
     "flax_linen": (("jax", "flax", "optax"), "flax"),
+    "onnxruntime": (("torch", "onnx", "onnxscript", "onnxruntime"), "onnx"),
 }
 """Of the built-in backends: the modules they need and the extra that installs them."""
 
@@ -48,6 +50,16 @@ def _targets() -> dict[str, str]:
 @cache
 def _declared() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=CAPABILITIES_GROUP)}
+
+
+def target(name: str) -> str:
+    """Where a registered backend is found, as "module:Class"."""
+    return _targets()[name]
+
+
+def declared(name: str) -> str | None:
+    """Where a plugin says what it can do, or None where it does not."""
+    return _declared().get(name)
 
 
 def names() -> list[str]:
@@ -80,7 +92,7 @@ def capabilities(name: str) -> Capabilities:
     module, _, attribute = _declared()[name].partition(":")
     try:
         declared = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # a plugin may raise anything on import
+    except (Exception, SystemExit) as error:  # a plugin may raise anything on import
         raise _not_loaded(name, error) from error
     if not isinstance(declared, Capabilities):
         raise BackendError(f"{_declared()[name]} of {name} is a {type(declared).__name__}, expected a Capabilities")
@@ -113,10 +125,10 @@ def get(name: str) -> Backend:
     module, _, attribute = _targets()[name].partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)()
-    except Exception as error:  # a framework that is installed but broken may raise anything on import
+    except (Exception, SystemExit) as error:  # a framework that is installed but broken may raise anything on import
         raise _not_loaded(name, error) from error
 
 
-def _not_loaded(name: str, error: Exception) -> BackendError:
+def _not_loaded(name: str, error: BaseException) -> BackendError:
     reason = f"{type(error).__name__}: {one_line(str(error))}"
     return BackendError(f"backend {name} cannot be loaded ({reason}); install it again")

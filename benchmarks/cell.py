@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from itertools import product
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from backends.contract import PHASES, PRECISIONS, Execution
+from backends.contract import PHASES, PRECISIONS, Capabilities, Execution
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec
 from shared_specs.catalog import CORE
 from shared_specs.shapes import Axes, Shape, feature_shapes, size_label, size_of, smallest_input
@@ -133,6 +133,11 @@ class Cell(BaseModel):
     def execution(self) -> Execution:
         return Execution(self.device, self.precision, self.tuning)
 
+    @property
+    def lacks(self) -> str | None:
+        """What the backend cannot do of this cell, as in "has no phase 'train_step' (inference only)", or None."""
+        return contestants.lacks(contestants.capabilities(self.backend), self.execution, self.phase)
+
     def batch_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Seeded images (N, C, H, W), standard normal in float64, and labels (N, H', W'), random classes."""
         random = np.random.default_rng([self.seed, *self.images_shape])
@@ -243,6 +248,22 @@ def default_cells(
     return cells
 
 
+def check_supported(
+    cells: Iterable[Cell], can: Callable[[str], Capabilities] = lambda name: contestants.capabilities(name)
+) -> None:
+    """Refuse cells of which the backends can do none.
+
+    Args:
+        can: what a backend can do, by name.
+
+    Raises:
+        CellError: with all that is lacking.
+    """
+    lacking = [(cell.backend, can(cell.backend).lacks(cell.execution, cell.phase)) for cell in cells]
+    if lacking and all(lacks for _, lacks in lacking):
+        raise CellError("; ".join(dict.fromkeys(f"{backend} {lacks}" for backend, lacks in lacking)))
+
+
 def _arms(backends: Sequence[str], tunings: Sequence[str]) -> list[tuple[str, str]]:
     """Pairs of a backend and a tuning that it has. Raises CellError for a name, or a tuning that none of them has."""
     for backend in backends:
@@ -271,6 +292,8 @@ def _default_size(spec: UNetSpec, name: str, on_cpu: bool) -> Axes:
 def interleave(cells: Sequence[Cell], replicates: int) -> list[tuple[Cell, int]]:
     """The order in which cells are timed: A-B-B-A-A-B within each group, so that a drift hits both alike.
 
+    What a backend cannot do is there once, and not a process.
+
     Returns:
         Pairs of a cell and its replicate, counted from 1.
     """
@@ -282,4 +305,5 @@ def interleave(cells: Sequence[Cell], replicates: int) -> list[tuple[Cell, int]]
         for group in groups.values()
         for replicate in range(1, replicates + 1)
         for cell in (group if replicate % 2 else reversed(group))
+        if replicate == 1 or cell.lacks is None
     ]

@@ -28,7 +28,7 @@ from .cluster_state import Attempt, Job, Jobs
 from .executors import STATUS, UNKNOWN, WAITING, Cluster
 from .machine import Machine
 from .measure import BYTES_PER_ELEMENT, TIME_LIMIT_S
-from .records import FINAL, Record, check_folder, load_records, save_record
+from .records import FINAL, FINE, Record, check_folder, load_records, save_record
 
 ATTEMPTS = 2
 """Jobs for one process of one cell: what fails is submitted once more, and then recorded."""
@@ -173,7 +173,7 @@ class ClusterRun:
 
     def _submit_due(self) -> None:
         """Submit what has no job, in the order A-B-B-A, as far as the cluster takes several at a time."""
-        due = [job for job in self._waiting() if not job.attempts]
+        due = [job for job in self._waiting() if not job.attempts and job.cell.lacks is None]
         if self.cluster.at_once is not None:
             due = due[: max(0, self.cluster.at_once - len(self.running()))]
         if due:
@@ -217,6 +217,8 @@ class ClusterRun:
 
     def _look_at(self, job: Job, note: Tell) -> bool:
         """Merge the job's record where it is there, and act where there will be none; whether anything was done."""
+        if job.cell.lacks is not None:
+            return self._take(job, self._unsupported(job), note)
         if not job.attempts:
             return False
         answer = self._answer(job)
@@ -281,6 +283,21 @@ class ClusterRun:
             command=provenance.command_line(),
         )
 
+    def _unsupported(self, job: Job) -> Record | None:
+        """What no job is needed for, of the machine on which the others run; None until that is known."""
+        if not self._records and any(other.cell.lacks is None for other in self._waiting()):
+            return None
+        machine = next((record.machine for record in self._records.values()), merging.NOWHERE)
+        return describe_failure(
+            job.cell,
+            job.replicate,
+            status="unsupported",
+            message=job.cell.lacks or "",
+            machine=machine,
+            commit=provenance.commit(),
+            command=provenance.command_line(),
+        )
+
     def _hopeless(self, job: Job) -> bool:
         """Whether a job is the last one for its cell, and has ended without beginning."""
         return len(job.attempts) == ATTEMPTS and job.attempts[-1].token in self._ended_at
@@ -303,7 +320,7 @@ class ClusterRun:
         self._held.setdefault((record.machine.kind, record.commit), record)
         self.jobs[job.key] = job.model_copy(update={"merged": path.name})
         self._save()
-        if record.status != "ok":
+        if record.status not in FINE:
             note(record.sentence)
         return True
 

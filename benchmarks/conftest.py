@@ -13,7 +13,7 @@ from shared_specs import TandemError
 
 from . import contestants, options
 from .ceilings import CeilingsOf
-from .cell import Cell, default_cells, interleave
+from .cell import Cell, check_supported, default_cells, interleave
 from .gate import References
 from .levers import levers
 from .machine import Machine, differences, this_machine
@@ -51,6 +51,7 @@ def _cells(config: pytest.Config) -> list[Cell]:
             if chosen.results is not None:
                 check_folder(chosen.results)
             config.stash[CELLS] = _chosen_cells(chosen)
+            check_supported(config.stash[CELLS])
             config.stash[KNOWN] = finished(chosen.results) if chosen.results and chosen.resume else {}
         except TandemError as error:
             raise pytest.UsageError(str(error)) from error
@@ -118,7 +119,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture
 def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell, int], None]:
-    """Times one cell in a process of its own; fails where there is no comparable time, and says why."""
+    """Times one cell in a process of its own; fails where there is no comparable time, and says why.
+
+    Skips what the backend cannot do.
+    """
     config, chosen = request.config, options.read(request.config)
 
     def time_one(cell: Cell, replicate: int) -> None:
@@ -127,6 +131,7 @@ def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell,
         if known is not None:
             config.stash[RECORDS].append(known)
             _leave_untimed(benchmark)
+            _skip_unsupported(known)
             pytest.skip("already measured; the record is in --results")
         record = measure_cell(
             cell,
@@ -142,9 +147,15 @@ def time_cell(benchmark: Any, request: pytest.FixtureRequest) -> Callable[[Cell,
             save_record(record, chosen.results)
         if record.step_s is None:
             _leave_untimed(benchmark)
+            _skip_unsupported(record)
             pytest.fail(record.sentence, pytrace=False)
 
     return time_one
+
+
+def _skip_unsupported(record: Record) -> None:
+    if record.status == "unsupported":
+        pytest.skip(f"unsupported: {record.cell.backend} {record.message}")
 
 
 def _leave_untimed(benchmark: Any) -> None:
@@ -153,6 +164,12 @@ def _leave_untimed(benchmark: Any) -> None:
         benchmark.disabled = True
         with contextlib.suppress(FixtureAlreadyUsed):
             benchmark.pedantic(lambda: None)
+
+
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: list[Any], output_json: dict[str, Any]) -> None:
+    """What has no time is no benchmark to pytest-benchmark, which leaves it out."""
+    untimed = [record.to_dict() for record in config.stash[RECORDS] if record.step_s is None]
+    output_json["not_timed"] = untimed
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ import importlib
 from importlib.util import find_spec
 
 import backends
-from backends import Backend, BackendError, Capabilities
+from backends import Backend, BackendError, Capabilities, Execution
 
 PEERS = {
     "peer_monai_basic_unet": ("benchmarks.peers:MonaiBasicUNet", "monai"),
@@ -52,6 +52,12 @@ def default() -> list[str]:
 def capabilities(name: str) -> Capabilities:
     """What this one can do. Imports no framework."""
     return BESIDE_CAN if name in BESIDE else backends.capabilities(name)
+
+
+def lacks(can: Capabilities, execution: Execution, phase: str) -> str | None:
+    """What is lacking of a cell, in a clause without what to take instead: others may well run it."""
+    lacking = can.lacks(execution, phase)
+    return None if lacking is None else lacking.partition(";")[0]
 
 
 def get(name: str) -> Backend:

@@ -23,7 +23,7 @@ PREFIXES = (
     "OMP",
     "ONEDNN",
 )
-PREFIXES += ("OPENBLAS", "PYTORCH", "TORCH", "XLA")
+PREFIXES += ("OPENBLAS", "ORT", "PYTORCH", "TORCH", "XLA")
 """Of the environment, only what can change a time is recorded."""
 
 FOLDERS = re.compile(r"(?<![^\s:=])/(?:[^\s:/]+/)*")

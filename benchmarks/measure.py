@@ -19,7 +19,7 @@ from shared_specs.errors import one_line
 
 from . import contestants, provenance
 from .ceilings import CeilingsOf, is_impossible
-from .cell import Cell, interleave
+from .cell import Cell, check_supported, interleave
 from .environment import worker_environment
 from .gate import Reference, References, judge
 from .machine import FREE_MEMORY_SHARE, this_machine
@@ -91,6 +91,8 @@ def measure_cell(
     seen: dict[str, Any] = {}
     is_ours = cell.backend not in contestants.NOT_OURS
     try:
+        if cell.lacks is not None:
+            raise WorkerFailure("unsupported", cell.lacks)
         # Before the worker starts, so that the two never share the cores.
         reference = _reference(references, cell) if is_ours else None
         seen["ceilings"] = ceilings.get(cell) if ceilings else None
@@ -235,11 +237,24 @@ def run_cells(
     """
     for cell in cells:
         cell.check()
+    check_supported(cells)
     if results is not None:
         check_folder(results)
     known = provenance.finished(results) if resume and results is not None else {}
     references, ceilings, records = References(), CeilingsOf(), list[Record]()
     plan = interleave(cells, replicates)
+
+    def prepare(cell: Cell, tell: Callable[[Stage], None]) -> None:
+        """What a process needs that is measured once for several."""
+        if cell.backend not in contestants.NOT_OURS and not references.has(cell):
+            tell("reference")
+            with contextlib.suppress(MemoryError, TandemError):  # the record will say so
+                references.get(cell)
+        if not ceilings.has(cell):
+            tell("ceilings")
+            ceilings.get(cell)
+        tell("timing")
+
     for done, (cell, replicate) in enumerate(plan):
 
         def tell(
@@ -252,14 +267,8 @@ def run_cells(
 
         record = known.get((cell, replicate))
         if record is None:
-            if cell.backend not in contestants.NOT_OURS and not references.has(cell):
-                tell("reference")
-                with contextlib.suppress(MemoryError, TandemError):  # the record will say so
-                    references.get(cell)
-            if not ceilings.has(cell):
-                tell("ceilings")
-                ceilings.get(cell)
-            tell("timing")
+            if cell.lacks is None:
+                prepare(cell, tell)
             record = measure_cell(cell, replicate, references, time_limit_s, ceilings=ceilings)
             if results is not None:
                 save_record(record, results)

@@ -9,10 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from backends.processes import describe, die_with_parent
+from shared_specs import TandemError
 
-__all__ = ["Answer", "claim_stdout", "describe", "die_with_parent", "say", "serve"]
+__all__ = ["Answer", "Unsupported", "claim_stdout", "describe", "die_with_parent", "say", "serve"]
 
 Answer = dict[str, Any]
+
+
+class Unsupported(TandemError):
+    """What was asked for is nothing that the backend can do; the message is what it lacks, as a clause."""
 
 
 def claim_stdout() -> TextIO:
@@ -34,6 +39,9 @@ def serve(handlers: Mapping[str, Callable[..., Answer]], answers: TextIO) -> Non
         command = question.pop("command")
         try:
             answer = handlers[command](**question)
+        except Unsupported as lacking:
+            say(answers, {"status": "unsupported", "message": str(lacking)})
+            return
         except Exception as error:
             say(answers, describe(error))
             return

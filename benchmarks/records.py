@@ -25,10 +25,14 @@ from .machine import Machine
 SCHEMA_VERSION = 1
 """Raised when a field changes its meaning. New fields have defaults, so that older records still load."""
 
-Status = Literal["ok", "not_comparable", "broken", "failed", "out_of_memory", "killed", "timed_out"]
-"""A measurement is "broken" that is faster than the machine can be."""
+Status = Literal["ok", "not_comparable", "broken", "failed", "out_of_memory", "killed", "timed_out", "unsupported"]
+"""A measurement is "broken" that is faster than the machine can be. What a backend cannot do at all is "unsupported",
+and no failure."""
 
-FINAL = ("ok", "not_comparable", "out_of_memory")
+FINE = ("ok", "unsupported")
+"""Nothing went wrong."""
+
+FINAL = ("ok", "not_comparable", "out_of_memory", "unsupported")
 """What another run of the same commit would give again; a resumed run does not repeat these."""
 
 
@@ -129,7 +133,8 @@ class Record(Part):
     """One cell, timed or not, in one process.
 
     Attributes:
-        status: "ok"; "not_comparable" where the gate refused it; or how it failed, with `message`.
+        status: "ok"; "not_comparable" where the gate refused it; "unsupported" where the backend cannot do it, with
+            what it lacks as `message`; or how it failed, with `message`.
         flops: analytic, of one step (`shared_specs.cost`).
         bytes_moved: likewise, and the fewest possible.
         windows: raw pipelined times.
@@ -243,6 +248,8 @@ class Record(Part):
     @property
     def sentence(self) -> str:
         """One line for a person: the time, or why there is none."""
+        if self.status == "unsupported":
+            return f"{self.cell.id}: unsupported: {self.cell.backend} {self.message}"
         who = f"{self.cell.id} (process {self.replicate})"
         if self.step_s is not None:
             return f"{who}: {1e3 * self.step_s:.2f} ms a step, {self.images_per_s:.1f} images/s"
@@ -334,6 +341,8 @@ def _load_file(path: Path) -> list[Record]:
     if isinstance(values, dict) and isinstance(values.get("benchmarks"), list):
         extras = [entry.get("extra_info") if isinstance(entry, dict) else None for entry in values["benchmarks"]]
         entries = [extra.get("record") for extra in extras if isinstance(extra, dict)]
+        untimed = values.get("not_timed", [])
+        entries += untimed if isinstance(untimed, list) else [untimed]
         return [_parse(entry, path) for entry in entries if entry is not None]
     return [_parse(values, path)]
 

@@ -70,6 +70,8 @@ def sweep(cell: Cell, axis: Axis, measure: Measure, most: int) -> Sweep:
     for value in values:
         if fits(value):
             largest = value
+        elif records[-1].status == "unsupported":
+            break
         elif largest is not None or records[-1].status in ENDS:  # one alone may be too few to train a batch norm on
             too_large = value
             break

@@ -239,6 +239,8 @@ def judge(values: Mapping[str, Sequence[float]]) -> tuple[tuple[Ratio, ...], Out
 def problem(record: Record) -> str:
     """Why it was not timed."""
     who = record.cell.backend
+    if record.status == "unsupported":
+        return f"{who} {record.message}"
     if record.status == "not_comparable" and record.gate is not None and not record.gate.comparable:
         gate = record.gate
         return (

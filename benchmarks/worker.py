@@ -43,6 +43,9 @@ class Worker:
 
         clock = Stopwatch()
         backend = self._backend()
+        # Of a plugin that declares nothing, it is known only now.
+        if lacking := contestants.lacks(backend.capabilities, self.cell.execution, self.cell.phase):
+            raise protocol.Unsupported(lacking)
         versions = backend.versions()
         import_s = clock.lap()
         memory_after_import_bytes = introspection.memory_bytes()

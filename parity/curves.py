@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import backends as registry
-from backends.contract import Execution, Model, ReferenceBackend, RoundingNoise
+from backends.contract import BackendError, Execution, Model, ReferenceBackend, RoundingNoise
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
 
 from .batches import Batch, brightness_classes, random_batch
@@ -67,6 +67,8 @@ def train_curves(
     names = [name for name in (registry.default() if backends is None else backends) if name != REFERENCE]
     if not names:
         raise TandemError(f"nothing to train beside {REFERENCE}; name a backend, or install torch or jax and flax")
+    left_out = untrained(names, execution)
+    names = [name for name in names if name not in left_out]
     for name in names:
         registry.get(name).check_execution(execution)
     batch = batch or brightness_classes(spec, random_batch(spec, seed))
@@ -99,8 +101,22 @@ def train_curves(
         reference=reference,
         reruns=tuple(reruns),
         curves=tuple(curves),
+        left_out=left_out,
         versions={name: registry.get(name).versions() for name in dict.fromkeys([judge, *names])},
     )
+
+
+def untrained(names: Sequence[str], execution: Execution) -> dict[str, str]:
+    """Of these backends, those that cannot be trained so, and what they lack.
+
+    Raises:
+        BackendError: where none can.
+    """
+    lacking = {name: registry.get(name).capabilities.lacks(execution, "train_step") for name in names}
+    found = {name: lacks for name, lacks in lacking.items() if lacks is not None}
+    if len(found) == len(lacking):
+        raise BackendError("; ".join(f"{name} {lacks}" for name, lacks in found.items()))
+    return {name: lacks.partition(";")[0] for name, lacks in found.items()}
 
 
 def long_reruns(unit_roundoff: float, seed: int) -> list[tuple[float, int]]:

@@ -110,6 +110,7 @@ class Curves(Part):
         batch: what all were trained on, at every step.
         judge: the backend whose float64 run is the reference.
         versions: of the libraries, by backend.
+        left_out: what those backends lack that were asked for and cannot train so.
     """
 
     kind: Literal["tandem curves"] = "tandem curves"
@@ -126,6 +127,7 @@ class Curves(Part):
     reruns: Annotated[tuple[Rerun, ...], Field(min_length=1)]
     curves: tuple[Curve, ...]
     versions: dict[str, dict[str, str]] = {}
+    left_out: dict[str, str] = {}
 
     @property
     def name(self) -> str:
@@ -185,10 +187,11 @@ class Curves(Part):
     def sentence(self) -> str:
         """One line for a person."""
         left = [f"{said.backend} at step {said.left_at}" for said in self.judged if not said.within]
+        untrained = "".join(f" Not trained: {name} {lacks}." for name, lacks in self.left_out.items())
         if left:
-            return f"Outside: {', '.join(left)} left what rounding alone does to the loss."
+            return f"Outside: {', '.join(left)} left what rounding alone does to the loss.{untrained}"
         several = "every curve stays" if len(self.judged) > 1 else "the curve stays"
-        return f"Within: {several} where rounding alone could have driven it."
+        return f"Within: {several} where rounding alone could have driven it.{untrained}"
 
     @model_validator(mode="before")
     @classmethod

@@ -38,6 +38,8 @@ class Examination:
         self.versions: dict[str, str] = {}
         self.devices: list[str] = []
         self.tunings: list[str] = []
+        self.phases: list[str] = []
+        self.note = ""
         self.trials: list[dict[str, Any]] = []
         self._planned: list[tuple[str, str]] = []
         self.problem = backends.missing(name) or ""
@@ -119,6 +121,7 @@ class Examination:
                 self.trials.append(values["tried"])
             if "versions" in values:
                 self.versions, self.devices, self.tunings = (values[k] for k in ("versions", "devices", "tunings"))
+                self.phases, self.note = values.get("phases", []), values.get("note", "")
                 self._planned = values["planned"]
             self.problem = values.get("problem", self.problem)
         return trying

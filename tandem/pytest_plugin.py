@@ -5,7 +5,8 @@ pytest loads it at every start, so it imports nothing of Tandem's before a test 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,6 +25,8 @@ OPTION, INI = "--parity-precision", "parity_precision"
 
 DEFAULT = ("float64",)
 """Where every real difference is enormous."""
+
+CONFORMANCE = "backends.conformance"
 
 CHOSEN = pytest.StashKey[tuple[str, ...]]()
 
@@ -102,6 +105,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     meaning = "what the fixture `parity` compares in: float64 (the default), float32, or several with commas"
     parser.getgroup("parity", "Tandem's parity checks").addoption(OPTION, metavar="NAME,NAME", help=meaning)
     parser.addini(INI, f"{meaning}; {OPTION} goes before it")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(parser: pytest.Parser, args: list[str]) -> Generator[None, object, object]:
+    """The option of `pytest --pyargs backends.conformance`, whose own conftest is read too late to add one.
+
+    It is there in such runs alone, and where no conftest has added one of that name.
+    """
+    outcome = yield
+    if any(arg.partition("::")[0].startswith(CONFORMANCE) for arg in args):
+        with contextlib.suppress(ValueError):
+            parser.addoption("--backend", action="append", help="the backend that the conformance suite examines")
+    return outcome
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -20,6 +20,7 @@ from .examination import ROOT
 PURPOSES = {
     "torch": "the PyTorch backend",
     "flax": "the Flax backend",
+    "onnx": "the ONNX Runtime backend, for inference",
     "cuda": "JAX on an NVIDIA GPU, and the GPU's energy and clocks",
     "report": "the HTML report",
     "cluster": "tandem bench --cluster",

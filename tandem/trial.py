@@ -41,8 +41,8 @@ def main(name: str, done: Sequence[str], answers: TextIO) -> None:
     try:
         backend = backends.get(name)
         planned = executions(backend)
-        tunings = backend.capabilities.tunings
-        say(versions=backend.versions(), devices=backend.devices(), tunings=tunings, planned=planned)
+        can = {name: getattr(backend.capabilities, name) for name in ("tunings", "phases", "note")}
+        say(versions=backend.versions(), devices=backend.devices(), planned=planned, **can)
         spec = tiny()
         for device, precision in planned:
             if f"{device}/{precision}" not in done:

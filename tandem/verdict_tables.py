@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from .console import console, cut_to_fit, plain_table
+from .left_out import NOT_COMPARED, not_compared, takes_no_part
 from .units import NOTHING, floors, is_idle
 
 if TYPE_CHECKING:
@@ -31,9 +32,14 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     for probe in verdict.probes:
         farthest = verdict.worst(probe)
         idle = is_idle(probe, [m.quantity for m in verdict.measurements if m.probe == probe])
-        cells = [_cell(worst, idle) for worst in (verdict.worst(probe, pair) for pair in verdict.pairs)]
+        cells = [
+            Text(NOT_COMPARED, "dim")
+            if takes_no_part(verdict.not_compared, probe, pair)
+            else _cell(verdict.worst(probe, pair), idle)
+            for pair in verdict.pairs
+        ]
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
-    left_out = [Text(f"{text} not compared: {why}", "dim") for text, why in _left_out(verdict)]
+    left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared, verdict.pairs)]
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
@@ -45,14 +51,6 @@ def _replicas_in_words(verdict: Verdict) -> str:
     kind = {"global": "global", "per_replica": "per-replica"}[verdict.recipe.batch_statistics]
     normed = any(layer.kind == "batch_norm" for layer in verdict.spec.layers)
     return f", {verdict.replicas} replicas{f', {kind} statistics' if normed else ''}"
-
-
-def _left_out(verdict: Verdict) -> list[tuple[str, str]]:
-    """By model and reason, the probes in which it took no part."""
-    probes: dict[tuple[str, str], list[str]] = {}
-    for left_out in verdict.not_compared:
-        probes.setdefault((left_out.model, left_out.reason), []).append(left_out.probe)
-    return [(f"{model}, {', '.join(of)}:", f"it {reason}") for (model, reason), of in probes.items()]
 
 
 def difference_report(verdict: Verdict, every: bool = False) -> RenderableType:

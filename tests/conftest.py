@@ -1,8 +1,9 @@
 """What all tests share: their axes, `--require-backends`, and small specs.
 
 A test that takes `backend_name`, `precision`, `spec_name` (the core networks) or `zoo_name` (the others) as an argument
-runs once for each, with ids such as `flax_nnx-float64-unet_paper`. Test modules import no framework at the top, so that
-collecting them loads none.
+runs once for each, with ids such as `flax_nnx-float64-unet_paper`. `backend_name` is one of those that train, and
+compute in float64; `any_backend_name` is every one that is registered. Test modules import no framework at the top, so
+that collecting them loads none.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import hypothesis
 import pytest
 
 import backends
+from backends.conformance.networks import small_variant
+from backends.contract import PHASES
 from shared_specs import UNetSpec, load_spec, spec_names
 from shared_specs.catalog import CORE
 
@@ -30,8 +33,19 @@ COMPILING = {
 }
 """How the tests compile. Benchmarks, for which pytest reads this file too, leave XLA as it is."""
 
+
+def training_backends() -> list[str]:
+    """Those with every phase and with float64, in which semantics are judged."""
+    return [
+        name
+        for name in backends.names()
+        if set(PHASES) <= set((can := backends.capabilities(name)).phases) and "float64" in can.precisions
+    ]
+
+
 AXES: dict[str, Callable[[], list[str]]] = {
-    "backend_name": backends.names,
+    "backend_name": training_backends,
+    "any_backend_name": backends.names,
     "precision": lambda: ["float64", "float32"],
     "spec_name": lambda: list(CORE),
     "zoo_name": lambda: [name for name in spec_names() if name not in CORE],
@@ -86,23 +100,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip or fail a test whose backend is missing here."""
     names = [name for mark in item.iter_markers("needs_backends") for name in mark.args]
     callspec: Any = getattr(item, "callspec", None)
-    if callspec and "backend_name" in callspec.params:
-        names.append(callspec.params["backend_name"])
+    for axis in ("backend_name", "any_backend_name"):
+        if callspec and axis in callspec.params:
+            names.append(callspec.params[axis])
     for name in names:
         reason = backends.missing(name)
         if reason and name in required_backends(item.config):
             pytest.fail(f"--require-backends asks for {name}: {reason}", pytrace=False)
         if reason:
             pytest.skip(reason)
-
-
-def small_variant(**changes: Any) -> UNetSpec:
-    """A network of three narrow levels like `unet_bn_same`, with some keys changed: `conv__kernel=5`."""
-    values = load_spec("unet_bn_same").model_dump() | {"name": "variant", "widths": [4, 8, 16]}
-    for key, value in changes.items():
-        table, _, field = key.partition("__")
-        values[table] = values[table] | {field: value} if field else value
-    return UNetSpec.model_validate(values)
 
 
 @pytest.fixture

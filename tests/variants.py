@@ -4,45 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
+from backends.conformance.networks import ATTENTION, BATCH_NORM, MAX_POOL, RESIDUAL, TRANSPOSED, UP_UNIT, VOLUME, built
 
-from shared_specs import UNetSpec
-from shared_specs.shapes import output_shape
-
-BATCH_NORM = {"kind": "batch", "epsilon": 1e-3, "momentum": 0.2, "running_variance": "biased"}
-MAX_POOL = {"kind": "max_pool", "kernel": 2, "stride": 2, "padding": 0, "rounding": "floor"}
-UP_UNIT = {
-    "kernel": 3,
-    "padding": 1,
-    "padding_mode": "zeros",
-    "bias": True,
-    "width": "half",
-    "order": ["conv", "norm", "activation"],
-    "norm": {"kind": "instance", "epsilon": 1e-3, "affine": True},
-    "activation": {"kind": "silu"},
-}
-TRANSPOSED = {
-    "kind": "transposed_conv",
-    "kernel": 2,
-    "stride": 2,
-    "padding": 0,
-    "output_padding": 0,
-    "bias": True,
-    "width": "half",
-}
-RESIDUAL = {
-    "span": 2,
-    "last_activation": "after_sum",
-    "stride_by": "conv",
-    "kernel": 1,
-    "padding": 0,
-    "bias": True,
-    "norm": True,
-}
-ATTENTION = {"width": "half", "bias": True, "norm": BATCH_NORM}
 STRIDED = [{"part": "encoder", "levels": [1], "conv": {"stride": 2}, "down": {"kind": "none"}}]
 NO_NORM = {"norm": {"kind": "none"}, "block__order": ["conv", "activation"]}
-VOLUME = {"dimensions": 3, "in_channels": 2, "out_channels": 3, "size": (2, 4, 6)}
+
+__all__ = ["VARIANTS", "built", "to_size"]
 
 
 def to_size(mismatch: str, **more: Any) -> dict[str, Any]:
@@ -203,13 +170,3 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "no head": {"head": None, "out_channels": 4},
 }
-
-
-def built(variant: Any, changes: dict[str, Any]) -> tuple[UNetSpec, np.ndarray, np.ndarray]:
-    """A variant's spec, of two levels unless it says otherwise, with random images and labels."""
-    changes = {"widths": [4, 8], "size": (6, 8)} | changes
-    spec = variant(**{key: value for key, value in changes.items() if key != "size"})
-    random = np.random.default_rng(0)
-    images = random.normal(size=(2, spec.in_channels, *changes["size"]))
-    count, classes, *size = output_shape(spec, images.shape)
-    return spec, images, random.integers(0, classes, (count, *size))

@@ -115,10 +115,13 @@ class NumPyModel(Model):
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Callable[[], dict[str, Any]]:
         check_phase(phase)
         if phase == "forward":
+            self.check_images(images)
+        else:
+            self.check_step(images, labels)
+        images = np.array(images, np.float64)  # a copy, as on another device: the caller may change its own
+        if phase == "forward":
             return lambda: {"logits": self.forward(images)}
-        self.check_step(images, labels)
-        assert labels is not None
-        targets = labels
+        targets = np.array(labels)
 
         def step() -> dict[str, Any]:
             run = self.train_step if phase == "train_step" else self.loss_and_gradients

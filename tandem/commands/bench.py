@@ -11,10 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import benchmarks
-from backends import BackendError
 from backends.contract import PHASES, PRECISIONS
 from benchmarks import contestants
-from benchmarks.cell import Cell, default_cells
+from benchmarks.cell import Cell, check_supported, default_cells
 from benchmarks.records import check_folder
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
@@ -48,10 +47,9 @@ class Request:
 
 
 def run(request: Request, results: str | None = None, resume: bool = False, json_path: str | None = None) -> int:
-    """Run the suites in a process of pytest's own; 0 if every cell was timed, 1 if one could not be."""
+    """Run the suites in a process of pytest's own; 0 if every cell was timed that can be, 1 if one could not be."""
     output = Output(json_path, request.specs)
-    for cell in cells(request):  # so that bad input is told in our words, before pytest starts
-        check_precision(cell)
+    check_cells(cells(request))  # so that bad input is told in our words, before pytest starts
     if results is not None:
         check_folder(Path(results))
     for module in ("pytest", "pytest_benchmark"):
@@ -94,14 +92,16 @@ def cells(request: Request, devices: Sequence[str] | None = None) -> list[Cell]:
     )
 
 
-def check_precision(cell: Cell) -> None:
-    """Refuse what the backend has not. Its devices are not asked for: JAX would then take the GPU's memory for itself.
+def check_cells(chosen: Sequence[Cell]) -> None:
+    """Refuse what none of the backends can do; what one of them cannot is a record that says so.
+
+    The devices that they have here are not asked for: JAX would then take the GPU's memory for itself.
 
     Raises:
-        BackendError: also where the backend cannot be loaded.
+        CellError: where nothing can be timed.
+        BackendError: where a backend cannot be loaded.
     """
-    if lacking := contestants.get(cell.backend).capabilities.lacks(cell.execution):
-        raise BackendError(f"{cell.backend} {lacking}")
+    check_supported(chosen, lambda name: contestants.get(name).capabilities)
 
 
 def backends_of(request: Request) -> list[str] | None:

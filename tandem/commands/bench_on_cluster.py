@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import executors, merging
 from benchmarks.cluster import ClusterRun, Outcome
 from benchmarks.executors import Cluster
-from benchmarks.records import check_folder
+from benchmarks.records import FINE, check_folder
 from benchmarks.slurm_options import SlurmOptions
 from benchmarks.verdict import compare
 from shared_specs import TandemError
@@ -57,8 +57,7 @@ def run(
     if where.cluster == "slurm" and request.device is None:
         request = replace(request, device="cuda" if options.asks_for_gpus else "cpu")
     cells = bench.cells(request, DEVICES if where.cluster == "slurm" else None)
-    for cell in cells:
-        bench.check_precision(cell)
+    bench.check_cells(cells)
     check_folder(Path(results))
     folder = Path(where.folder) if where.folder is not None else Path(results) / "cluster"
     cluster = executors.open_cluster(where.cluster, folder, options, cells[0].device != "cpu")
@@ -73,7 +72,7 @@ def run(
             say_how_to_go_on(request, where, planned, cluster, results, json_path)
         raise
     show(outcome, cluster, output)
-    return 0 if not outcome.refused and all(record.status == "ok" for record in outcome.records) else 1
+    return 0 if not outcome.refused and all(record.status in FINE for record in outcome.records) else 1
 
 
 def say_how_to_go_on(

@@ -115,13 +115,22 @@ def plan(request: Request) -> Plan:
         raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
     jobs = [_job(spec, request) for spec in specs]
     executions = [Execution(request.device, precision, request.tuning) for precision in precisions or EVERYWHERE[:1]]
-    for name in names:
-        for execution in executions if name != REFERENCE else ():
-            backends.get(name).check_execution(execution)
+    for execution in executions:
+        _check_backends([name for name in names if name != REFERENCE], execution)
     kinds = replica_plans.kinds(request)
     chosen = Plan(jobs, names, executions, probes, recipe, request.seed, request.replicas, kinds)
     replica_plans.check(chosen)
     return chosen
+
+
+def _check_backends(names: Sequence[str], execution: Execution) -> None:
+    """Refuse an execution that none of them has, or for which a device is missing. Raises BackendError."""
+    lacking = {name: backends.get(name).capabilities.lacks(execution) for name in names}
+    if all(lacking.values()):
+        raise backends.BackendError("; ".join(f"{name} {lacks}" for name, lacks in lacking.items()))
+    for name, lacks in lacking.items():
+        if lacks is None:
+            backends.get(name).check_execution(execution)
 
 
 def known_precisions(device: str) -> Sequence[str]:

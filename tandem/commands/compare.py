@@ -14,18 +14,19 @@ from typing import Any
 import psutil
 from rich.table import Table
 
+from backends import capabilities
 from benchmarks import provenance
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
-from benchmarks.records import Record
+from benchmarks.records import FINE, Record
 from benchmarks.verdict import BUSY_PERCENT, Comparison
 from benchmarks.verdict import compare as compare_records
 from parity.compare import REFERENCE
 from shared_specs import TandemError
 from shared_specs.files import check_writable, write_atomically
 
-from .. import interrupts
+from .. import interrupts, selections
 from ..console import Output, plain_table, progress, say_command, say_note
 from ..report import Findings, to_html, to_markdown
 from ..report.markdown import TIMING_COLUMNS, timing_rows
@@ -102,17 +103,19 @@ def _run(chosen: Plan, kept: KeptChecks, timed: TimedParts, display: RunDisplay,
             "records": records,
         },
     )
-    return 0 if equal and all(record.status == "ok" for record in records) else 1
+    return 0 if equal and all(record.status in FINE for record in records) else 1
 
 
 def plan(request: bench.Request, folder: str | None) -> Plan:
     """Raises TandemError on the first thing that cannot be done."""
     request = replace(request, specs=request.specs or ["unet_bn_same"], device=request.device or default_device())
+    named, _ = selections.backend_names(request.backends)
+    has_semantics = any(SEMANTICS in capabilities(name).precisions for name in named if name != REFERENCE)
     parity = check.plan(
         check.Request(
             specs=request.specs,
             backends=request.backends,
-            precisions=[SEMANTICS, *(request.precisions or ["float32"])],
+            precisions=[*([SEMANTICS] if has_semantics else []), *(request.precisions or ["float32"])],
             # The gate holds the full width, at the very size that is timed; NumPy would take hours for all probes.
             narrow=None if request.narrow == 1 else request.narrow,
             device=request.device or "cpu",
@@ -120,6 +123,7 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
     )
     timed = [name for name in parity.backends if name != REFERENCE]  # it is what the others are checked against
     cells = bench.cells(replace(request, backends=timed))
+    bench.check_cells(cells)
     name = "-".join(job.spec.name for job in parity.jobs) if len(parity.jobs) < 4 else "all"
     default = Path("out") / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
     return Plan(parity, cells, request.replicates, Path(folder) if folder else default)
@@ -195,7 +199,7 @@ def _time(chosen: Plan, timed: TimedParts, display: RunDisplay) -> list[Record]:
 
     def tell(progress: Progress) -> None:
         timed.tell(display, progress)
-        if progress.record is not None and progress.record.status != "ok":
+        if progress.record is not None and progress.record.status not in FINE:
             say_note(progress.record.sentence)
 
     records = chosen.folder / RECORDS

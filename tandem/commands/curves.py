@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import parity
 from parity.batches import brightness_classes, telling_size
-from parity.curves import STEPS, train_curves
+from parity.curves import STEPS, train_curves, untrained
 from parity.envelope import PARTED, Curves
 from shared_specs import TandemError, UNetSpec, load_spec
 from shared_specs.shapes import size_label
@@ -93,6 +93,7 @@ def plan(request: Request) -> check.Plan:
         device=request.device,
     )
     chosen = check.plan(asked)
+    untrained([name for name in chosen.backends if name != parity.compare.REFERENCE], chosen.executions[0])
     (job,) = chosen.jobs
     batch = job.batch if request.labels else brightness_classes(job.spec, job.batch)
     return replace(chosen, jobs=[replace(job, batch=batch)])

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 import backends
-from backends.contract import PRECISIONS
+from backends.contract import PHASES, PRECISIONS
 from benchmarks.machine import Machine, this_machine
 
 from ..console import Output, plain_table, progress, version
@@ -61,6 +61,8 @@ def show(content: dict[str, Any], examinations: Sequence[Examination], machine: 
     output.print(backends_table(examinations))
     for line in problems(examinations):
         output.print(line, style="yellow")
+    for line in what_they_lack(examinations):
+        output.print(line, style="dim")
     output.print(found_table("Tools", content["tools"]))
     output.print(found_table("Folders", content["folders"]))
     lacking = missing_extras(content["extras"])
@@ -107,6 +109,17 @@ def problems(examinations: Sequence[Examination]) -> list[str]:
     return found
 
 
+def what_they_lack(examinations: Sequence[Examination]) -> list[str]:
+    """What the backends that are here cannot do, whatever is installed."""
+    said = []
+    for examination in examinations:
+        absent = [phase for phase in PHASES if phase not in examination.phases]
+        if examination.phases and absent:
+            note = f"{examination.note}: " if examination.note else ""
+            said.append(f"{examination.name}: {note}it has {' and '.join(examination.phases)}, not {', '.join(absent)}")
+    return said
+
+
 def found_table(title: str, found: Sequence[dict[str, Any]]) -> Table:
     """Tools or folders, and what each is for."""
     table = plain_table(title, "", "found", "for", wrap=("found", "for"))
@@ -150,5 +163,7 @@ def _keys(examination: Examination) -> dict[str, Any]:
         "versions": examination.versions,
         "devices": examination.devices,
         "tunings": examination.tunings,
+        "phases": examination.phases,
+        "note": examination.note,
         "trials": examination.trials,
     }

@@ -16,8 +16,9 @@ import backends
 from backends import Execution
 from benchmarks import provenance
 from benchmarks.machine import this_machine
-from parity import Measurement, Verdict
+from parity import Measurement, NotCompared, Verdict
 from parity.compare import REFERENCE
+from parity.probes import EVERY_PROBE
 from shared_specs.files import write_atomically
 
 from ..documents.checks import Checked, CheckFile
@@ -113,7 +114,9 @@ def _question(checked: Checked) -> dict[str, Any]:
         "batch": checked.batch.model_dump(),
         "steps": checked.steps,
         "models": checked.models,
-        "probes": list(dict.fromkeys(measured.probe for measured in checked.measurements)),
+        "probes": sorted(
+            {each.probe for each in (*checked.measurements, *checked.not_compared)}, key=EVERY_PROBE.index
+        ),
     }
 
 
@@ -153,4 +156,5 @@ def verdict_of(checked: Checked) -> Verdict:
         steps=checked.steps,
         models=checked.models,
         measurements=tuple(measurements),
+        not_compared=tuple(NotCompared(**left_out.model_dump()) for left_out in checked.not_compared),
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from backends import Execution
-from backends.contract import UNIT_ROUNDOFF
+from backends import Execution, capabilities
+from backends.contract import PHASES, UNIT_ROUNDOFF
 from benchmarks import ceilings, contestants, gate
 from benchmarks.cell import Cell, interleave
 from benchmarks.measure import Progress
 from parity.compare import REFERENCE
 from parity.noise_floor import reruns
-from parity.probes import STAGES
+from parity.probes import STAGES, TRAINING, joined_with, train
 from shared_specs.cost import total_cost
 
 from ..estimate import Part
@@ -31,10 +31,23 @@ def part_of_check(job: check.Job, execution: Execution, chosen: check.Plan) -> P
 
 def passes_of_steps(execution: Execution, chosen: check.Plan) -> list[int]:
     """The forward passes of each step that a check tells: every stage of every model and re-run."""
-    models = len({REFERENCE, *chosen.backends})
-    runs = models + sum(map(len, reruns(execution.unit_roundoff, chosen.seed)))
-    stages = [views for views in STAGES.values() if set(views) & set(chosen.probes)]
-    return [FORWARD_PASSES[views[-1]] for views in stages for _ in range(runs)]
+    able = {name: capabilities(name) for name in {REFERENCE, *chosen.backends}}
+    able = {name: can for name, can in able.items() if name == REFERENCE or can.lacks(execution) is None}
+    trained = [name for name, can in able.items() if set(PHASES) <= set(can.phases)]
+    runs = 1 + sum(map(len, reruns(execution.unit_roundoff, chosen.seed)))
+    passes: list[int] = []
+    served: set[str] = set()  # by a run of the reference for an earlier stage
+    for stage, views in STAGES.items():
+        wanted = [view for view in views if view in chosen.probes]
+        others = len(trained if stage in TRAINING else able) - 1
+        if not wanted or not others:
+            continue
+        _, also = joined_with(stage, STAGES, chosen.probes)
+        if not set(wanted) <= served:
+            passes += [FORWARD_PASSES[(STAGES[train] if also else views)[-1]]] * runs
+        passes += [FORWARD_PASSES[views[-1]]] * others
+        served.update(wanted, also)
+    return passes
 
 
 class CheckSteps:
@@ -62,6 +75,8 @@ class TimedParts:
         self._ceilings: dict[tuple[str, str], Part] = {}
         self._processes: dict[tuple[Cell, int], Part] = {}
         for cell, replicate in interleave(cells, replicates):
+            if cell.lacks is not None:
+                continue  # no process, and done at once
             if (cell, replicate) not in known:
                 self._plan_before(cell)
             process = self._processes[cell, replicate] = _process(cell, replicate, replicates)
@@ -79,7 +94,9 @@ class TimedParts:
 
     def tell(self, display: RunDisplay, progress: Progress) -> None:
         """Take what a run tells of itself to the display."""
-        process = self._processes[progress.cell, progress.replicate]
+        process = self._processes.get((progress.cell, progress.replicate))
+        if process is None:
+            return
         before = display.estimate.running
         if before is not None and before != process:  # a reference or ceilings, which are told by what comes next
             display.finish(before)

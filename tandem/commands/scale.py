@@ -10,7 +10,7 @@ from benchmarks.ceilings import CeilingsOf
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
-from benchmarks.records import Record, check_folder, save_record
+from benchmarks.records import FINE, Record, check_folder, save_record
 from benchmarks.scaling import AXES, Axis, Sweep, steps, sweep
 from shared_specs import TandemError
 
@@ -30,7 +30,7 @@ def run(
     results: str | None = None,
     json_path: str | None = None,
 ) -> int:
-    """Sweep every backend, phase and tuning that was asked for; 0 unless a cell could not be timed at all."""
+    """Sweep every backend, phase and tuning that was asked for; 0 unless one that can be timed was not at all."""
     output = Output(json_path, request.specs)
     chosen = selections.choose("axis", [axis], (*AXES, "replicas"))
     assert chosen
@@ -40,8 +40,8 @@ def run(
         raise TandemError(f"--most: got {most}, expected at least 1")
     if (request.batch if along == "batch" else request.size) is not None:
         raise TandemError(f"--{along} is what grows; leave it out, and say how far with --most")
+    bench.check_cells(cells)
     for cell in cells:
-        bench.check_precision(cell)
         if not steps(cell.network, along, most or MOST[along]):
             raise TandemError(f"{cell.spec_label} takes nothing as small as --most {most}; take a larger --most")
     if results is not None:
@@ -61,7 +61,7 @@ def run(
         sweeps.append(found)
         show(found, output)
     output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps]})
-    return 0 if all(found.timed for found in sweeps) else 1
+    return 0 if all(found.timed or unsupported(found) for found in sweeps) else 1
 
 
 def check_not_given(axis: str, given: Mapping[str, object]) -> None:
@@ -81,7 +81,8 @@ def show(found: Sweep, output: Output) -> None:
         place = str(found.place(record))
         if record.step_s is None:
             table.add_row(place, record.status.replace("_", " "), "", "", "", "")
-            say_note(record.sentence)
+            if record.status not in FINE:
+                say_note(record.sentence)
             continue
         memory = record.peak_device_memory_bytes or record.peak_memory_bytes
         share = record.percent_of_floor
@@ -97,8 +98,15 @@ def show(found: Sweep, output: Output) -> None:
     output.print(sentence(found))
 
 
+def unsupported(found: Sweep) -> bool:
+    """Whether the backend cannot do it at all."""
+    return found.records[-1].status == "unsupported"
+
+
 def sentence(found: Sweep) -> str:
     """What the sweep says: the largest that fits, and why it ended."""
+    if unsupported(found):
+        return f"Unsupported: {found.cell.backend} {found.records[-1].message}."
     if found.largest is None:
         return "Nothing could be timed."
     what = "batch" if found.axis == "batch" else "side"

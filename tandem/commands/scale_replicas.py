@@ -47,7 +47,6 @@ def run(
     lacking: dict[str, str] = {}
     planned: list[list[Cell]] = []
     for cell in alone:
-        bench.check_precision(cell)
         cells = plan(cell, most, statistics_of)
         if reason := lacks(cells[-1]):
             lacking[f"{cell.backend} {cell.tuning}"] = reason
@@ -105,7 +104,7 @@ def with_divisible_batch(cell: Cell, most: int, asked: int | None) -> Cell:
 
 def lacks(cell: Cell) -> str | None:
     """Why a backend cannot train such replicas, or None."""
-    if lacking := contestants.capabilities(cell.backend).lacks(replicas=cell.replicas):
+    if lacking := cell.lacks or contestants.capabilities(cell.backend).lacks(replicas=cell.replicas):
         return lacking
     return contestants.get(cell.backend).lacks_replicas(cell.network, cell.execution, cell.recipe)
 

@@ -150,7 +150,10 @@ def _print_networks(networks: Sequence[Network], of: int, output: Output) -> Non
     if len(networks) < of:
         output.print(f"{len(networks)} of the {of} networks of the zoo.", style="dim")
     output.print("tandem list --sources: titles, sources in full, licences and citations.", style="dim")
-    output.print(f"Backends here: {', '.join(backends.available()) or 'none'}; each builds every network above.")
+    here = [
+        f"{name}{f' ({note})' if (note := backends.capabilities(name).note) else ''}" for name in backends.available()
+    ]
+    output.print(f"Backends here: {', '.join(here) or 'none'}; each builds every network above.")
     for name in backends.names():
         reason = backends.missing(name)
         if reason:
@@ -213,6 +216,17 @@ def _row(network: Network) -> dict[str, object]:
 
 
 def _backends() -> dict[str, object]:
+    return {name: _backend(name) for name in backends.names()}
+
+
+def _backend(name: str) -> dict[str, object]:
+    can = backends.capabilities(name)
     return {
-        name: {"available": not backends.missing(name), "missing": backends.missing(name)} for name in backends.names()
+        "available": not backends.missing(name),
+        "missing": backends.missing(name),
+        "phases": can.phases,
+        "precisions": can.precisions,
+        "tunings": can.tunings,
+        "devices": can.devices,
+        "note": can.note,
     }

@@ -31,6 +31,10 @@ class Examined(Part):
     versions: dict[str, str]
     devices: tuple[str, ...]
     tunings: tuple[str, ...]
+    phases: tuple[str, ...] = ()
+    """Of a step that it has; a backend without `train_step` is for inference only."""
+    note: str = ""
+    """Why it lacks phases, in a few words."""
     trials: tuple[Trial, ...]
 
 

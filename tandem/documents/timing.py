@@ -45,7 +45,7 @@ class CompareDocument(Document):
     comparisons: tuple[Compared, ...]
     checks: tuple[Checked, ...]
     records: tuple[Record, ...]
-    """One for each process that was timed."""
+    """One for each process that was timed, and for each cell that its backend cannot do."""
 
 
 class Point(Record):
@@ -161,6 +161,8 @@ class BenchDocument(Part):
     machine_info: dict[str, Any]
     commit_info: dict[str, Any]
     benchmarks: tuple[Benchmark, ...]
+    not_timed: tuple[Record, ...] = ()
+    """Records of cells without a time, with the reason: those that failed, and what a backend cannot do."""
     datetime: str
     version: str
 

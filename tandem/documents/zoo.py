@@ -39,6 +39,14 @@ class BackendHere(Part):
     available: bool
     missing: str | None
     """Why it is not, with what to install."""
+    phases: tuple[str, ...]
+    """Of a step that it has; a backend without `train_step` is for inference only."""
+    precisions: tuple[str, ...]
+    tunings: tuple[str, ...]
+    devices: tuple[str, ...]
+    """The kinds of device that it could have, whatever this machine has."""
+    note: str
+    """Why it lacks phases, in a few words."""
 
 
 class ListDocument(Document):

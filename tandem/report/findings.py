@@ -43,6 +43,14 @@ class Measured(Part):
         return math.inf if self.distance is None else self.distance
 
 
+class LeftOutOf(Part):
+    """A model that took no part in a probe, and what it lacks, as a clause after its name."""
+
+    model: str
+    probe: str
+    reason: str
+
+
 class DeepSupervisionOf(Part):
     levels: tuple[int, ...] = ()
 
@@ -74,6 +82,7 @@ class Check(Part):
     seed: int
     narrow: int | None = None
     first_difference: dict[str, Any] | None
+    not_compared: tuple[LeftOutOf, ...] = ()
     measurements: tuple[Measured, ...]
 
     @property

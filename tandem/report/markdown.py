@@ -14,6 +14,7 @@ from parity.envelope import Curves
 from shared_specs.errors import one_line, printable
 
 from ..console import version
+from ..left_out import NOT_COMPARED, not_compared, takes_no_part, unsupported
 from ..units import NOTHING, counted, floors, is_idle, milliseconds, share, sized
 from . import devices
 from .changes import beside, changes
@@ -149,15 +150,23 @@ def _parity(checks: Sequence[Check]) -> str:
         )
         head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
         parts.append(table(head, [_parity_row(check, probe) for probe in check.probes], right=range(1, len(head) - 1)))
+        parts += [plain(f"{said}.") for said in not_compared(check.not_compared, check.pairs)]
     return "\n\n".join(parts)
 
 
 def _parity_row(check: Check, probe: str) -> list[str]:
-    worst = [check.farthest(probe, pair) for pair in check.pairs]
+    worst = [(pair, check.farthest(probe, pair)) for pair in check.pairs]
     farthest = check.farthest(probe)
     quantity = Code(farthest.quantity) if farthest and farthest.floors > 0 else ""
     idle = is_idle(probe, [m.quantity for m in check.measurements if m.probe == probe])
-    cells = [NOTHING if m is None or (idle and not m.floors) else floors(m.floors) for m in worst]
+    cells = [
+        NOT_COMPARED
+        if takes_no_part(check.not_compared, probe, pair)
+        else NOTHING
+        if m is None or (idle and not m.floors)
+        else floors(m.floors)
+        for pair, m in worst
+    ]
     return [probe, *cells, quantity]
 
 
@@ -272,6 +281,8 @@ def _timing(comparisons: Sequence[Comparison]) -> str:
     for title in dict.fromkeys(comparison.title for comparison in comparisons):
         rows = [row for comparison in comparisons if comparison.title == title for row in timing_rows(comparison)]
         parts += [f"**{plain(title)}**", table(TIMING_COLUMNS, rows, right=range(2, len(TIMING_COLUMNS)))]
+        records = [r for comparison in comparisons if comparison.title == title for r in comparison.records]
+        parts += [plain(f"{said}.") for said in unsupported(records)]
         details = [row for comparison in comparisons if comparison.title == title for row in detail_rows(comparison)]
         if details:
             parts.append(table(DETAIL_COLUMNS, details, right=range(2, len(DETAIL_COLUMNS))))

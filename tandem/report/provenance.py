@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.records import Record
 
+from ..left_out import processes
 from ..units import sized
 
 
@@ -27,6 +28,6 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         "Commit": {record.commit or "not known" for record in records},
         "Command": {Code(record.command) for record in records if record.command},
         "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
-        "Processes": {str(len(records))},
+        "Processes": {str(processes(records))},
     }
     return {name: sorted(values) for name, values in found.items() if values}

@@ -14,7 +14,7 @@ from benchmarks.verdict import Ratio, latest, problem, ratio
 from .cells import short
 from .scenarios import step_s
 
-Became = Literal["failing", "slower", "faster", "timed now", "not decided", "the same", "still failing"]
+Became = Literal["failing", "slower", "faster", "timed now", "not decided", "the same", "still failing", "unsupported"]
 
 REGRESSIONS: tuple[Became, ...] = ("slower", "failing")
 
@@ -104,6 +104,8 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]
 def _change(after: list[Record], before: list[Record]) -> Change:
     times = [tuple(t for r in latest(records) if (t := step_s(r)) is not None) for records in (before, after)]
     old, new = times
+    if any(record.status == "unsupported" for record in after):
+        return Change(after[0], old, new, None, "unsupported", _why(after))
     if not new:
         return Change(after[0], old, new, None, "failing" if old else "still failing", _why(after))
     if not old:

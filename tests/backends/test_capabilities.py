@@ -23,9 +23,9 @@ INFERENCE = Capabilities(precisions=("float64",), tunings=("default",), phases=(
         ({"execution": Execution(precision="float64"), "phase": "forward"}, None),
         (
             {"execution": Execution(precision="float32")},
-            "has no precision 'float32' (inference only); take one of float64",
+            "has no precision 'float32'; take one of float64",
         ),
-        ({"execution": Execution(precision="float64", tuning="tuned")}, "has no tuning 'tuned' (inference only); take"),
+        ({"execution": Execution(precision="float64", tuning="tuned")}, "has no tuning 'tuned'; take"),
         ({"phase": "train_step"}, "has no phase 'train_step' (inference only); take one of forward"),
         ({"replicas": 2}, "trains on one device only (inference only)"),
     ],
@@ -44,8 +44,8 @@ def test_a_kind_of_device_and_tf32_on_a_cpu() -> None:
     )
 
 
-def test_the_declaration_is_that_of_the_class(backend_name: str) -> None:
-    assert backends.get(backend_name).capabilities is backends.capabilities(backend_name)
+def test_the_declaration_is_that_of_the_class(any_backend_name: str) -> None:
+    assert backends.get(any_backend_name).capabilities is backends.capabilities(any_backend_name)
 
 
 class InferenceModel(NumPyModel):
@@ -97,9 +97,7 @@ def test_a_backend_without_the_precision_takes_no_part(runner: None, variant) ->
 
 
 def test_where_none_can_it_is_bad_input(runner: None, variant) -> None:
-    with pytest.raises(
-        BackendError, match=r"^runner has no precision 'float32' \(inference only\); take one of float64$"
-    ):
+    with pytest.raises(BackendError, match=r"^runner has no precision 'float32'; take one of float64$"):
         parity.check(variant(), ["runner"], Execution(precision="float32"))
 
 

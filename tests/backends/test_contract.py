@@ -9,6 +9,7 @@ import backends
 from backends.contract import PHASES, Execution, Model, WeightsOf, copy_weights
 from parity import random_batch
 from shared_specs import Recipe, ShapeError, WeightsError, initial_weights
+from tests.conftest import training_backends
 
 FLOAT64 = Execution(precision="float64")
 
@@ -47,7 +48,7 @@ def test_weights_are_copied_in_and_out(model, batch):
     np.testing.assert_array_equal(model.forward(batch.images), before)
 
 
-@pytest.mark.parametrize("target_name", backends.names())
+@pytest.mark.parametrize("target_name", training_backends())
 def test_weights_are_copied_between_backends_bit_for_bit(model, target_name, request):
     if reason := backends.missing(target_name):
         pytest.skip(reason)

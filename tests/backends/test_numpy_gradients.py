@@ -19,12 +19,12 @@ STEP = 1e-100
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
-def test_every_gradient_is_the_complex_step_derivative(variant, changes):
+def test_every_gradient_is_the_complex_step_derivative(changes):
     from backends.numpy_reference.rounding import Rounding
     from backends.numpy_reference.unet import weighted_loss
     from backends.numpy_reference.weights import native
 
-    spec, images, labels = built(variant, changes)
+    spec, images, labels = built(changes)
     model = backends.get("numpy_reference").build(spec, Execution(precision="float64"))
     weights = model.weights()
     result = model.loss_and_gradients(images, labels)
@@ -52,9 +52,9 @@ def test_every_gradient_is_the_complex_step_derivative(variant, changes):
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
-def test_noise_moves_every_gradient_a_little(variant, changes):
+def test_noise_moves_every_gradient_a_little(changes):
     """Decisions that are kept as they are without noise find their way to the layer that made them."""
-    spec, images, labels = built(variant, changes)
+    spec, images, labels = built(changes)
     reference = backends.get("numpy_reference")
     exact = reference.build(spec, Execution(precision="float64")).loss_and_gradients(images, labels)
     noisy = reference.build_noisy(spec, RoundingNoise(2.0**-24, seed=1)).loss_and_gradients(images, labels)
@@ -63,8 +63,8 @@ def test_noise_moves_every_gradient_a_little(variant, changes):
     assert 0 < min(moved.values()) <= max(moved.values()) < 1e-4
 
 
-def test_deep_heads_run_in_training_and_for_activations_alone(variant):
-    spec, images, labels = built(variant, VARIANTS["deep supervision"])
+def test_deep_heads_run_in_training_and_for_activations_alone():
+    spec, images, labels = built(VARIANTS["deep supervision"])
     model = backends.get("numpy_reference").build(spec, Execution(precision="float64"))
     (logits,) = model.module(images)
     activations = model.activations(images)
@@ -78,9 +78,9 @@ def test_deep_heads_run_in_training_and_for_activations_alone(variant):
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
-def test_no_map_is_kept(variant, changes):
+def test_no_map_is_kept(changes):
     """At full width those of one step are gigabytes."""
-    spec, images, labels = built(variant, changes)
+    spec, images, labels = built(changes)
     model = backends.get("numpy_reference").build(spec, Execution(precision="float64"))
 
     def kept() -> list[str]:
@@ -98,8 +98,8 @@ def test_no_map_is_kept(variant, changes):
     assert kept() == []
 
 
-def test_the_variants_have_every_kind_of_layer(variant):
+def test_the_variants_have_every_kind_of_layer():
     from backends.numpy_reference.unet import KINDS
 
-    specs = [built(variant, changes)[0] for changes in VARIANTS.values()]
+    specs = [built(changes)[0] for changes in VARIANTS.values()]
     assert {layer.kind for spec in specs for layer in spec.layers} == set(KINDS)

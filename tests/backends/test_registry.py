@@ -57,10 +57,10 @@ def test_built_in_backends_are_named_without_installation(monkeypatch: pytest.Mo
     assert backends.names()[:4] == ["numpy_reference", "pytorch", "flax_nnx", "flax_linen"]
 
 
-def test_get_gives_the_backend_of_that_name(backend_name: str) -> None:
-    backend = backends.get(backend_name)
-    assert backend.name == backend_name
-    assert backends.get(backend_name) is backend
+def test_get_gives_the_backend_of_that_name(any_backend_name: str) -> None:
+    backend = backends.get(any_backend_name)
+    assert backend.name == any_backend_name
+    assert backends.get(any_backend_name) is backend
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("pytorhc", "pytorch"), ("flax", "flax_nnx"), ("numpy", "numpy_ref")])
@@ -75,12 +75,17 @@ def test_unknown_backend_gets_the_nearest(name: str, nearest: str) -> None:
         ("pytorch", ["torch"], "backend pytorch needs torch, not installed here; pip install 'tandem[torch]'"),
         ("flax_nnx", ["jax"], "backend flax_nnx needs jax, not installed here; pip install 'tandem[flax]'"),
         (
+            "onnxruntime",
+            ["onnxscript"],
+            "backend onnxruntime needs onnxscript, not installed here; pip install 'tandem[onnx]'",
+        ),
+        (
             "flax_nnx",
             ["flax", "jax", "optax"],
             "backend flax_nnx needs jax, flax, optax, not installed here; pip install 'tandem[flax]'",
         ),
     ],
-    ids=["torch", "jax", "all_of_flax"],
+    ids=["torch", "jax", "exporter", "all_of_flax"],
 )
 def test_missing_framework_says_what_to_install(
     name: str, hidden: list[str], reason: str, without: Callable[..., None]
@@ -116,8 +121,9 @@ def test_plugin_is_found(plugin: Callable[..., None]) -> None:
         ("elsewhere_backend:Elsewhere", "def Elsewhere(): raise OSError('libcudnn.so: cannot open')"),
         ("elsewhere_backend:Elsewhere", "class Elsewhere"),
         ("elsewhere_backend:x", "x = 1"),
+        ("elsewhere_backend:Elsewhere", "raise SystemExit('no licence')"),
     ],
-    ids=["module", "attribute", "no_attribute", "import", "raises", "constructor", "syntax", "no_class"],
+    ids=["module", "attribute", "no_attribute", "import", "raises", "constructor", "syntax", "no_class", "exits"],
 )
 def test_broken_plugin_breaks_nothing_but_itself(target: str, code: str, plugin: Callable[..., None]) -> None:
     plugin(target, code)

@@ -32,6 +32,7 @@ NAMES = {
     "says_tf32": "SaysTF32",
     "wrong_last_image": "WrongLastImage",
     "wrong_later": "WrongLater",
+    "inference_only": "InferenceOnly",
 }
 
 

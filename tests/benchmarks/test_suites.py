@@ -24,15 +24,21 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
 
 
-def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path: Path) -> None:
+@pytest.mark.needs_backends("onnxruntime")
+def test_suite_times_what_is_equal_fails_what_is_not_and_skips_what_cannot_be(outside: None, tmp_path: Path) -> None:
     written, results = tmp_path / "benchmark.json", tmp_path / "results"
-    backends = "numpy_reference,skipped_layer"
+    backends = "numpy_reference,skipped_layer,onnxruntime"  # which has no float64
     paths = ["--benchmark-json", str(written), "--results", str(results)]
     ended = run(*TINY, "--backend", backends, "--replicates", "2", *paths)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "2 failed, 2 passed" in ended.stdout
+    assert "2 failed, 2 passed, 1 skipped" in ended.stdout
+    lacking = "onnxruntime has no precision 'float64'"
+    assert f"unsupported: {lacking}" in ended.stdout
     assert "forward: not comparable: skipped_layer" in ended.stdout
-    benchmarks = json.loads(written.read_text())["benchmarks"]
+    content = json.loads(written.read_text())
+    benchmarks = content["benchmarks"]
+    untimed = [(record["cell"]["backend"], record["status"]) for record in content["not_timed"]]
+    assert sorted(untimed) == [("onnxruntime", "unsupported"), *[("skipped_layer", "not_comparable")] * 2]
     assert [entry["param"] for entry in benchmarks] == [
         "unet_bn_same_narrow32-numpy_reference-default-float64-r1",
         "unet_bn_same_narrow32-numpy_reference-default-float64-r2",
@@ -44,7 +50,7 @@ def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path
         assert abs(entry["stats"]["max"] - max(steps_s)) < 1e-9
         assert record["status"] == "ok"
         assert record["step_s"] == pytest.approx(entry["stats"]["median"], rel=1e-9)
-    assert len(list(results.glob("*.json"))) == 4
+    assert len(list(results.glob("*.json"))) == 5
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,7 @@ def test_suite_times_what_is_equal_and_fails_what_is_not(outside: None, tmp_path
         (["--device", "abacus"], "no device is named 'abacus'; take one of cpu"),
         (["--results", "pyproject.toml"], "pyproject.toml: cannot be written; name a writable folder for the results"),
         (["--resume"], "--resume: goes on with what is in a folder; name it with --results"),
+        (["--backend", "numpy_reference"], "numpy_reference has no precision 'float32'; take one of float64"),
     ],
 )
 def test_a_bad_choice_ends_the_run_in_one_line(arguments: list[str], message: str) -> None:

@@ -9,6 +9,9 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import types
+from importlib.metadata import EntryPoint
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,10 +19,15 @@ from xml.etree import ElementTree
 import pytest
 from typer.main import get_command
 
+from backends import registry
 from tandem.cli import app
 from tandem.pytest_plugin import Parity
+from tests.conformance_runs import conform, forget
 
-from .pages import PAGES, ROOT, blocks, read
+from .pages import PAGES, ROOT, Block, blocks, read
+
+PLUGIN = ROOT / "examples" / "tandem-equinox"
+EXCERPT = "# tandem_equinox/"
 
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 COMMANDS: Any = get_command(app)
@@ -37,18 +45,67 @@ ALL_COMMANDS = [(page, command) for page in PAGES for command in commands(page)]
 @pytest.mark.needs_backends("pytorch", "flax_nnx")
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_python_blocks_run_in_order(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too."""
+    """A block of TOML whose first line names a file is that file. A test among the blocks is run, too.
+
+    What is an excerpt of the plugin is compared with it, and runs as part of it.
+    """
     monkeypatch.chdir(tmp_path)  # what they write goes there
+    if "tandem_equinox" in read(page):
+        pytest.importorskip("equinox", reason="the guide's plugin is of Equinox; see the extra `test`")
+        monkeypatch.syspath_prepend(PLUGIN)  # as if it were installed
     for block in blocks(page, "toml"):
         if named := re.match(r"# ([\w/]+\.toml)\n", block.text):
             (tmp_path / named[1]).write_text(block.text, encoding="utf-8")
     names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks(page, "python"):
+    for block in [block for block in blocks(page, "python") if not block.text.startswith(EXCERPT)]:
         code = "\n" * block.line + block.text  # so that a traceback has the page's own line numbers
         exec(compile(code, str(ROOT / page), "exec"), names)
     assert len(names) > 2
     for name in [name for name in names if name.startswith("test_")]:
         names[name](Parity("float64"))
+
+
+EXCERPTS = [(page, block) for page in WITH_PYTHON for block in blocks(page, "python") if block.text.startswith(EXCERPT)]
+
+
+@pytest.mark.parametrize(("page", "block"), EXCERPTS, ids=[f"{page}:{block.line}" for page, block in EXCERPTS])
+def test_what_names_a_file_of_the_plugin_is_part_of_it(page: str, block: Block) -> None:
+    first, _, rest = block.text.partition("\n")
+    assert rest.strip()
+    assert rest in (PLUGIN / first.removeprefix("# ")).read_text(encoding="utf-8")
+
+
+def test_the_guide_has_the_plugin_in_it_and_its_project() -> None:
+    page = "docs/add_a_backend.md"
+    assert {block.text.partition("\n")[0].rpartition("/")[2] for _, block in EXCERPTS} == {
+        "capabilities.py",
+        "layers.py",
+        "unet.py",
+        "backend.py",
+    }
+    (project,) = blocks(page, "toml")
+    assert project.text in (PLUGIN / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_guides_skeleton_gets_as_far_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_spec("equinox") is None:
+        pytest.skip("the guide's plugin is of Equinox; see the extra `test`")
+    page = "docs/add_a_backend.md"
+    (shown,) = blocks(page, "text")
+    module: Any = types.ModuleType("guides_skeleton")
+    monkeypatch.syspath_prepend(PLUGIN)
+    exec(next(block.text for block in blocks(page, "python") if "class Skeleton" in block.text), module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    targets = {
+        registry.GROUP: f"{module.__name__}:Skeleton",
+        registry.CAPABILITIES_GROUP: "tandem_equinox.capabilities:CAPABILITIES",
+    }
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("equinox", targets[group], group)])
+    forget()
+    code, said = conform("--backend", "equinox")
+    forget()
+    assert code == 1
+    assert shown.text in said
 
 
 def test_a_broken_block_would_be_seen() -> None:
@@ -82,7 +139,7 @@ def test_commands_and_their_options_exist(page: str, command: str) -> None:
         places = ("benchmarks/options.py", "tests/conftest.py", "tandem/pytest_plugin.py")
         sources = [ROOT / place for place in places]
         ours = set(re.findall(r'"(--[\w-]+)"', "".join(path.read_text(encoding="utf-8") for path in sources)))
-        assert options <= ours | {"--benchmark-only", "--benchmark-json", "--benchmark-compare"}
+        assert options <= ours | {"--benchmark-only", "--benchmark-json", "--benchmark-compare", "--pyargs"}
     else:
         assert program in ("docs.tables", "pip", "pre-commit", "git", "python", "source", "cd"), command
 

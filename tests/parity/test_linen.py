@@ -14,8 +14,11 @@ import parity
 from backends.contract import Execution
 from backends.numpy_reference.unet import KINDS
 from shared_specs import load_spec
+from shared_specs.catalog import CORE
 from tests.conftest import small_variant
 from tests.variants import ATTENTION, MAX_POOL, RESIDUAL, TRANSPOSED, VOLUME, built, to_size
+
+PROBES = ("structure", "activations", "statistics", "gradients")
 
 pytestmark = pytest.mark.needs_backends("flax_linen")
 
@@ -86,12 +89,12 @@ def test_these_networks_have_every_kind_of_layer() -> None:
 @pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
 def test_equal_in_every_precision(precision: str) -> None:
     spec = load_spec("unet_bn_same").narrow(16)
-    verdict = parity.check(spec, ["flax_linen"], Execution(precision=precision), steps=2)
+    verdict = parity.check(spec, ["flax_linen"], Execution(precision=precision), PROBES)
     assert verdict.equal, str(verdict.first_difference)
-    assert verdict.probes == list(parity.PROBES)
+    assert verdict.probes == list(PROBES)
 
 
-@pytest.mark.parametrize("tuning", ["default", "tuned"])
+@pytest.mark.parametrize(("spec_name", "tuning"), [*((name, "default") for name in CORE), ("unet_bn_same", "tuned")])
 def test_nnx_and_linen_run_the_same_programs(spec_name: str, tuning: str) -> None:
     """To the letter, where the norms are the engine's: so what is proven or timed of one is so of the other."""
     ours, theirs = (programs(name, spec_name, tuning) for name in ("flax_linen", "flax_nnx"))

@@ -14,16 +14,16 @@ PROBES = ("structure", "activations", "statistics", "gradients")
 
 
 @pytest.mark.parametrize("changes", VARIANTS.values(), ids=list(VARIANTS))
-def test_equal_in_every_layer_and_gradient(variant, changes):
-    spec, images, labels = built(variant, changes)
+def test_equal_in_every_layer_and_gradient(changes):
+    spec, images, labels = built(changes)
     verdict = parity.check(spec, probes=PROBES, batch=parity.Batch(images, labels, "of the test"))
     assert verdict.equal, str(verdict.first_difference)
     assert len(verdict.pairs) == 3
     assert verdict.probes == list(PROBES)
 
 
-def test_one_level_is_equal_in_all_probes(variant):
-    spec, images, labels = built(variant, {"widths": [4]})
+def test_one_level_is_equal_in_all_probes():
+    spec, images, labels = built({"widths": [4]})
     verdict = parity.check(spec, batch=parity.Batch(images, labels, "of the test"), steps=2)
     assert verdict.equal, str(verdict.first_difference)
     assert verdict.probes == list(parity.PROBES)

@@ -25,7 +25,7 @@ def one_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell of the reference, which the jobs do not really time."""
     pytest.importorskip("submitit", reason="submitit is not installed; it comes with the extra `test`")
     monkeypatch.setattr(bench_on_cluster.bench, "cells", lambda request, devices: [CELL])
-    monkeypatch.setattr(bench_on_cluster.bench, "check_precision", lambda cell: None)
+    monkeypatch.setattr(bench_on_cluster.bench, "check_cells", lambda cells: None)
     monkeypatch.setattr(bench_on_cluster, "ClusterRun", partial(ClusterRun, work=jobs.works))
 
 

@@ -149,6 +149,21 @@ def test_nothing_is_timed_without_parity(
     assert "DIFFERENT" in (tmp_path / "report.md").read_text()
 
 
+@pytest.mark.parametrize(("status", "code"), [("unsupported", 0), ("failed", 1)])
+def test_what_a_backend_cannot_do_is_no_failure(
+    run: Run, twin: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, code: int
+) -> None:
+    twin()
+    left_out = made_up("flax_nnx", [0.1], status=status, message="has no phase 'train_step'")
+    monkeypatch.setattr("benchmarks.contestants.missing", lambda name: None)
+    monkeypatch.setattr(compare, "run_cells", lambda *_, **__: made_up("pytorch", [0.2, 0.2, 0.2]) + left_out)
+    monkeypatch.setattr(compare.check.parity, "PROBES", ("forward",))
+    result = run("compare", "unet_same", "--size", "32", "--output", tmp_path)
+    assert result.exit_code == code, result.output
+    assert "has no phase 'train_step'" in result.stdout
+    assert status in (tmp_path / "report.md").read_text()
+
+
 def test_without_plotly_there_is_a_note_and_no_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,13 +234,15 @@ def test_bench_runs_the_suites(
 ) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where it is set, pytest-benchmark times nothing
     written, results = tmp_path / "benchmarks.json", tmp_path / "results"
-    result = run("bench", *SMALL, "--replicates", "1", "--results", results, "--json", written)
+    both = [*SMALL, "--backends", "numpy_reference"]  # which has no float32
+    result = run("bench", *both, "--replicates", "1", "--results", results, "--json", written)
     assert result.exit_code == 0, capfd.readouterr()
-    (record,) = load_records(written)
+    record, unsupported = load_records(written)
     assert record.cell.id == "unet_same_narrow16-pytorch-default-float32-2x32x32-forward-cpu"
-    assert load_records(results) == [record]
+    assert (unsupported.cell.backend, unsupported.status) == ("numpy_reference", "unsupported")
+    assert load_records(results) == [unsupported, record]
     model_of("bench").model_validate_json(written.read_text())
-    assert "1 passed" in capfd.readouterr().out
+    assert "1 passed, 1 skipped" in capfd.readouterr().out
 
 
 def test_bench_command_is_what_a_user_could_type() -> None:

@@ -65,7 +65,7 @@ def description(record: Curves) -> str:
     first, last = record.reference[0], record.reference[-1]
     shape = "x".join(map(str, record.batch.shape))
     parted = record.envelope[-1] / abs(last) if last else 0.0
-    said = "; ".join(map(_said, record.judged))
+    said = "; ".join([*map(_said, record.judged), *(f"{name} {lacks}" for name, lacks in record.left_out.items())])
     horizon = ""
     if record.parted_at is not None:
         horizon = (

@@ -8,6 +8,7 @@ from ..cells import Names, groups, replicated
 from ..findings import Findings
 from ..scenarios import positive
 from .bars import Bars, bars, grid
+from .left_out import left_out
 from .markup import Html, paragraph, section
 
 SAID = (
@@ -27,4 +28,4 @@ def energy(findings: Findings) -> Html:
     """Bars for each group of cells that have a figure; "" where none has."""
     names = Names(findings.records)
     figures = [bars(JOULES, cells, names) for cells in replicated(groups(findings.records))]
-    return section("energy", "Energy", paragraph(SAID), grid(figures)) if any(figures) else Html("")
+    return section("energy", "Energy", paragraph(SAID), left_out(findings), grid(figures)) if any(figures) else Html("")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...left_out import NOT_COMPARED, not_compared, takes_no_part
 from ...units import NOTHING, floors, is_idle
 from ..findings import Check
 from .figures import Template, figure
@@ -40,7 +41,9 @@ def networks(checks: Iterable[Check]) -> list[list[Check]]:
 
 def heatmap(checks: Sequence[Check]) -> Html:
     """One network on one input: a row for each precision and pair, a column for each probe."""
-    rows = [(check, pair) for check in checks for pair in check.pairs]
+    # In one order in every group: plotly's axis has each name once, where it first occurs, and draws the rows there.
+    order = list(dict.fromkeys(pair for check in checks for pair in check.pairs))
+    rows = [(check, pair) for check in checks for pair in order if pair in check.pairs]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
     distances = [[distance(check, probe, pair) for probe in probes] for check, pair in rows]
     about = [" vs ".join(pair) for _, pair in rows]
@@ -49,7 +52,10 @@ def heatmap(checks: Sequence[Check]) -> Html:
         "x": probes,
         "y": [[_group(check) for check, _ in rows], about],
         "z": [[_shade(d, check.limit) for d in row] for (check, _), row in zip(rows, distances, strict=True)],
-        "text": [[NOTHING if d is None else floors(d) for d in row] for row in distances],
+        "text": [
+            [_text(d, takes_no_part(check.not_compared, probe, pair)) for probe, d in zip(probes, row, strict=True)]
+            for (check, pair), row in zip(rows, distances, strict=True)
+        ],
         "customdata": [
             [[pair, check.execution.precision, f"{check.limit:g}"]] * len(probes)
             for (check, _), pair in zip(rows, about, strict=True)
@@ -102,7 +108,12 @@ def description(checks: Sequence[Check]) -> str:
         answer = "all is equal" if check.equal else "there are differences"
         far = "" if farthest is None else f", the farthest {floors(farthest.floors)} of {check.limit:g} floors away"
         parts.append(f"In {check.execution.precision} {answer}{far}.")
+        parts += [f"{said}." for said in not_compared(check.not_compared, check.pairs)]
     return " ".join(parts)
+
+
+def _text(distance: float | None, left_out: bool) -> str:
+    return NOT_COMPARED if left_out else NOTHING if distance is None else floors(distance)
 
 
 def _group(check: Check) -> str:

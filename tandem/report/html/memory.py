@@ -7,6 +7,7 @@ from ..cells import Names, groups, replicated
 from ..findings import Findings
 from ..scenarios import memory_bytes
 from .bars import Bars, bars, grid
+from .left_out import left_out
 from .markup import Html, paragraph, section
 
 SAID = (
@@ -21,7 +22,7 @@ def memory(findings: Findings) -> Html:
     """Bars for each group of cells that are compared, the least on top."""
     names = Names(findings.records)
     figures = [bars(GIB, cells, names) for cells in replicated(groups(findings.records))]
-    return section("memory", "Memory", paragraph(SAID), grid(figures)) if any(figures) else Html("")
+    return section("memory", "Memory", paragraph(SAID), left_out(findings), grid(figures)) if any(figures) else Html("")
 
 
 def _gib(value: float | None) -> float | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from shared_specs import TandemError
 
 from ...console import version
+from ...left_out import processes
 from ..cells import short
 from ..findings import Findings
 from .against import against
@@ -109,7 +110,7 @@ def _subject(findings: Findings) -> str:
         {record.started_at[:10] for record in records if record.started_at},
     ):
         parts += [min(values) if len(values) == 1 else ""]
-    return " · ".join(filter(None, [*parts, f"{len(records)} processes" if records else ""]))
+    return " · ".join(filter(None, [*parts, f"{count} processes" if (count := processes(records)) else ""]))
 
 
 def _policy(*scripts: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...left_out import NOT_COMPARED, not_compared, takes_no_part
 from ...units import NOTHING, floors
 from ..findings import Check, Findings
 from .heatmap import distance, heatmap, networks
@@ -19,7 +20,11 @@ def parity(findings: Findings) -> Html:
     )
     figures = [heatmap(checks) for checks in networks(findings.checks)]
     tables = details("The same as tables, with the quantity that is farthest", *map(_check, findings.checks))
-    return section("parity", "Parity", bullets(map(_verdict, findings.checks)), what, *figures, tables)
+    said = dict.fromkeys(
+        f"{said}." for check in findings.checks for said in not_compared(check.not_compared, check.pairs)
+    )
+    left_out = bullets(said) if said else ""
+    return section("parity", "Parity", bullets(map(_verdict, findings.checks)), left_out, what, *figures, tables)
 
 
 def _verdict(check: Check) -> Html:
@@ -46,5 +51,6 @@ def _row(check: Check, probe: str) -> list[object]:
     cells: list[object] = []
     for pair in check.pairs:
         apart = distance(check, probe, pair)
-        cells.append(NOTHING if apart is None else Number.of(apart, floors(apart)))
+        nothing = NOT_COMPARED if takes_no_part(check.not_compared, probe, pair) else NOTHING
+        cells.append(nothing if apart is None else Number.of(apart, floors(apart)))
     return [probe, *cells, quantity]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from benchmarks.records import Record
 
 from ...console import to_json
+from ...left_out import processes
 from ...units import milliseconds
 from ..findings import Findings
 from ..provenance import Code, facts
@@ -32,7 +33,7 @@ def provenance(findings: Findings) -> Html:
     if any(record.knobs for record in records):
         parts.append(details("What each tuning turned", _knobs(records)))
     if records:
-        parts.append(details(f"Every process ({len(records)})", _processes(records)))
+        parts.append(details(f"Every process ({processes(records)})", _processes(records)))
     parts += [
         paragraph(
             "Every number on this page comes from the records within it. The file holds them as the benchmarks wrote "

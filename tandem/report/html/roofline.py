@@ -13,6 +13,7 @@ from ..cells import Names, TimedCell, groups
 from ..findings import Findings
 from ..scenarios import positive
 from .figures import Template, colour, figure, fill, log_axis, symbol
+from .left_out import left_out
 from .markup import Html, details, paragraph, section
 from .tables import Number, number, table
 
@@ -51,7 +52,7 @@ def roofline(findings: Findings) -> Html:
         name = f"{first.cell.precision} on {first.cell.device}{runs.rest(first)}"
         together.setdefault(name, []).append(cell)
     figures = [_figure(name, own, names) for name, own in together.items()]
-    return section("roofline", "Roofline", paragraph(SAID), *figures) if figures else Html("")
+    return section("roofline", "Roofline", paragraph(SAID), left_out(findings), *figures) if figures else Html("")
 
 
 def _figure(name: str, cells: Sequence[TimedCell], names: Names) -> Html:

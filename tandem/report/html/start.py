@@ -14,6 +14,7 @@ from ..cells import Names, TimedCell, groups
 from ..findings import Findings
 from .bars import grid
 from .figures import Template, colour, dash, figure, log_axis
+from .left_out import left_out
 from .markup import Html, details, element, paragraph, section
 from .tables import Number, number, table
 
@@ -46,7 +47,7 @@ def start(findings: Findings) -> Html:
     figures = [_figure(f"{names(first)}, {first.cell.phase}", arms) for first, arms in drawn]
     paid = [_paid(names(first), first, each) for first, arms in drawn for each in all_break_evens(arms)]
     rows = [row for cells in groups(findings.records) for cell in cells if (row := _parts(cell, names))]
-    parts = [paragraph(SAID), grid(figures)]
+    parts = [paragraph(SAID), left_out(findings), grid(figures)]
     if paid:
         parts += [element("h3", "Steps to break even"), table(_CAPTION, PAID_HEAD, paid, range(4, len(PAID_HEAD)))]
     parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 13)))]

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from benchmarks.levers import Levers, levers
 from benchmarks.records import Record
 
+from ...left_out import UNSUPPORTED
 from ...units import floors, milliseconds
 from ..cells import Names, TimedCell, groups, replicated
 from ..findings import Findings
 from ..scenarios import positive, step_s
 from .bars import Bars, bars, grid
+from .left_out import left_out
 from .markup import Html, paragraph, section
 from .tables import Number, number, table
 
@@ -41,7 +43,12 @@ def throughput(findings: Findings) -> Html:
     if not rows:
         return Html("")
     return section(
-        "throughput", "Throughput", paragraph(SAID), grid(figures), table("Every cell", HEAD, rows, range(4, len(HEAD)))
+        "throughput",
+        "Throughput",
+        paragraph(SAID),
+        left_out(findings),
+        grid(figures),
+        table("Every cell", HEAD, rows, range(4, len(HEAD))),
     )
 
 
@@ -57,6 +64,8 @@ def _row(cell: TimedCell, compared: Levers | None, names: Names) -> list[object]
     step = cell.median(step_s)
     if step is None:
         status = next(record.status for record in cell.records).replace("_", " ")
+        if status == UNSUPPORTED:
+            status = f"{status}: {cell.records[0].message}"
         return [*row, status, *[""] * 7, gate]
     images, interval = cell.median(images_per_s), cell.interval(images_per_s)
     latency = [cell.median(lambda record, key=key: (record.latency_ms or {}).get(key)) for key in ("median", "p90")]

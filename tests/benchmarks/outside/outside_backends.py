@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,13 @@ class OutsideModel(NumPyModel):
 
     def program(self, phase: str, images: np.ndarray, labels: np.ndarray | None = None) -> Step:
         return self.backend.change_step(super().program(phase, images, labels), self)
+
+
+class InferenceOnly(Outside):
+    """It says what it can do, but not where it could be read without loading it."""
+
+    name = "inference_only"
+    capabilities = replace(NumPyReference.capabilities, phases=("forward",), note="inference only")
 
 
 class WrongEpsilon(Outside):

@@ -10,7 +10,6 @@ import numpy as np
 from backends.contract import Execution, Model
 from parity import Batch
 from shared_specs import Recipe, UNetSpec
-from tests.conftest import small_variant
 from tests.variants import VARIANTS, built, to_size
 
 ALL = ("numpy_reference", "pytorch", "flax_nnx")
@@ -111,5 +110,5 @@ class Setting:
     def network_and_batch(self) -> tuple[UNetSpec, Batch]:
         changes = dict(NETWORKS[self.network])
         mean = changes.pop("images_mean", 0.0)
-        spec, images, labels = built(small_variant, changes)
+        spec, images, labels = built(changes)
         return spec, Batch(np.asarray(images + mean), labels, "small images")

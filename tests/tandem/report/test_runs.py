@@ -49,6 +49,15 @@ def test_what_fails_now_is_a_regression_and_what_failed_before_is_none() -> None
     assert became([record(None)], [record(None, **OLD)]) == ["still failing"]
 
 
+def test_what_a_backend_cannot_do_is_no_regression() -> None:
+    unsupported = record(windows=(), status="unsupported", message="has no phase 'forward'")
+    for before in (processes(0.01, **OLD), [record(None, **OLD)]):
+        runs = compare_runs([unsupported], before)
+        assert [change.became for change in runs.changes] == ["unsupported"] and runs.regressions == []
+        assert runs.changes[0].why == "pytorch has no phase 'forward'"
+        assert runs.sentence == "Of 1 cells that both have: 1 unsupported"
+
+
 def test_the_worst_comes_first_and_cells_of_one_run_alone_are_counted() -> None:
     after = [*both(0.01, 0.02), *processes(0.03, phase="train_step"), *processes(0.02, "flax_nnx", batch=9)]
     before = [*both(0.01, 0.01, **OLD), *processes(0.01, phase="train_step", **OLD), *both(1.0, 1.0, batch=5, **OLD)]
