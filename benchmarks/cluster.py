@@ -268,7 +268,7 @@ class ClusterRun:
             machine, commit, started_at = answer.machine, answer.commit, answer.started_at
         elif self._records:
             machine = next(iter(self._records.values())).machine
-        elif len(job.attempts) == ATTEMPTS and any(not self._hopeless(other) for other in self._waiting()):
+        elif len(job.attempts) == ATTEMPTS and any(self._may_tell(other) for other in self._waiting()):
             return None  # no other job has told yet
         ids = " and ".join(attempt.job_id for attempt in job.attempts)
         what = f"job {ids}" if len(job.attempts) == 1 else f"jobs {ids}, of which the last says"
@@ -298,9 +298,10 @@ class ClusterRun:
             command=provenance.command_line(),
         )
 
-    def _hopeless(self, job: Job) -> bool:
-        """Whether a job is the last one for its cell, and has ended without beginning."""
-        return len(job.attempts) == ATTEMPTS and job.attempts[-1].token in self._ended_at
+    def _may_tell(self, job: Job) -> bool:
+        """Whether a job may still say on which machine it runs: not the last one of a cell, if it never began."""
+        gone = len(job.attempts) == ATTEMPTS and job.attempts[-1].token in self._ended_at
+        return job.cell.lacks is None and not gone
 
     def _take(self, job: Job, record: Record | None, note: Tell) -> bool:
         """Merge a record, or submit its cell once more where another job may do better; whether anything was done."""

@@ -96,6 +96,15 @@ def test_a_job_that_ends_early_is_a_record_with_the_reason(make: MakeRun, work: 
     assert attempts(run) == [2]
 
 
+def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) -> None:
+    """Also where every job of the others fails."""
+    lacking = tiny("no_op", precision="bfloat16")
+    assert lacking.lacks is not None
+    run = make(jobs.never_begins, cells=[lacking, tiny("no_op")], replicates=1)
+    assert [record.status for record in run.run().records] == ["unsupported", "failed"]
+    assert attempts(run) == [0, 2]
+
+
 def test_a_signal_near_the_limit_is_that_of_the_limit(make: MakeRun) -> None:
     (record,) = make(jobs.is_told_to_end, replicates=1, limit_min=0).run().records
     assert record.status == "timed_out"
