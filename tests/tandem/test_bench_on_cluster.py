@@ -17,7 +17,15 @@ from tests.benchmarks import jobs
 
 from .conftest import Run
 
-CELL = Cell(spec="unet_bn_same", narrow=32, size=(16, 32), batch=2, backend="numpy_reference", phase="forward")
+CELL = Cell(
+    spec="unet_bn_same",
+    narrow=32,
+    size=(16, 32),
+    batch=2,
+    backend="numpy_reference",
+    phase="forward",
+    precision="float64",
+)
 
 
 @pytest.fixture
