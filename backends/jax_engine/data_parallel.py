@@ -7,6 +7,8 @@ asked for: loss and gradients are, statistics are not.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -37,6 +39,8 @@ NEVER_S = 24 * 3600
 
 def join(rank: int, replicas: int, execution: Execution) -> Execution:
     """Join the other ranks. Where their coordinator is, JAX reads from the environment."""
+    if rank == 0:
+        check_port(os.environ["JAX_COORDINATOR_ADDRESS"])
     on_a_cpu = execution.device_kind == "cpu"
     if on_a_cpu:
         jax.config.update("jax_platforms", "cpu")
@@ -55,6 +59,16 @@ def join(rank: int, replicas: int, execution: Execution) -> Execution:
             f"JAX finds {found} {execution.device_kind} devices, expected one for each of {replicas} ranks"
         )
     return execution
+
+
+def check_port(address: str) -> None:
+    """Refuse a coordinator's address that somebody uses, on which jaxlib (0.10.2) crashes without a word."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as tried:
+        try:
+            tried.bind((host, int(port)))
+        except OSError as error:
+            raise BackendError(f"{address}, where the ranks were to meet: {error.strerror}; run it again") from error
 
 
 def leave() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ import pytest
 import backends
 from backends import BackendError, Execution
 from backends.contract import MOST_REPLICAS_ON_A_CPU
-from backends.replica_starts import cores
+from backends.replica_starts import cores, free_port, port_was_taken
 from backends.replicas import ReplicaFailure, ReplicaGroup
 from parity import random_batch
 from shared_specs import Recipe, ShapeError
@@ -149,6 +150,21 @@ def test_a_port_that_was_taken_is_tried_once_more(tmp_path: Path, times: int) ->
             pass
     addresses = taken.read_text().splitlines()
     assert len(set(addresses)) == len(addresses) == times  # another one each time
+
+
+@pytest.mark.needs_backends("flax_nnx")
+def test_a_port_in_use_is_refused_before_jax_crashes_on_it() -> None:
+    from backends.jax_engine.data_parallel import check_port
+
+    check_port(f"127.0.0.1:{free_port()}")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(
+            BackendError, match=rf"^{address}, where the ranks were to meet: .*; run it again$"
+        ) as error:
+            check_port(address)
+    assert port_was_taken(str(error.value))
 
 
 @pytest.mark.usefixtures("nothing_left")

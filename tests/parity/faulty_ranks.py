@@ -43,6 +43,13 @@ class Faulty(Replica):
         if self.rank == 1:
             model.recipe = Recipe.named("sgd", learning_rate=0.011)  # by which `load_weights` makes it anew
 
+    def synchronized_on_a_cpu(self, images: Any, labels: Any) -> None:
+        """Past the check that says it cannot be."""
+        from backends.pytorch.data_parallel import Replica as InPyTorch
+
+        model = InPyTorch(self.model.spec, self.model.execution, Recipe(batch_statistics="global"))
+        model.train_step(images, labels)
+
     # ----------------------------------------------------------------------------------------------------------- JAX
 
     def _sum_in_shard_map(self, model: Any) -> None:

@@ -13,7 +13,7 @@ import parity
 from backends import Execution, StepResult
 from backends.numpy_reference.model import NumPyModel
 from backends.numpy_reference.replicas import NumPyReplicas
-from backends.replicas import ReplicaGroup
+from backends.replicas import ReplicaFailure, ReplicaGroup
 from parity.probes import DATA_PARALLEL, EVERY_PROBE, PROBES
 from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
 from tests.conftest import small_variant
@@ -179,7 +179,10 @@ def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas]) -
 
 # ------------------------------------------------------------------------------------------------------ the engines
 
-ENGINES = [pytest.param(name, marks=pytest.mark.needs_backends(name), id=name) for name in ("pytorch", "flax_nnx")]
+ENGINES = [
+    pytest.param(name, marks=[pytest.mark.needs_backends(name), *marks], id=name)
+    for name, marks in (("pytorch", []), ("flax_nnx", []), ("flax_linen", [pytest.mark.full]))
+]
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +257,41 @@ def test_a_fault_in_an_engine_is_named(group: Callable, fault: str, name: str, k
     assert found.quantity == named
     if "unlike" in named:
         assert found.index == (1,) and found.candidate_value > 0, "the rank was not named"
+
+
+@pytest.mark.needs_backends("pytorch")
+@pytest.mark.parametrize(
+    ("running_variance", "kind"), [("unbiased", "SyncBatchNorm"), ("biased", "BiasedSyncBatchNorm")]
+)
+def test_every_batch_norm_is_synchronized_and_keeps_its_tensors(running_variance: str, kind: str) -> None:
+    """As far as it goes without a GPU: what is not synchronised, in evaluation mode, computes as before."""
+    import torch
+
+    from backends.pytorch import UNet
+    from backends.pytorch.data_parallel import synchronized
+
+    spec = small_variant(**TINY, norm__running_variance=running_variance)
+    module = UNet(spec).eval()
+    images, before = torch.rand(2, spec.in_channels, 8, 8), dict(module.state_dict())
+    logits = module(images)
+    norms = [layer.name for layer in spec.layers if layer.kind == "batch_norm"]
+    found = synchronized(module)
+    assert [type(found.get_submodule(name)).__name__ for name in norms] == [kind] * len(norms)
+    assert all(torch.equal(values, before[name]) for name, values in found.state_dict().items())
+    assert torch.equal(found(images), logits)
+
+
+@pytest.mark.full
+@pytest.mark.needs_backends("pytorch")
+def test_pytorch_still_refuses_to_synchronize_on_a_cpu() -> None:
+    """Where it no longer does, PyTorch can take part."""
+    spec = small_variant(**TINY)
+    batch = parity.random_batch(spec, count=1)
+    arguments = {"images": batch.images, "labels": batch.labels}
+    with ReplicaGroup("pytorch", 2, server="tests.parity.faulty_ranks:Faulty") as started:
+        started.build(spec, FLOAT64, OWN)
+        with pytest.raises(ReplicaFailure, match="SyncBatchNorm layers only work with GPU modules"):
+            started.ask("synchronized_on_a_cpu", **arguments)
 
 
 def test_the_probe_needs_replicas() -> None:
