@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from backends.contract import PHASES, PRECISIONS, Capabilities, Execution
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, load_spec
@@ -45,6 +45,8 @@ class Cell(BaseModel):
         narrow: divisor of every width.
         size: (height, width), or (depth, height, width), of the images, in pixels.
         seed: of the initial weights and of the batch.
+        replicas: how many train together, each on a device of its own; `batch` is that of all of them.
+        cores: of a CPU, those of each process; None for all.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,6 +62,14 @@ class Cell(BaseModel):
     device: str = "cpu"
     seed: Annotated[int, Field(ge=0)] = 0
     recipe: Recipe = Recipe()
+    replicas: Count = 1
+    cores: Count | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler):
+        """A key that came later says nothing where it is as ever: records and their names stay as they were."""
+        values = handler(self)
+        return {key: value for key, value in values.items() if (key, value) not in (("replicas", 1), ("cores", None))}
 
     @property
     def spec_label(self) -> str:
@@ -72,9 +82,26 @@ class Cell(BaseModel):
         return f"{self.batch}x{size_label(self.size)}"
 
     @property
+    def is_alone(self) -> bool:
+        """Whether one process has the machine, or the device, to itself."""
+        return self.replicas == 1 and self.cores is None
+
+    @property
+    def where(self) -> str:
+        """ "cpu", "2 processes of 1 core each" or "4 cuda devices"."""
+        if self.is_alone:
+            return self.device
+        if self.cores is None:
+            return f"{self.replicas} {self.device} devices"
+        processes = "1 process" if self.replicas == 1 else f"{self.replicas} processes"
+        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
+        return f"{processes} of {cores}{' each' if self.replicas > 1 else ''}"
+
+    @property
     def id(self) -> str:
         """Readable: `unet_bn_same_narrow4-pytorch-default-float32-2x96x96-train_step-cpu`."""
-        parts = (self.spec_label, self.backend, self.tuning, self.precision, self.shape_label, self.phase, self.device)
+        where = self.where.replace(" ", "_")
+        parts = (self.spec_label, self.backend, self.tuning, self.precision, self.shape_label, self.phase, where)
         return "-".join(part.replace(":", "") for part in parts)
 
     @property
@@ -89,7 +116,8 @@ class Cell(BaseModel):
     def group(self) -> str:
         """What is equal among the cells that are compared with each other: all but backend and tuning."""
         shared = self.model_copy(update={"backend": "", "tuning": ""})
-        return f"{self.spec_label}-{self.precision}-{self.shape_label}-{self.phase}-{self.device}-{shared.digest}"
+        where = self.where.replace(" ", "_")
+        return f"{self.spec_label}-{self.precision}-{self.shape_label}-{self.phase}-{where}-{shared.digest}"
 
     @cached_property
     def network(self) -> UNetSpec:
@@ -116,8 +144,11 @@ class Cell(BaseModel):
         count, classes, *size = feature_shapes(self.network, self.images_shape)[self.network.logits]
         return random.standard_normal(self.images_shape), random.integers(0, classes, (count, *size))
 
-    def check(self) -> None:
+    def check(self, devices: Sequence[str] | None = None) -> None:
         """Refuse, before any work, what cannot be timed.
+
+        Args:
+            devices: those that there are, where the cell is timed on another machine; by default those of this one.
 
         Raises:
             CellError: for an unknown phase, precision, device or backend, or a backend whose framework is missing.
@@ -126,10 +157,10 @@ class Cell(BaseModel):
         for what, value, choices in (
             ("phase", self.phase, PHASES),
             ("precision", self.precision, PRECISIONS),
-            ("device", self.device, machine.devices()),
+            ("device", self.device, devices or machine.devices()),
         ):
             if value not in choices:
-                more = "; `tandem doctor` says what works here" if what == "device" else ""
+                more = "; `tandem doctor` says what works here" if what == "device" and devices is None else ""
                 raise CellError(f"no {what} is named {value!r}; take one of {', '.join(choices)}{more}")
         reason = contestants.missing(self.backend)
         if reason:
@@ -139,6 +170,17 @@ class Cell(BaseModel):
         if self.precision == "tf32" and self.device == "cpu":
             raise CellError("tf32 is a precision of NVIDIA GPUs; on a CPU take float32 or bfloat16")
         feature_shapes(self.network, self.images_shape)
+        if self.replicas > 1:
+            self._check_replicas()
+
+    def _check_replicas(self) -> None:
+        """Raises CellError where so many replicas cannot train on this batch."""
+        if self.phase != "train_step":
+            raise CellError(f"replicas train together, and {self.phase} is no training; take --phase train_step")
+        if lacking := contestants.capabilities(self.backend).lacks(replicas=self.replicas):
+            raise CellError(f"{self.backend} {lacking}")
+        if self.batch % self.replicas:
+            raise CellError(f"a batch of {self.batch} does not divide among {self.replicas} replicas")
 
 
 def parse_size(text: str | int | Sequence[int]) -> Axes:
@@ -167,10 +209,14 @@ def default_cells(
     precisions: Iterable[str] = ("float32",),
     tunings: Iterable[str] = ("default",),
     seed: int = 0,
+    devices: Sequence[str] | None = None,
 ) -> list[Cell]:
     """The cells to time: on a GPU where there is one, else on the CPU at sizes that suit it.
 
     A tuning that only some of the backends have is timed for those.
+
+    Args:
+        devices: those that there are, where the cells are timed on another machine.
 
     Raises:
         CellError, SpecError, ShapeError: where a name is unknown or a network cannot take the size.
@@ -197,7 +243,7 @@ def default_cells(
                 device=device,
                 seed=seed,
             )
-            cell.check()
+            cell.check(devices)
             cells.append(cell)
     return cells
 

@@ -25,9 +25,13 @@ def worker_environment(cell: Cell) -> dict[str, str]:
     A setting that the user has made stays.
     """
     added = {name: value for name, value in COLD.items() if name not in os.environ}
+    if cell.cores is not None:
+        added["OMP_NUM_THREADS"] = str(cell.cores)
     if cell.tuning != "tuned" or cell.device != "cpu":
         return added
     added |= huge_pages()
+    if not cell.is_alone:  # one device is one process
+        return added
     if CPU_DEVICES not in os.environ.get("XLA_FLAGS", ""):
         devices = f"{CPU_DEVICES}={this_machine().usable_cores}"
         added["XLA_FLAGS"] = " ".join(filter(None, [os.environ.get("XLA_FLAGS"), devices]))

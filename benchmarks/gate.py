@@ -20,7 +20,7 @@ from .cell import Cell
 from .machine import FREE_MEMORY_SHARE
 from .process import WorkerFailure, WorkerProcess
 from .records import Gate
-from .reference import Reference, check_room, compute, no_room
+from .reference import Reference, check_room, compute, no_room, replicas_apart
 
 NUMPY, FRAMEWORK = "numpy_reference", "pytorch"
 """Whose reference judges a small cell, and whose a large one."""
@@ -57,6 +57,11 @@ class References:
         if key not in self._known:
             by_numpy = is_small(cell) or backends.missing(FRAMEWORK) is not None
             try:
+                if not is_small(cell) and replicas_apart(cell) > 1:
+                    raise TandemError(
+                        "that of replicas with batch statistics of their own is NumPy's, and would take hours for this "
+                        "cell; take --batch-statistics global, or a smaller batch or size"
+                    )
                 self._known[key] = _by_numpy(cell) if by_numpy else self._by_framework(cell)
             except (TandemError, MemoryError) as error:
                 self._known[key] = error  # each attempt may take an hour: one is enough for all records
@@ -109,7 +114,7 @@ def is_small(cell: Cell) -> bool:
     batch = cell.batch if cell.phase != "forward" else len(fingerprint.ends(cell.batch))
     shape = (batch, *cell.images_shape[1:])
     flops, _ = total_cost(cell.network, shape).of_phase(cell.phase)
-    return flops <= NUMPY_FLOPS
+    return flops <= NUMPY_FLOPS * replicas_apart(cell)  # nobody else computes these, so they may take some minutes
 
 
 def proof_cell(cell: Cell) -> Cell:
@@ -159,4 +164,6 @@ def _by_numpy(cell: Cell) -> Reference:
 
 def key_of(cell: Cell) -> tuple[object, ...]:
     """What decides on a cell's reference: cells of one key share it."""
-    return cell.network.fingerprint, cell.images_shape, cell.precision, cell.seed, cell.phase, cell.recipe
+    recipe = cell.recipe.model_copy(update={"batch_statistics": "global"})
+    what = (cell.network.fingerprint, cell.images_shape, cell.precision, cell.seed, cell.phase, recipe)
+    return what if (apart := replicas_apart(cell)) == 1 else (*what, apart)

@@ -91,8 +91,14 @@ def peak_device_memory_bytes(device: str) -> int | None:
     index = int(device.partition(":")[2] or 0)
     torch, jax = sys.modules.get("torch"), sys.modules.get("jax")
     if jax is not None:
-        return (jax.devices("gpu")[index].memory_stats() or {}).get("peak_bytes_in_use")
+        return (jax.local_devices(backend="gpu")[index].memory_stats() or {}).get("peak_bytes_in_use")
     return torch.cuda.max_memory_allocated(index) if torch is not None else None
+
+
+def keep_to_cores(cores: int) -> None:
+    """Keep this process to the first so many of the cores it may use (Linux); call it before threads are started."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
 
 
 def _status_field(name: str) -> int | None:

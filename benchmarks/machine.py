@@ -44,6 +44,12 @@ class Machine(BaseModel):
     python: str
     gpus: tuple[Gpu, ...] = ()
 
+    @property
+    def kind(self) -> Machine:
+        """What it has in common with others of its type, whose memory differs by some MiB: here it has two digits."""
+        gpus = tuple(gpu.model_copy(update={"memory_bytes": _two_digits(gpu.memory_bytes)}) for gpu in self.gpus)
+        return self.model_copy(update={"memory_bytes": _two_digits(self.memory_bytes), "gpus": gpus})
+
     def label(self, device: str) -> str:
         """A folder name for this device: `nvidia-h200`, or `intel-xeon-platinum-8370c-2-cores`."""
         if device.startswith("cuda") and self.gpus:
@@ -63,8 +69,8 @@ def check_one_machine(machines: Sequence[Machine]) -> None:
 
 
 def differences(one: Machine, other: Machine) -> str:
-    """What two machines differ in, in one line; empty where they are alike."""
-    pairs = zip(one.model_dump().items(), other.model_dump().values(), strict=True)
+    """What two machines differ in, in one line; empty where they are of one kind."""
+    pairs = zip(one.kind.model_dump().items(), other.kind.model_dump().values(), strict=True)
     return "; ".join(f"{name}: {value} and {theirs}" for (name, value), theirs in pairs if value != theirs)
 
 
@@ -153,6 +159,11 @@ def _usable_cores() -> int:
 
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _two_digits(memory_bytes: int) -> int:
+    gib = memory_bytes / 2**30
+    return int(float(f"{gib:.2g}") * 2**30)
 
 
 def _slug(text: str) -> str:

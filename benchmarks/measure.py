@@ -25,6 +25,7 @@ from .gate import Reference, References, judge
 from .machine import FREE_MEMORY_SHARE, this_machine
 from .process import WorkerFailure, WorkerProcess
 from .records import Gate, Record, Startup, Status, WarmUp, Window, check_folder, save_record
+from .replica_worker import GroupWorker
 
 ROUNDS, WINDOW_S = 5, 0.2
 """A round is one window of pipelined steps of about this many seconds, or of one step where that takes longer."""
@@ -96,11 +97,7 @@ def measure_cell(
         reference = _reference(references, cell) if is_ours else None
         seen["ceilings"] = ceilings.get(cell) if ceilings else None
         seen["other_work_percent"] = other_work_percent()
-        with WorkerProcess(
-            time_limit_s,
-            environment=worker_environment(cell),
-            memory_limit_bytes=int(FREE_MEMORY_SHARE * psutil.virtual_memory().available),
-        ) as worker:
+        with _worker_of(cell, time_limit_s) as worker:
             _drive(worker, cell, partial(judge, reference), run_rounds, seen)
         passed = "gate" not in seen or seen["gate"].comparable
         status: Status = "ok" if passed and "windows" in seen else "not_comparable"
@@ -126,6 +123,13 @@ def measure_cell(
         **seen,
     )
     return _refuse_the_impossible(record)
+
+
+def _worker_of(cell: Cell, time_limit_s: float) -> WorkerProcess | GroupWorker:
+    if cell.replicas > 1:
+        return GroupWorker(cell, time_limit_s)
+    limit = int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
+    return WorkerProcess(time_limit_s, environment=worker_environment(cell), memory_limit_bytes=limit)
 
 
 def _refuse_the_impossible(record: Record) -> Record:
@@ -159,7 +163,7 @@ def other_work_percent() -> float:
 
 
 def _drive(
-    worker: WorkerProcess,
+    worker: WorkerProcess | GroupWorker,
     cell: Cell,
     judge_fingerprint: Callable[[dict[str, list[float]]], Gate],
     run_rounds: Runner,

@@ -113,6 +113,22 @@ class Ceilings(Part):
         return max(flops / self.flops_per_s, bytes_moved / self.bytes_per_s)
 
 
+class Ranks(Part):
+    """What the ranks of a group of replicas say each, in their order; the record's own figures follow from these.
+
+    Attributes:
+        window_s: of each window, the seconds by rank; the longest is the window's.
+        peak_memory_bytes: of each process.
+        peak_device_memory_bytes: of each GPU; empty on a CPU.
+        usable_cores: of each process.
+    """
+
+    window_s: tuple[tuple[Seconds, ...], ...] = ()
+    peak_memory_bytes: tuple[Count, ...] = ()
+    peak_device_memory_bytes: tuple[Count, ...] = ()
+    usable_cores: tuple[Count, ...] = ()
+
+
 class Record(Part):
     """One cell, timed or not, in one process.
 
@@ -129,6 +145,7 @@ class Record(Part):
         recompilations: programs compiled since.
         other_work_percent: of the cores, kept busy by others just before the process started.
         commit: of the code that ran, with "+changes" where the working tree differed from it.
+        ranks: where replicas were timed; memory is then that of the rank that took most, all else rank 0's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -164,6 +181,7 @@ class Record(Part):
     commit: str | None = None
     command: str = ""
     started_at: str = ""
+    ranks: Ranks | None = None
 
     @computed_field
     @property
@@ -264,20 +282,24 @@ _OURS: set[Path] = set()
 """What this process has written, and may measure again."""
 
 
-def save_record(record: Record, folder: Path) -> Path:
+def save_record(record: Record, folder: Path, column: str = "") -> Path:
     """Write one record to its own file in a folder, which is made if need be. Raises TandemError.
 
     It takes the place of what an earlier run measured, and stands beside what a run at the same time measures.
+
+    Args:
+        column: goes into the file's name, where records of one cell from several machines or commits are kept.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TandemError(f"{folder}: cannot be made ({error.strerror}); name a writable folder") from error
     with _locked(folder):
-        path, number = folder / record.file_name, 1
+        name = record.file_name.removesuffix(".json") + (f"-{column}" if column else "")
+        path, number = folder / f"{name}.json", 1
         while path not in _OURS and path.exists() and path.stat().st_mtime > STARTED_AT_S:
             number += 1
-            path = folder / f"{record.file_name.removesuffix('.json')}-{number}.json"
+            path = folder / f"{name}-{number}.json"
         write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
     _OURS.add(path)
     return path

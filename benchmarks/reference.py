@@ -17,6 +17,7 @@ import psutil
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Backend, Execution, Model, ReferenceBackend, RoundingNoise
+from backends.replicated import has_batch_norm
 from parity.noise_floor import combine, limit_of, reruns, rms
 from shared_specs import TandemError, initial_weights
 from shared_specs.shapes import feature_shapes
@@ -55,13 +56,13 @@ def compute(cell: Cell, by: str, device: str = "cpu") -> Reference:
     One run after the other: of each only the fingerprint is kept.
     """
     backend = cast(ReferenceBackend, backends.get(by))
-    spec, unit_roundoff = cell.network, UNIT_ROUNDOFF[cell.precision]
-    quantities = _run(backend.build(spec, Execution(device, "float64"), cell.recipe), cell)
+    unit_roundoff = UNIT_ROUNDOFF[cell.precision]
+    quantities = _run(_build(backend, cell, device, None), cell)
 
     def deviations(noises: Iterable[RoundingNoise]) -> list[dict[str, float]]:
         found = []
         for noise in noises:
-            run = _run(backend.build_noisy(spec, noise, cell.recipe, device), cell)
+            run = _run(_build(backend, cell, device, noise), cell)
             found.append({name: rms(run[name] - values) for name, values in quantities.items()})
         return found
 
@@ -71,6 +72,20 @@ def compute(cell: Cell, by: str, device: str = "cpu") -> Reference:
         for name, values in quantities.items()
     }
     return Reference(quantities, floors, limit_of(unit_roundoff), by)
+
+
+def replicas_apart(cell: Cell) -> int:
+    """How many replicas have to be told apart: all where each has batch statistics of its own, else they are one."""
+    own = cell.recipe.batch_statistics == "per_replica" and has_batch_norm(cell.network)
+    return cell.replicas if own else 1
+
+
+def _build(backend: ReferenceBackend, cell: Cell, device: str, noise: RoundingNoise | None) -> Model:
+    if (apart := replicas_apart(cell)) > 1:
+        return backend.build_replicas(cell.network, cell.recipe, apart, noise)
+    if noise is None:
+        return backend.build(cell.network, Execution(device, "float64"), cell.recipe)
+    return backend.build_noisy(cell.network, noise, cell.recipe, device)
 
 
 def _run(model: Model, cell: Cell) -> fingerprint.Fingerprint:

@@ -191,8 +191,8 @@ def comparable_key(record: Record, tunings_together: bool = False) -> tuple[obje
     """What is equal among records that may be compared: all but the backend, and the tuning where that is asked."""
     cell = record.cell
     shape = (cell.batch, cell.size, cell.seed, cell.recipe)
-    how = (cell.precision, None if tunings_together else cell.tuning, cell.device)
-    return record.spec_fingerprint, cell.phase, shape, how, record.machine, record.commit
+    how = (cell.precision, None if tunings_together else cell.tuning, cell.device, cell.replicas, cell.cores)
+    return record.spec_fingerprint, cell.phase, shape, how, record.machine.kind, record.commit
 
 
 def latest(records: Sequence[Record]) -> list[Record]:
@@ -218,7 +218,7 @@ def _compare(records: list[Record]) -> Comparison:
     ratios, outcome = judge(step_s)
     if any(record.status == "not_comparable" for record in records):
         outcome = "not_comparable"
-    title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.tuning} {cell.device}"
+    title = f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.tuning} {cell.where}"
     return Comparison(title, cell.phase, tuple(records), step_s, ratios, problems, outcome)
 
 

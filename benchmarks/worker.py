@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from backends.contract import Backend, Model
 from shared_specs import initial_weights
 
 from . import contestants, fingerprint, introspection, protocol
 from .cell import Cell
-from .gpu_telemetry import telemetry
+from .gpu_telemetry import GpuTelemetry, telemetry
 
 STABLE = 1.05
 """Warm-up ends when the slowest of the last three windows took at most this times the fastest."""
@@ -34,12 +37,12 @@ class Worker:
         """
         started_s = time.monotonic() - spawned_at
         self.cell = Cell.model_validate(cell)
-        self.telemetry = telemetry(self.cell.device)
-        spec, images_and_labels = self.cell.network, self.cell.batch_arrays()
+        self.telemetry = self._telemetry()
+        spec, images_and_labels = self.cell.network, self._batch()
         weights = initial_weights(spec, self.cell.seed)
 
         clock = Stopwatch()
-        backend = contestants.get(self.cell.backend)
+        backend = self._backend()
         # Of a plugin that declares nothing, it is known only now.
         if lacking := contestants.lacks(backend.capabilities, self.cell.execution, self.cell.phase):
             raise protocol.Unsupported(lacking)
@@ -47,14 +50,14 @@ class Worker:
         import_s = clock.lap()
         memory_after_import_bytes = introspection.memory_bytes()
         clock.lap()
-        model = backend.build(spec, self.cell.execution, self.cell.recipe)
+        model = self._build(backend)
         model.load_weights(weights)
         build_s = clock.lap()
         self.step = model.program(self.cell.phase, *images_and_labels)
         program_s = clock.lap()
         self.model = model
         first_outputs = self.step()
-        self._wait([_awaited(first_outputs)])
+        self.wait([awaited(first_outputs)])
         first_call_s = clock.lap()
         compiled = model.compile_report()
 
@@ -82,28 +85,30 @@ class Worker:
             "memory_after_import_bytes": memory_after_import_bytes,
         }
 
-    def warm_up(self, window_s: float, limit_s: float) -> protocol.Answer:
-        """Run windows of about `window_s` until three in a row agree, or for `limit_s`.
+    def _telemetry(self) -> GpuTelemetry | None:
+        return telemetry(self.cell.device)
 
-        Returns:
-            How many steps and seconds it took, whether it became stable, and the seconds a step then took.
-        """
-        times: list[float] = []
-        total_s, steps, count, stable = 0.0, 0, 1, False
-        while not stable and total_s < limit_s:
-            seconds = self.window(count)["seconds"]
-            times.append(seconds / count)
-            total_s, steps = total_s + seconds, steps + count
-            stable = len(times) >= 3 and max(times[-3:]) <= STABLE * min(times[-3:])
-            count = max(1, math.ceil(window_s / times[-1]))
-        return {"steps": steps, "seconds": total_s, "stable": stable, "step_s": min(times[-3:])}
+    def _batch(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.cell.batch_arrays()
+
+    def _backend(self) -> Backend:
+        if self.cell.cores is not None:
+            introspection.keep_to_cores(self.cell.cores)
+        return contestants.get(self.cell.backend)
+
+    def _build(self, backend: Backend) -> Model:
+        return backend.build(self.cell.network, self.cell.execution, self.cell.recipe)
+
+    def warm_up(self, window_s: float, limit_s: float) -> protocol.Answer:
+        """Run windows until their times have settled: see `settle`."""
+        return settle(lambda steps: self.window(steps)["seconds"], window_s, limit_s)
 
     def window(self, steps: int) -> protocol.Answer:
         """Time `steps` steps, enqueued one after the other, with one synchronisation at the end."""
         step, enqueued, start = self.step, [], time.perf_counter()
         for _ in range(steps):
-            enqueued.append(_awaited(step()))
-        self._wait(enqueued)
+            enqueued.append(awaited(step()))
+        self.wait(enqueued)
         return {"seconds": time.perf_counter() - start, "steps": steps}
 
     def watched_window(self, steps: int) -> protocol.Answer:
@@ -114,7 +119,7 @@ class Worker:
         timed = self.window(steps)
         return timed | {"gpu": self.telemetry.between(before, self.telemetry.read()).model_dump()}
 
-    def _wait(self, enqueued: list[list[Any]]) -> None:
+    def wait(self, enqueued: list[list[Any]]) -> None:
         """Wait for every step, not for the last one alone.
 
         JAX returns before it has computed, and on a CPU may compute independent steps side by side: that the last
@@ -140,7 +145,7 @@ class Worker:
         return {
             "fingerprint": {name: values.tolist() for name, values in again.items()},
             "peak_memory_bytes": introspection.peak_memory_bytes(),
-            "peak_device_memory_bytes": introspection.peak_device_memory_bytes(self.cell.device),
+            "peak_device_memory_bytes": introspection.peak_device_memory_bytes(self.model.execution.device),
             "threads": introspection.threads(),
             "recompilations": self.model.compile_report().compilations - self.compilations,
             "finite_at_end": all(math.isfinite(float(abs(values).sum())) for values in outputs.values()),
@@ -150,7 +155,27 @@ class Worker:
         return {name: getattr(self, name) for name in ("start", "warm_up", "watched_window", "steps", "finish")}
 
 
-def _awaited(outputs: Mapping[str, Any]) -> list[Any]:
+def settle(window: Callable[[int], float], window_s: float, limit_s: float) -> protocol.Answer:
+    """Run windows of about `window_s` until three in a row agree, or for `limit_s`.
+
+    Args:
+        window: takes so many steps, and gives the seconds.
+
+    Returns:
+        How many steps and seconds it took, whether it became stable, and the seconds a step then took.
+    """
+    times: list[float] = []
+    total_s, steps, count, stable = 0.0, 0, 1, False
+    while not stable and total_s < limit_s:
+        seconds = window(count)
+        times.append(seconds / count)
+        total_s, steps = total_s + seconds, steps + count
+        stable = len(times) >= 3 and max(times[-3:]) <= STABLE * min(times[-3:])
+        count = max(1, math.ceil(window_s / times[-1]))
+    return {"steps": steps, "seconds": total_s, "stable": stable, "step_s": min(times[-3:])}
+
+
+def awaited(outputs: Mapping[str, Any]) -> list[Any]:
     """What must be kept of a step to wait for it: nothing for PyTorch, whose allocator then uses the memory again.
 
     Never the gradients: keeping those of every step would take memory for all.

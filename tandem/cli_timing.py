@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import typer
 
 from . import options
@@ -56,17 +58,26 @@ def bench(
     results: options.Results = None,
     resume: options.Resume = False,
     json: options.Json = None,
+    cluster: options.Cluster = None,
+    slurm: options.SlurmOptions = None,
+    cluster_folder: options.ClusterFolder = None,
+    columns: options.Columns = None,
 ) -> None:
     """Time the backends with the pytest-benchmark suites.
 
     Exit code 1 if a cell could not be timed.
 
     Without SPEC and options: on a GPU the whole zoo at real sizes, on a CPU unet_bn_same small.
+
+    With --cluster each process is a job; its record is merged into --results when it ends.
     """
-    from .commands import bench
+    from .commands import bench, bench_on_cluster
 
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
+    on = bench_on_cluster.Where(cluster, slurm or (), cluster_folder, columns or ())
+    if on.asked_for:
+        raise typer.Exit(bench_on_cluster.run(request, on, results, resume, json))
     raise typer.Exit(bench.run(request, results, resume, json))
 
 
@@ -83,15 +94,22 @@ def scale(
     precision: options.TimedPrecisions = None,
     tuning: options.Tunings = None,
     device: options.OptionalDevice = None,
+    replicates: options.GroupReplicates = None,
+    batch_statistics: options.ScaledStatistics = None,
     results: options.Results = None,
     json: options.Json = None,
 ) -> None:
-    """How a step grows with the batch or the size, up to where memory ends.
+    """How a step grows with the batch or the size, up to where memory ends, or with replicas over devices.
 
-    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process.
+    SPEC is unet_bn_same by default, the phase forward. Each point is one fresh process. With AXIS replicas the phase is
+    train_step, and each point is some groups of processes, one for each device.
     """
-    from .commands import bench, scale
+    from .commands import bench, scale, scale_replicas
 
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, 1)
+    if axis == "replicas":
+        request = replace(request, replicates=replicates or bench.Request.replicates)
+        raise typer.Exit(scale_replicas.run(request, most, batch_statistics, results, json))
+    scale.check_not_given(axis, {"--replicates": replicates, "--batch-statistics": batch_statistics})
     raise typer.Exit(scale.run(request, axis, most, results, json))

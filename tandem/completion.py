@@ -111,7 +111,7 @@ def optimizers() -> list[str]:
 def axes() -> tuple[str, ...]:
     from benchmarks.scaling import AXES
 
-    return AXES
+    return (*AXES, "replicas")
 
 
 def norms() -> list[str]:

@@ -59,10 +59,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("tandem bench unet_paper --phase forward", ""),
         ("tandem bench --tuning tuned --results out/monday", ""),
         ("tandem bench --tuning tuned --results out/monday --resume", "goes on"),
+        ("tandem bench --results /shared/out --cluster slurm", "jobs"),
     ),
     "scale": (
         ("tandem scale batch unet_bn_same --tuning tuned", "up to where memory ends"),
         ("tandem scale size unet_paper --most 600 --phase train_step", ""),
+        ("tandem scale replicas unet_bn_same --most 2", "training over devices"),
     ),
     "report": (
         ("tandem report out/monday curves.json -o report.html", ""),

@@ -226,10 +226,25 @@ Phases = Annotated[
 ]
 Axis = Annotated[
     str,
-    typer.Argument(metavar="AXIS", help="What grows: batch or size.", autocompletion=one_of(completion.axes)),
+    typer.Argument(metavar="AXIS", help="What grows: batch, size or replicas.", autocompletion=one_of(completion.axes)),
 ]
 Most = Annotated[
-    int | None, typer.Option("--most", metavar="N", help="The largest batch (64) or side in pixels (1024) to try.")
+    int | None,
+    typer.Option("--most", metavar="N", help="The largest batch (64), side in pixels (1024), or number of replicas."),
+]
+GroupReplicates = Annotated[
+    int | None,
+    typer.Option("--replicates", min=1, metavar="N", help="Of replicas: groups per point (3).", rich_help_panel=RUN),
+]
+ScaledStatistics = Annotated[
+    str | None,
+    typer.Option(
+        "--batch-statistics",
+        metavar="B",
+        help="Of replicas: global (by default on GPUs) or per_replica (on a CPU).",
+        rich_help_panel=RUN,
+        autocompletion=one_of(completion.batch_statistics),
+    ),
 ]
 Replicates = Annotated[
     int, typer.Option("--replicates", min=1, metavar="N", help="Fresh processes per cell.", rich_help_panel=RUN)
@@ -274,6 +289,45 @@ Results = Annotated[
 Resume = Annotated[
     bool,
     typer.Option("--resume", help="Skip what --results holds from this machine and commit.", rich_help_panel=OUTPUT),
+]
+CLUSTER = "On a cluster"
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="C",
+        help="Hand each process to slurm, or to local: jobs of this machine.",
+        rich_help_panel=CLUSTER,
+        autocompletion=one_of(lambda: ("slurm", "local")),
+    ),
+]
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--slurm",
+        metavar="KEY=VALUE",
+        help="What a job asks of Slurm, for instance partition=gpu; repeatable.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+ClusterFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster-folder",
+        metavar="DIR",
+        help="Logs and state of the jobs, seen by all machines; by default RESULTS/cluster.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--columns",
+        metavar="C",
+        help="machine, commit: keep records of several, each in rows of its own.",
+        rich_help_panel=CLUSTER,
+        autocompletion=some_of(lambda: ("machine", "commit")),
+    ),
 ]
 Folder = Annotated[
     str | None,

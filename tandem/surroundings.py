@@ -23,6 +23,7 @@ PURPOSES = {
     "onnx": "the ONNX Runtime backend, for inference",
     "cuda": "JAX on an NVIDIA GPU, and the GPU's energy and clocks",
     "report": "the HTML report",
+    "cluster": "tandem bench --cluster",
     "test": "tandem bench, and the project's own tests",
     "peers": "other people's U-Nets, to be timed beside ours",
 }

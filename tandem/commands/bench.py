@@ -72,8 +72,12 @@ def run(request: Request, results: str | None = None, resume: bool = False, json
     return EXIT_CODES.get(code, 1)
 
 
-def cells(request: Request) -> list[Cell]:
-    """The cells that the selectors mean. Raises TandemError."""
+def cells(request: Request, devices: Sequence[str] | None = None) -> list[Cell]:
+    """The cells that the selectors mean; `devices` are those of the machine that times, if that is another one.
+
+    Raises:
+        TandemError: for the first selector that means nothing.
+    """
     return default_cells(
         specs=selections.expand(request.specs) or None,
         backends=backends_of(request),
@@ -84,6 +88,7 @@ def cells(request: Request) -> list[Cell]:
         narrow=request.narrow,
         precisions=selections.choose("precision", request.precisions, PRECISIONS) or ["float32"],
         tunings=selections.split(request.tunings) or ["default"],
+        devices=devices,
     )
 
 

@@ -98,7 +98,7 @@ def _run(chosen: Plan, kept: KeptChecks, timed: TimedParts, display: RunDisplay,
             "folder": str(chosen.folder),
             "reports": reports,
             "remarks": findings.remarks,
-            "comparisons": list(map(_comparison, comparisons)),
+            "comparisons": list(map(comparison_content, comparisons)),
             "checks": kept.all,
             "records": records,
         },
@@ -265,7 +265,7 @@ def show_files(reports: dict[str, str | None], folder: Path, output: Output) -> 
         output.print(f"Records  {folder / RECORDS}")
 
 
-def _comparison(comparison: Comparison) -> dict[str, Any]:
+def comparison_content(comparison: Comparison) -> dict[str, Any]:
     return {
         "title": comparison.title,
         "phase": comparison.phase,

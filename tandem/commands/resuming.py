@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from . import bench
 
@@ -17,6 +19,11 @@ def program() -> str:
 
 def command_to_go_on(command: str, request: bench.Request, folder: Path, json_path: str | None = None) -> str:
     """The same command, with all the options that were given, and the folder in which the results are."""
+    return command_with(command, request, {"--output": folder, "--json": json_path})
+
+
+def command_with(command: str, request: bench.Request, more: Mapping[str, Any]) -> str:
+    """A command with the selectors of a request and more options; a list is an option for each, True one alone."""
     given = {
         "--backends": request.backends,
         "--phase": request.phases,
@@ -27,12 +34,13 @@ def command_to_go_on(command: str, request: bench.Request, folder: Path, json_pa
         "--narrow": request.narrow,
         "--device": request.device,
         "--replicates": request.replicates if request.replicates != bench.Request.replicates else None,
-        "--output": folder,
-        "--json": json_path,
+        **more,
     }
     words = [command, *request.specs]
     for option, values in given.items():
         for value in values if isinstance(values, list | tuple) else [values]:
-            if value is not None:
+            if value is True:
+                words.append(option)
+            elif value is not None:
                 words += [option, str(value)]
     return " ".join([program(), *map(shlex.quote, words)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def run(
 ) -> int:
     """Sweep every backend, phase and tuning that was asked for; 0 unless one that can be timed was not at all."""
     output = Output(json_path, request.specs)
-    chosen = selections.choose("axis", [axis], AXES)
+    chosen = selections.choose("axis", [axis], (*AXES, "replicas"))
     assert chosen
     along: Axis = "batch" if chosen[0] == "batch" else "size"
     cells = bench.cells(replace(request, specs=request.specs or ["unet_bn_same"], phases=request.phases or ["forward"]))
@@ -62,6 +62,13 @@ def run(
         show(found, output)
     output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps]})
     return 0 if all(found.timed or unsupported(found) for found in sweeps) else 1
+
+
+def check_not_given(axis: str, given: Mapping[str, object]) -> None:
+    """Refuse options that belong to the axis replicas. Raises TandemError."""
+    for option, value in given.items():
+        if value is not None:
+            raise TandemError(f"{option} belongs to `tandem scale replicas`; leave it out along {axis}")
 
 
 def show(found: Sweep, output: Output) -> None:

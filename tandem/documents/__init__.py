@@ -22,7 +22,9 @@ MODELS = {
     "convert": ("weights", "ConvertDocument"),
     "compare": ("timing", "CompareDocument"),
     "bench": ("timing", "BenchDocument"),
+    "bench_cluster": ("timing", "BenchClusterDocument"),
     "scale": ("timing", "ScaleDocument"),
+    "scale_replicas": ("timing", "ScaleReplicasDocument"),
     "report": ("timing", "ReportDocument"),
 }
 """By the name of the document, which is that of its command: the module of this package and the class."""

@@ -74,6 +74,51 @@ class ScaleDocument(Document):
     sweeps: tuple[Swept, ...]
 
 
+class Efficiency(Part):
+    """Which part of the work of more devices is left: t1 / (k tk) in strong scaling, t1 / tk in weak scaling."""
+
+    value: float
+    low: float
+    """Of its 95% interval over groups of processes."""
+    high: float | Literal["Infinity"]
+
+
+class DevicePoint(Part):
+    """One number of devices."""
+
+    mode: Literal["strong", "weak"]
+    """Whether the batch of all devices is fixed, or that of each."""
+    replicas: int
+    where: str
+    """Such as `2 processes of 1 core each`."""
+    batch: int
+    """Of all devices together."""
+    step_s: tuple[float, ...]
+    """Of each group of processes, the seconds of a step; empty where none was timed."""
+    efficiency: Efficiency | None
+    """Null for one device, and where it could not be told."""
+    memory_bytes: tuple[int, ...]
+    """The peak of each device, or of each process on a CPU, by rank."""
+
+
+class OverDevices(Part):
+    """One backend and tuning over devices."""
+
+    title: str
+    batch_statistics: Literal["global", "per_replica"]
+    points: tuple[DevicePoint, ...]
+
+
+class ScaleReplicasDocument(Document):
+    """How a training step scales over devices; `tandem report` reads it."""
+
+    command: Literal["scale_replicas"]
+    scalings: tuple[OverDevices, ...]
+    lacking: dict[str, str]
+    """By backend and tuning, why it was left out."""
+    records: tuple[Record, ...]
+
+
 class ReportDocument(Document):
     """What a report was made of; `tandem report` reads it again."""
 
@@ -120,3 +165,15 @@ class BenchDocument(Part):
     """Records of cells without a time, with the reason: those that failed, and what a backend cannot do."""
     datetime: str
     version: str
+
+
+class BenchClusterDocument(Document):
+    """What the jobs of `bench --cluster` came to; `tandem report` reads it."""
+
+    command: Literal["bench_cluster"]
+    cluster: Literal["slurm", "local"]
+    comparisons: tuple[Compared, ...]
+    records: tuple[Record, ...]
+    """One for each job that was merged, in the order of submission."""
+    refused: dict[str, str]
+    """By cell and replicate, why a job's record was not merged."""

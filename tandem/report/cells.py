@@ -74,9 +74,9 @@ class Names:
     def __init__(self, records: Iterable[Record]):
         cells = list(records)
         self.precisions = {record.cell.precision for record in cells}
-        self.devices = {record.cell.device for record in cells}
+        self.devices = {record.cell.where for record in cells}
         self.commits = {record.commit for record in cells}
-        self.one_machine = all(record.machine == cells[0].machine for record in cells)
+        self.one_machine = all(record.machine.kind == cells[0].machine.kind for record in cells)
 
     def __call__(self, record: Record) -> str:
         cell = record.cell
@@ -86,7 +86,7 @@ class Names:
         """ " bfloat16 at 36869d881a27" where precisions and commits differ; "" where all is the same."""
         cell = record.cell
         parts = [cell.precision] if len(self.precisions) > 1 else []
-        parts += [cell.device] if len(self.devices) > 1 else []
+        parts += [cell.where] if len(self.devices) > 1 else []
         parts += [f"at {short(record.commit)}"] if len(self.commits) > 1 else []
         parts += [f"on {record.machine.label(cell.device)}"] if not self.one_machine else []
         return "".join(f" {part}" for part in parts)

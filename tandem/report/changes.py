@@ -94,7 +94,7 @@ def _differs_in(one: Answer, other: Answer, dimension: Dimension) -> bool:
     first, second = one.records[0], other.records[0]
     named = {d.name: d.value(first.cell) != d.value(second.cell) for d in DIMENSIONS}
     rest = [
-        (r.spec_fingerprint, r.cell.recipe, r.cell.seed, r.machine, r.commit, r.cell.spec_label)
+        (r.spec_fingerprint, r.cell.recipe, r.cell.seed, r.machine.kind, r.commit, r.cell.spec_label)
         for r in (first, second)
     ]
     return rest[0] == rest[1] and named.pop(dimension.name) and not any(named.values())
@@ -165,7 +165,8 @@ def _largest_batches(headline: Answer, records: Sequence[Record]) -> list[str]:
 def _of_sweep(record: Record) -> tuple[object, ...]:
     """What a sweep and an answer have in common: how much fits is of one machine alone."""
     cell = record.cell
-    return record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device, record.machine, record.commit
+    what = (record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device)
+    return *what, record.machine.kind, record.commit
 
 
 def _own_tuning(setting: Setting) -> list[str]:

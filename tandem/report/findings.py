@@ -149,7 +149,7 @@ def _load_file(path: Path, findings: Findings) -> None:
         raise ReportError(f"{path}: is not JSON; {READS}") from error
     if not isinstance(values, dict):
         raise ReportError(f"{path}: holds neither a check nor loss curves nor a benchmark record; {READS}")
-    if not values.keys() & {"checks", "measurements", "curves", "sweeps"}:
+    if not values.keys() & {"checks", "measurements", "curves", "sweeps", "records"}:
         findings.records += load_records(path)
         return
     try:

@@ -6,6 +6,7 @@ import re
 import statistics
 from collections.abc import Iterable, Sequence
 
+from benchmarks.device_scaling import device_scalings
 from benchmarks.levers import levers
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison, compare
@@ -15,6 +16,7 @@ from shared_specs.errors import one_line, printable
 from ..console import version
 from ..left_out import NOT_COMPARED, not_compared, takes_no_part, unsupported
 from ..units import NOTHING, counted, floors, is_idle, milliseconds, share, sized
+from . import devices
 from .changes import beside, changes
 from .findings import Check, Findings
 from .provenance import Code, facts
@@ -48,6 +50,7 @@ def to_markdown(findings: Findings) -> str:
         _parity(findings.checks),
         _curves(findings.curves),
         _timing(comparisons),
+        _devices(findings.records),
         _levers(findings.records),
         _provenance(findings.records),
         f"Written by tandem {version()}.",
@@ -231,6 +234,15 @@ def detail_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def _median(values: Sequence[float], form: str) -> str:
     return form.format(statistics.median(values)) if values else ""
+
+
+def _devices(records: Sequence[Record]) -> str:
+    """Scaling over devices, a table for each backend and tuning."""
+    parts = []
+    for found in device_scalings(records):
+        rows = list(map(devices.row, found.points))
+        parts += [f"**{plain(found.title)}**", plain(devices.sentence(found)), table(devices.HEAD, rows, range(2, 8))]
+    return "\n\n".join(["## Scaling over devices", plain(devices.SAID), *parts]) if parts else ""
 
 
 def _levers(records: Sequence[Record]) -> str:

@@ -86,7 +86,7 @@ def compare_runs(after: Sequence[Record], before: Sequence[Record]) -> Runs:
 
 def are_two_runs(one: Sequence[Record], other: Sequence[Record]) -> bool:
     """Whether each is of one machine and commit, not the same in both, and they have cells in common."""
-    runs = [{(record.machine, record.commit) for record in records} for records in (one, other)]
+    runs = [{(record.machine.kind, record.commit) for record in records} for records in (one, other)]
     return all(len(run) == 1 for run in runs) and runs[0] != runs[1] and bool(_by_cell(one).keys() & _by_cell(other))
 
 
@@ -96,7 +96,7 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]
         cell = record.cell
         if cell.backend in contestants.NO_OP:
             continue
-        what = (record.spec_fingerprint, cell.backend, cell.tuning, cell.phase, cell.recipe)
+        what = (record.spec_fingerprint, cell.backend, cell.tuning, cell.phase, cell.recipe, cell.replicas, cell.cores)
         groups.setdefault((*what, cell.batch, cell.size, cell.seed, cell.precision, cell.device), []).append(record)
     return groups
 

@@ -203,11 +203,12 @@ class Answer:
 def answers(records: Iterable[Record], scenario: Scenario) -> list[Answer]:
     """One for all that is compared with each other, as in `benchmarks.verdict`, in every phase and at every batch.
 
-    Public U-Nets are other networks, and the hand-written module is no backend: neither can be chosen.
+    Public U-Nets are other networks, and the hand-written module is no backend: neither can be chosen. Replicas, and
+    processes that have some of the cores alone, answer another question (`tandem.report.devices`).
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        if record.cell.backend not in contestants.BESIDE:
+        if record.cell.backend not in contestants.BESIDE and record.cell.is_alone:
             groups.setdefault(comparable_key(record), []).append(record)
     return [_answer(latest(group), scenario) for group in groups.values()]
 
@@ -306,7 +307,8 @@ def _verdict(records: Sequence[Record], scenario: Scenario) -> Verdict:
 def _family(record: Record) -> tuple[object, ...]:
     """What has one answer: all but backend, tuning, batch and size."""
     cell = record.cell
-    return record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device, record.machine, record.commit
+    what = (record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device)
+    return *what, record.machine.kind, record.commit
 
 
 def _headline(family: Sequence[Answer]) -> Answer:

@@ -16,7 +16,7 @@ def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
     for record in records:
-        if record.cell.backend not in contestants.NO_OP:
+        if record.cell.backend not in contestants.NO_OP and record.cell.is_alone:
             groups.setdefault(_key(record, axis), []).append(record)
     found = [_sweep(group, axis) for group in groups.values()]
     return [sweep for sweep in found if _places(sweep) > 2 or (_places(sweep) == 2 and sweep.ended is not None)]
@@ -31,7 +31,7 @@ def _key(record: Record, axis: Axis) -> tuple[object, ...]:
     cell = record.cell
     fixed = cell.size if axis == "batch" else cell.batch
     what = (record.spec_fingerprint, cell.spec_label, cell.phase, cell.recipe, cell.seed, fixed)
-    return *what, cell.backend, cell.tuning, cell.precision, cell.device, record.machine, record.commit
+    return *what, cell.backend, cell.tuning, cell.precision, cell.device, record.machine.kind, record.commit
 
 
 def _sweep(records: list[Record], axis: Axis) -> Sweep:

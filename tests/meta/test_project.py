@@ -90,7 +90,7 @@ def test_a_missing_backend_names_an_extra_that_installs_it(name: str) -> None:
     assert [module for module in modules if module not in installs] == []
 
 
-@pytest.mark.parametrize("extra", ["", "torch", "flax", "onnx", "report", "test", "dev", "docs", "mutants"])
+@pytest.mark.parametrize("extra", ["", "torch", "flax", "onnx", "report", "cluster", "test", "dev", "docs", "mutants"])
 def test_every_dependency_has_a_tested_version(extra: str) -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     tested = {line.partition("==")[0].replace("_", "-").lower() for line in lines if not line.startswith("#")}

@@ -19,6 +19,7 @@ from ..findings import Findings
 from .against import against
 from .answer import answer
 from .curves import curves
+from .devices import devices
 from .energy import energy
 from .markup import Html, element, join, packed
 from .memory import memory
@@ -40,6 +41,7 @@ SECTIONS: tuple[Section, ...] = (
     curves,
     throughput,
     scaling,
+    devices,
     roofline,
     memory,
     start,

@@ -1,0 +1,273 @@
+"""Runs on a cluster: jobs of this machine by submitit's local executor, and batch files of a stand-in for Slurm."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import cluster_job, cluster_state, executors, provenance
+from benchmarks.cell import Cell
+from benchmarks.cluster import ClusterRun
+from benchmarks.executors import open_cluster
+from benchmarks.records import load_records, save_record
+from benchmarks.slurm_options import SlurmOptions
+from shared_specs import TandemError
+
+from . import jobs
+
+pytest.importorskip("submitit", reason="submitit is not installed; it comes with the extra `test`")
+
+TinyCell = Callable[..., Cell]
+MakeRun = Callable[..., ClusterRun]
+
+IDS = count(int(time.time()) % 10**6 * 1000, 100)
+"""submitit remembers the states of jobs by their ids."""
+
+
+@pytest.fixture
+def make(tmp_path: Path, tiny: TinyCell) -> MakeRun:
+    """A run of one cell in two processes."""
+
+    def make(work: Callable[[dict[str, Any]], Any] = jobs.works, cluster: str = "local", **values: Any) -> ClusterRun:
+        folder = tmp_path / "cluster"
+        options = SlurmOptions.read(values.pop("slurm", ()))
+        opened = open_cluster(cluster, folder, options, on_gpu=False)
+        chosen = {"cells": [tiny("no_op")], "replicates": 2, "results": tmp_path / "results", "limit_min": 60} | values
+        return ClusterRun(opened, folder=folder, work=work, **chosen)
+
+    return make
+
+
+def attempts(run: ClusterRun) -> list[int]:
+    return [len(run.jobs[key].attempts) for key in run.plan]
+
+
+def test_two_cells_are_timed_by_the_real_worker(make: MakeRun, tiny: TinyCell, tmp_path: Path) -> None:
+    cells = [tiny("no_op"), tiny("no_op", phase="train_step")]
+    told: list[str] = []
+    outcome = make(cluster_job.run, cells=cells, replicates=1).run(told.append)
+    assert [(record.cell, record.status) for record in outcome.records] == [(cell, "ok") for cell in cells]
+    assert all(record.step_s and "pytest" in record.command for record in outcome.records)
+    assert load_records(tmp_path / "results") == sorted(outcome.records, key=lambda record: record.file_name)
+    assert "1 of 2 jobs merged, 1 submitted" in told and told[-1] == "2 of 2 jobs merged, 0 submitted"
+
+
+def test_what_fails_once_is_submitted_again(make: MakeRun) -> None:
+    run, notes = make(jobs.fails_once, replicates=1), list[str]()
+    (record,) = run.run(note=notes.append).records
+    assert record.status == "ok" and attempts(run) == [2]
+    assert "the first time fails" in notes[0] and notes[0].endswith("submitted again")
+
+
+def test_what_fails_twice_is_recorded_and_the_run_goes_on(make: MakeRun, tmp_path: Path) -> None:
+    run = make(jobs.second_fails)
+    first, second = run.run().records
+    assert (first.status, second.status) == ("ok", "failed") and attempts(run) == [1, 2]
+    assert second.message.startswith("jobs ") and second.message.endswith("RuntimeError: it always fails")
+    assert len(load_records(tmp_path / "results")) == 2
+
+    again = make(jobs.works, resume=True)
+    assert again.run().records == [first, second], "what is recorded is read, not repeated"
+    assert (tmp_path / "cluster" / "ran-no_op-2").stat().st_size == 2
+
+
+@pytest.mark.parametrize(
+    ("work", "status", "words"),
+    [
+        (jobs.dies, "failed", "ended as COMPLETED without an answer"),
+        (jobs.never_begins, "failed", "no such environment on this node"),
+        (jobs.is_told_to_end, "killed", "SIGUSR2 told the job to end after 0 of 60 minutes"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_a_job_that_ends_early_is_a_record_with_the_reason(make: MakeRun, work: Any, status: str, words: str) -> None:
+    run = make(work, replicates=1)
+    (record,) = run.run().records
+    assert (record.status, record.step_s) == (status, None) and words in record.message
+    assert attempts(run) == [2]
+
+
+def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) -> None:
+    """Also where every job of the others fails."""
+    lacking = tiny("no_op", precision="bfloat16")
+    assert lacking.lacks is not None
+    run = make(jobs.never_begins, cells=[lacking, tiny("no_op")], replicates=1)
+    assert [record.status for record in run.run().records] == ["unsupported", "failed"]
+    assert attempts(run) == [0, 2]
+
+
+def test_a_signal_near_the_limit_is_that_of_the_limit(make: MakeRun) -> None:
+    (record,) = make(jobs.is_told_to_end, replicates=1, limit_min=0).run().records
+    assert record.status == "timed_out"
+
+
+def test_an_interrupt_ends_local_jobs_and_another_run_begins_them_again(make: MakeRun, tmp_path: Path) -> None:
+    run = make(jobs.waits, replicates=1)
+
+    def interrupt(step: str) -> None:
+        if (tmp_path / "cluster" / "began-no_op-1").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(interrupt)
+    (job,) = cluster_state.load(tmp_path / "cluster").jobs  # pyright: ignore[reportOptionalMemberAccess]
+    assert job.attempts == () and run.running() == []
+    with pytest.raises(TandemError, match="1 jobs whose records are not merged; give --resume"):
+        make().run()
+    (record,) = make(replicates=1, resume=True).run().records
+    assert record.status == "ok"
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from benchmarks.cell import Cell
+from benchmarks.cluster import ClusterRun
+from benchmarks.executors import open_cluster
+from benchmarks.slurm_options import SlurmOptions
+from tests.benchmarks import jobs
+
+cell, folder = Cell.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+cluster = open_cluster("local", folder / "cluster", SlurmOptions(), False)
+ClusterRun(cluster, [cell], 1, folder / "results", folder / "cluster", 60, work=jobs.waits).run()
+"""
+
+
+def test_a_job_that_still_runs_is_found_again_by_its_id(make: MakeRun, tiny: TinyCell, tmp_path: Path) -> None:
+    """As from another login, after the first one was lost."""
+    command = [sys.executable, "-c", DRIVER, tiny("no_op").model_dump_json(), str(tmp_path)]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(provenance.ROOT)}) as driver:
+        while not (tmp_path / "cluster" / "began-no_op-1").exists():
+            assert driver.poll() is None
+            time.sleep(0.02)
+        with pytest.raises(TandemError, match=f"process {driver.pid} of .* is merging its jobs"):
+            make(replicates=1, resume=True).run()
+        os.kill(driver.pid, signal.SIGKILL)
+    run = make(jobs.dies, replicates=1, resume=True)  # whose own job would fail
+
+    def let_it_go_on(step: str) -> None:
+        assert run.running() == [job.attempts[0].job_id for job in run.jobs.values()]
+        assert run.cluster.state(run.running()[0]) == "RUNNING"
+        (tmp_path / "cluster" / "go").touch()
+
+    (record,) = run.run(lambda step: None if (tmp_path / "cluster" / "go").exists() else let_it_go_on(step)).records
+    assert record.status == "ok" and attempts(run) == [1]
+
+
+@pytest.mark.parametrize(
+    ("work", "column", "words"),
+    [
+        (jobs.second_elsewhere, "machine", "cpu: "),
+        (jobs.second_of_other_code, "commit", "is of commit ffffffffffff"),
+    ],
+)
+def test_records_of_two_kinds_are_refused_or_columns(
+    make: MakeRun, tmp_path: Path, work: Any, column: str, words: str
+) -> None:
+    outcome = make(work).run()
+    (reason,) = outcome.refused.values()
+    assert words in reason and f"--columns {column}" in reason
+    assert len(outcome.records) == len(load_records(tmp_path / "results")) == 1
+
+    outcome = make(jobs.dies, resume=True, columns=[column]).run()  # read again, not run again
+    assert not outcome.refused and len(outcome.records) == 2
+    assert len(load_records(tmp_path / "results")) == 2
+
+
+def test_columns_of_one_cell_have_files_of_their_own(make: MakeRun, tmp_path: Path) -> None:
+    outcome = make(jobs.works, replicates=1, columns=["machine", "commit"]).run()
+    (path,) = (tmp_path / "results").glob("*.json")
+    (record,) = outcome.records
+    assert path.name.startswith(record.file_name.removesuffix(".json") + "-")
+    assert record.machine.label("cpu") in path.name
+
+
+def test_a_folder_of_another_commit_is_refused_before_any_job(make: MakeRun, record: Any, tmp_path: Path) -> None:
+    save_record(record(commit="e" * 40), tmp_path / "results")
+    with pytest.raises(TandemError, match="--results holds records of commit eeeeeeeeeeee, and this is"):
+        make().run()
+    assert cluster_state.load(tmp_path / "cluster") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cluster": "slurm"}', "no JSON"])
+def test_a_damaged_state_is_refused_in_one_line(make: MakeRun, tmp_path: Path, text: str) -> None:
+    run = make(resume=True)
+    (tmp_path / "cluster" / "jobs.json").write_text(text)
+    with pytest.raises(TandemError, match=r"jobs\.json: .*; name another --cluster-folder"):
+        run.run()
+
+
+def test_jobs_of_another_cluster_are_gone_on_with_there(make: MakeRun, tmp_path: Path) -> None:
+    run = make(resume=True)
+    cluster_state.save(cluster_state.Jobs(cluster="slurm", commit=provenance.commit()), tmp_path / "cluster")
+    with pytest.raises(TandemError, match="has jobs of --cluster slurm; go on with that one"):
+        run.run()
+
+
+# ------------------------------------------------------------------------------------------- a stand-in for Slurm
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the stand-in, its commands first on the path."""
+    folder = tmp_path / "slurm"
+    folder.mkdir()
+    jobs.make_slurm(folder, next(IDS))
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(executors.Slurm, "grace_s", 0.0)
+    monkeypatch.setattr(executors.Slurm, "look_every_s", 0.1)
+    return folder
+
+
+def test_slurm_is_given_one_array_of_exclusive_jobs(make: MakeRun, slurm: Path) -> None:
+    run = make(cluster="slurm", slurm=["partition=gpu", "time=1:30:00", "gpus=1", "reservation=ours"])
+    outcome = run.run()
+    assert [record.status for record in outcome.records] == ["ok", "ok"]
+    (script,) = slurm.glob("*.sh")
+    lines = script.read_text().splitlines()
+    for wanted in ("partition=gpu", "time=90", "gpus-per-node=1", "reservation=ours", "nodes=1", "array=0-1%2"):
+        assert f"#SBATCH --{wanted}" in lines
+    assert "#SBATCH --exclusive" in lines and "#SBATCH --no-requeue" in lines
+    # The batch shell is told before the limit, and has become the job.
+    assert "#SBATCH --signal=B:USR2@90" in lines and lines[-1].startswith(f"exec {sys.executable}")
+    assert not any("srun" in line for line in lines)
+
+
+def test_what_slurm_says_of_a_job_is_in_its_record(make: MakeRun, slurm: Path) -> None:
+    (slurm / "ends_as").write_text("TIMEOUT\n")
+    (record,) = make(jobs.never_begins, "slurm", replicates=1).run().records
+    assert "the job ended as TIMEOUT without an answer; it said at last: " in record.message
+    assert record.status == "timed_out" and "no such environment on this node" in record.message
+
+
+def test_jobs_of_slurm_outlive_an_interrupt_and_can_be_cancelled(make: MakeRun, slurm: Path, tmp_path: Path) -> None:
+    run = make(jobs.waits, "slurm", replicates=1)
+
+    def interrupt(step: str) -> None:
+        if (tmp_path / "cluster" / "began-no_op-1").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.run(interrupt)
+    (job_id,) = run.running()
+    assert run.cluster.command_to_cancel([job_id]) == f"scancel {job_id}"
+    (tmp_path / "cluster" / "go").touch()
+    again = make(jobs.dies, "slurm", replicates=1, resume=True)
+    (record,) = again.run().records
+    assert record.status == "ok" and attempts(again) == [1]
+
+
+def test_sbatch_that_refuses_is_one_line(make: MakeRun, slurm: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (slurm / "sbatch").write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: gpu' >&2\nexit 1\n")
+    with pytest.raises(TandemError, match=r"no job could be submitted: .*invalid partition specified: gpu"):
+        make(cluster="slurm", slurm=["partition=gpu"]).run()
+    assert capfd.readouterr().err == ""
