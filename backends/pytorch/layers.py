@@ -69,10 +69,15 @@ def layer_norm(layer: Layer) -> nn.Module:
 
 
 class ChannelNorm(nn.LayerNorm):
-    """Layer norm over the channels of each pixel; nn.LayerNorm takes them last."""
+    """Layer norm over the channels of each pixel; nn.LayerNorm takes them last.
+
+    In the dtype of the parameters: of a bfloat16 map, PyTorch 2.13 on a CPU sums the gradients of weight and bias in
+    bfloat16, which leaves terms out where they are a 256th of the sum.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(input.movedim(1, -1)).movedim(-1, 1)
+        wide = input.to(self.weight.dtype)
+        return super().forward(wide.movedim(1, -1)).movedim(-1, 1).to(input.dtype)
 
 
 class Sum(nn.Module):

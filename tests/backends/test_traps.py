@@ -258,3 +258,20 @@ def test_flax_sums_bias_gradients_in_float32_beside_bfloat16(variant):
     verdict = parity.check(variant(), ["flax_nnx"], Execution(precision="bfloat16"), "gradients")
     biases = [m.distance for m in verdict.measurements if m.quantity.endswith("conv.bias")]
     assert biases and max(biases) < 3
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_the_gradients_of_a_layer_norm_are_not_summed_in_bfloat16() -> None:
+    """PyTorch 2.13 on a CPU sums those of a bfloat16 map so; thousands of terms then add up to a quarter."""
+    import torch
+
+    from backends.pytorch.layers import ChannelNorm
+
+    gradients = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        maps = torch.randn((2, 4, 64, 64), generator=torch.Generator().manual_seed(0)).to(dtype)
+        norm = ChannelNorm(4)
+        (norm(maps).float() + 1).square().mean().backward()
+        assert norm.weight.grad is not None
+        gradients[dtype] = norm.weight.grad
+    torch.testing.assert_close(gradients[torch.bfloat16], gradients[torch.float32], rtol=0.02, atol=0)

@@ -23,7 +23,7 @@ from shared_specs.shapes import Shape
 from ..docs.pages import read
 from ..strategies import specs
 
-LEAST_CASES = 100
+LEAST_CASES = 1000
 
 
 @pytest.mark.needs_backends("pytorch")
