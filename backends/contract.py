@@ -21,7 +21,7 @@ from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
 
 if TYPE_CHECKING:
-    from .replicated import ReplicatedModel
+    from .replicas.model import ReplicatedModel
 
 __all__ = [
     "PHASES",

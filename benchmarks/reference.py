@@ -17,7 +17,7 @@ import psutil
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Backend, Execution, Model, ReferenceBackend, RoundingNoise
-from backends.replicated import has_batch_norm
+from backends.replicas.model import has_batch_norm
 from parity.noise_floor import combine, limit_of, reruns, rms
 from shared_specs import TandemError, initial_weights
 from shared_specs.shapes import feature_shapes

@@ -20,7 +20,7 @@ import numpy as np
 import backends
 from backends.contract import Backend, Execution, Model
 from backends.replicas import ReplicaFailure, ReplicaGroup
-from backends.replicated import parts
+from backends.replicas.model import parts
 
 from . import introspection, protocol
 from .cell import Cell

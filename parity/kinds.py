@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from backends.contract import Model
-from backends.replicated import ReplicatedModel
+from backends.replicas.model import ReplicatedModel
 from shared_specs import TandemError
 
 

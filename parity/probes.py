@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from backends.contract import PHASES, Model, StepResult
-from backends.replicated import ReplicatedModel
+from backends.replicas.model import ReplicatedModel
 from shared_specs.weights import Weights
 
 from .batches import Batch

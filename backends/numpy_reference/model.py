@@ -13,7 +13,7 @@ from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import Execution, Model, ReferenceBackend, RoundingNoise, StepResult, check_phase
-from ..replicated import ReplicatedModel
+from ..replicas.model import ReplicatedModel
 from .capabilities import CAPABILITIES
 from .optimizer import Optimizer, optimizer_state
 from .rounding import Rounding

@@ -14,7 +14,7 @@ import numpy as np
 from shared_specs.weights import Weights
 
 from ..contract import StepResult
-from ..replicated import ReplicatedModel, parts
+from ..replicas.model import ReplicatedModel, parts
 from .model import NoisyModel, NumPyModel
 from .weights import native
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import backends
 import parity
 from backends import Execution
-from backends.replicated import has_batch_norm
+from backends.replicas.model import has_batch_norm
 from parity.compare import REFERENCE
 from parity.probes import DATA_PARALLEL
 from parity.replicas import Replicas

@@ -18,8 +18,8 @@ import pytest
 import backends
 from backends import BackendError, Execution
 from backends.contract import MOST_REPLICAS_ON_A_CPU
-from backends.replica_starts import cores, free_port, port_was_taken
 from backends.replicas import ReplicaFailure, ReplicaGroup
+from backends.replicas.starts import cores, free_port, port_was_taken
 from parity import random_batch
 from shared_specs import Recipe, ShapeError
 from tests.conftest import small_variant
@@ -123,7 +123,7 @@ def test_a_stopped_rank_is_named_though_others_are_silent_too() -> None:
 @pytest.mark.parametrize(
     ("server", "message"),
     [
-        ("backends.replica:Replica", "numpy_reference trains on one device only$"),
+        ("backends.replicas.rank:Replica", "numpy_reference trains on one device only$"),
         ("no_such_module:Server", "ModuleNotFoundError: No module named"),
     ],
     ids=["one device only", "no such server"],

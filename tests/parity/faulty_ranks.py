@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backends.replica import Replica
+from backends.replicas.rank import Replica
 from shared_specs import Recipe
 
 

@@ -1,4 +1,4 @@
-"""One rank of a group of replicas: `python -m backends.replica BACKEND DEVICE SERVER`, started by `backends.replicas`.
+"""One rank of a group of replicas: `python -m backends.replicas.rank BACKEND DEVICE SERVER`, started by `group.py`.
 
 It connects to its parent, joins the others by the engine of its framework, and answers questions until the parent is
 gone. Rank and number of replicas are in the environment as RANK and WORLD_SIZE, where torchrun puts them.
@@ -11,7 +11,6 @@ import faulthandler
 import hashlib
 import importlib
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -25,13 +24,8 @@ import backends
 from backends import Execution, Model, StepResult
 from shared_specs import Recipe, UNetSpec
 
-from .processes import describe, die_with_parent
-
-ADDRESS, KEY, FOLDER = "TANDEM_REPLICAS_ADDRESS", "TANDEM_REPLICAS_KEY", "TANDEM_REPLICAS_FOLDER"
-"""The parent's socket, the secret by which both know each other, and where a rank writes where it is when asked."""
-
-WHERE = signal.SIGUSR1
-"""A rank that gets it writes down where it is, also while it waits for the others."""
+from ..processes import describe, die_with_parent
+from .starts import ADDRESS, FOLDER, KEY, WHERE
 
 
 class Replica:

@@ -14,7 +14,7 @@ import psutil
 from shared_specs import TandemError
 from shared_specs.errors import one_line
 
-from .replica import WHERE
+from .starts import WHERE
 
 GRACE_S = 2.0
 """How long the others have to say a last word where one has failed."""

@@ -1,7 +1,7 @@
 """Several replicas of a network that train together, each in a process of its own: the parent's side.
 
 The processes are started as a user of the framework would start them: PyTorch's by torchrun, JAX's one by one with the
-address of their coordinator. Each runs `backends.replica`. What they compute together goes by the engine of the
+address of their coordinator. Each runs `rank.py`. What they compute together goes by the engine of the
 framework; questions and answers go through a socket of this process.
 """
 
@@ -29,13 +29,12 @@ import psutil
 from shared_specs import Recipe, UNetSpec
 from shared_specs.errors import one_line
 
-from .execution import Execution
-from .replica import ADDRESS, FOLDER, KEY
-from .replica_failures import GRACE_S, ReplicaFailure, is_stopped, place_of, signal_that_ended
-from .replica_starts import port_was_taken, starts
-from .replicated import GroupModel
+from ..execution import Execution
+from .failures import GRACE_S, ReplicaFailure, is_stopped, place_of, signal_that_ended
+from .model import GroupModel
+from .starts import ADDRESS, FOLDER, KEY, port_was_taken, starts
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 TIME_LIMIT_S = 600.0
 """For the answer to one question; the first step compiles."""
@@ -57,7 +56,7 @@ class ReplicaGroup:
         replicas: how many.
         device: the kind of device of which each has one: "cpu" or "cuda".
         time_limit_s: for the answer to a question, unless it has another one.
-        server: "module:Class" of what answers the questions, `backends.replica.Replica` or a class made of it.
+        server: "module:Class" of what answers the questions, `backends.replicas.rank.Replica` or a class made of it.
         environment: what the processes have beside the environment of this one.
 
     Raises:
@@ -70,7 +69,7 @@ class ReplicaGroup:
         replicas: int,
         device: str = "cpu",
         time_limit_s: float = TIME_LIMIT_S,
-        server: str = "backends.replica:Replica",
+        server: str = "backends.replicas.rank:Replica",
         environment: Mapping[str, str] | None = None,
     ):
         self.backend, self.replicas, self.device = backend, replicas, device

@@ -1,11 +1,11 @@
-"""Run a module as `python -m` does, but dying with the parent process: `python -m backends.launch MODULE ...`."""
+"""Run a module as `python -m` does, but dying with the parent: `python -m backends.replicas.launch MODULE ...`."""
 
 from __future__ import annotations
 
 import runpy
 import sys
 
-from .processes import die_with_parent
+from ..processes import die_with_parent
 
 
 def main() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 from shared_specs import Recipe, ShapeError, UNetSpec
 from shared_specs.weights import Weights, check_weights
 
-from .contract import Execution, Model, StepResult, check_phase
+from ..contract import Execution, Model, StepResult, check_phase
 
 if TYPE_CHECKING:
-    from .replicas import ReplicaGroup
+    from .group import ReplicaGroup
 
 
 class ReplicatedModel(Model):

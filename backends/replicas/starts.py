@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
 from dataclasses import dataclass
+
+ADDRESS, KEY, FOLDER = "TANDEM_REPLICAS_ADDRESS", "TANDEM_REPLICAS_KEY", "TANDEM_REPLICAS_FOLDER"
+"""The parent's socket, the secret by which both know each other, and where a rank writes where it is when asked."""
+
+WHERE = signal.SIGUSR1
+"""A rank that gets it writes down where it is, also while it waits for the others."""
 
 TORCHRUN = ("pytorch",)
 """Backends whose processes torchrun starts. Those of the others are given a coordinator's address."""
@@ -29,9 +36,15 @@ def starts(backend: str, device: str, replicas: int, server: str) -> list[Start]
         shared["OMP_NUM_THREADS"] = str(max(1, cores() // replicas))
         if sys.platform.startswith("linux"):
             shared["GLOO_SOCKET_IFNAME"] = "lo"  # else Gloo looks the machine's name up
-    rank_module = ["-m", "backends.replica", backend, device, server]
+    rank_module = ["-m", "backends.replicas.rank", backend, device, server]
     if backend in TORCHRUN:
-        torchrun = ["-m", "backends.launch", "torch.distributed.run", f"--nproc-per-node={replicas}", *RENDEZVOUS]
+        torchrun = [
+            "-m",
+            "backends.replicas.launch",
+            "torch.distributed.run",
+            f"--nproc-per-node={replicas}",
+            *RENDEZVOUS,
+        ]
         return [Start([*torchrun, *rank_module], shared)]
     at = f"127.0.0.1:{free_port()}"
     shared |= {"JAX_COORDINATOR_ADDRESS": at, "JAX_COORDINATOR_BIND_ADDRESS": at, "WORLD_SIZE": str(replicas)}
