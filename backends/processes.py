@@ -1,4 +1,5 @@
-"""What processes that Tandem starts have in common: how they end with their parent, and what they say of an error."""
+"""What processes that Tandem starts have in common: how they end with their parent, what they say of an error,
+and which cores they have."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 from shared_specs import TandemError
@@ -36,3 +38,21 @@ def describe(error: Exception) -> dict[str, Any]:
     message = text if is_ours else f"{type(error).__name__}: {text}"
     memory = isinstance(error, MemoryError) or any(words in message.lower() for words in OUT_OF_MEMORY)
     return {"status": "out_of_memory" if memory and not is_ours else "failed", "message": message[:2000]}
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use (Linux), those of one processor and one physical core beside each other.
+
+    Usually core i and core i + N/2 are two threads of one: a share of the first half would get all real cores.
+    """
+    return sorted(os.sched_getaffinity(0), key=lambda core: (*_place(core), core))
+
+
+def _place(core: int) -> tuple[int, int]:
+    """(processor, physical core), as Linux says it; (0, number) where it does not."""
+    topology = Path(f"/sys/devices/system/cpu/cpu{core}/topology")
+    try:
+        package, physical = ((topology / name).read_text() for name in ("physical_package_id", "core_id"))
+        return int(package), int(physical)
+    except (OSError, ValueError):
+        return 0, core

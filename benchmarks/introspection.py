@@ -8,6 +8,8 @@ import resource
 import sys
 from pathlib import Path
 
+from backends.processes import usable_cores
+
 PREFIXES = (
     "CUDA",
     "CUDNN",
@@ -98,7 +100,7 @@ def peak_device_memory_bytes(device: str) -> int | None:
 def keep_to_cores(cores: int) -> None:
     """Keep this process to the first so many of the cores it may use (Linux); call it before threads are started."""
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+        os.sched_setaffinity(0, usable_cores()[:cores])
 
 
 def _status_field(name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -92,20 +93,22 @@ def check(
     batch = batch or random_batch(spec, seed, 2 * replicas)
     how = {"execution": execution, "seed": seed, "steps": steps, "on_progress": on_progress}
     unable = {name: lacks for name, lacks in lacking.items() if lacks is not None}
-    together = None
+    asked, together = (REFERENCE, *lacking), None
     if DATA_PARALLEL in wanted:
         from .replicas import Replicas  # which is made of this module
 
         wanted.remove(DATA_PARALLEL)
         together = Replicas(spec, able, execution, recipe, replicas, batch, unable)
+        together.check_not_empty()
         if not wanted:
-            together.check_not_empty()
-            return together.compare(shared, **how)
+            return replace(together.compare(shared, **how), models=asked)
     models: dict[str, Model] = {REFERENCE: registry.get(REFERENCE).build(spec, Execution(precision="float64"), recipe)}
     for name in able:
         models[name] = registry.get(name).build(spec, execution, recipe)
     verdict = compare_all(models, dict.fromkeys(models, shared), batch, probes=wanted, unable=unable, **how)
-    return verdict if together is None else verdict.and_of_replicas(together.compare(shared, **how))
+    if together is not None:
+        verdict = verdict.and_of_replicas(together.compare(shared, **how))
+    return replace(verdict, models=asked)
 
 
 def compare_models(

@@ -19,7 +19,10 @@ from .batches import Batch
 from .probes import Quantities
 
 LARGE_ELEMENTS = 2**26
-"""Of all outputs together: a re-run in float64 then takes gigabytes, so that there is one at a time."""
+"""Of all that a re-run keeps: in float64 it then takes gigabytes, so that there is one at a time."""
+
+COPIES = 13
+"""Of every parameter, at most: value, gradient and two moments, and value and moments after each of three steps."""
 
 Deviations = dict[tuple[str, str], list[float]]
 """By probe and quantity, the rms deviation of each re-run."""
@@ -90,7 +93,7 @@ def deviations(true: dict[str, Quantities], run: Run, noises: Sequence[RoundingN
 
 def runs_at_once(spec: UNetSpec, batch: Batch) -> int:
     """How many re-runs fit beside each other: as many as there are cores, but for large networks one."""
-    elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values()))
+    elements = sum(map(math.prod, feature_shapes(spec, batch.images.shape).values())) + COPIES * spec.parameter_count
     if elements > LARGE_ELEMENTS:
         return 1
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a number, or one a level: "4,2"

@@ -43,6 +43,9 @@ LOOK_EVERY_S = 0.1
 
 __all__ = ["ReplicaFailure", "ReplicaGroup"]
 
+LONG_PATH = 80
+"""Letters of a folder for temporary files that leave no room for the name of a socket."""
+
 Answer = dict[str, Any]
 
 
@@ -134,7 +137,9 @@ class ReplicaGroup:
     # ------------------------------------------------------------------------------------------------ start and end
 
     def _start(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="tandem-"))  # of this user alone
+        # Of this user alone. The name of a socket has at most 107 letters.
+        where = None if len(tempfile.gettempdir()) < LONG_PATH else "/tmp"
+        self._folder = Path(tempfile.mkdtemp(prefix="tandem-", dir=where))
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _end)
         key = os.urandom(32)
         try:
@@ -155,6 +160,7 @@ class ReplicaGroup:
             ADDRESS: str(self._folder / "socket"),
             KEY: key.hex(),
             FOLDER: str(self._folder),
+            "TMPDIR": str(self._folder),  # where torchrun leaves its logs
         }
         for start in starts(self.backend, self.device, self.replicas, self.server):
             self._processes.append(

@@ -24,7 +24,7 @@ import backends
 from backends import Execution, Model, StepResult
 from shared_specs import Recipe, UNetSpec
 
-from ..processes import describe, die_with_parent
+from ..processes import describe, die_with_parent, usable_cores
 from .starts import ADDRESS, FOLDER, KEY, WHERE
 
 
@@ -114,7 +114,7 @@ def take_share_of_cores(rank: int, replicas: int) -> None:
     """Keep to this rank's own cores (Linux), where there are as many as ranks: else each would use all of them."""
     if not hasattr(os, "sched_setaffinity"):
         return
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     share = len(cores) // replicas
     if share:
         os.sched_setaffinity(0, cores[rank * share : (rank + 1) * share])

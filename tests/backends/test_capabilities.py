@@ -92,7 +92,7 @@ def test_others_are_compared_where_one_cannot(runner: None, variant) -> None:
 def test_a_backend_without_the_precision_takes_no_part(runner: None, variant) -> None:
     verdict = parity.check(variant(), ["runner", "pytorch"], Execution(precision="float32"), probes=["forward"])
     assert verdict.pairs == [("numpy_reference", "pytorch")]
-    assert verdict.models == ("numpy_reference", "pytorch", "runner")
+    assert verdict.models == ("numpy_reference", "runner", "pytorch")
     assert [each.reason for each in verdict.not_compared] == [INFERENCE.lacks(Execution(precision="float32"))]
 
 

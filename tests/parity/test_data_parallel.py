@@ -10,7 +10,7 @@ import pytest
 
 import backends
 import parity
-from backends import Execution, StepResult
+from backends import BackendError, Execution, StepResult
 from backends.numpy_reference.model import NumPyModel
 from backends.numpy_reference.replicas import NumPyReplicas
 from backends.replicas import ReplicaFailure, ReplicaGroup
@@ -298,3 +298,10 @@ def test_the_probe_needs_replicas() -> None:
     assert (*PROBES, DATA_PARALLEL) == EVERY_PROBE
     with pytest.raises(TandemError, match=r"^data_parallel compares replicas, and 1 was asked for; take 2 or more$"):
         parity.check("unet_bn_same", probes=[DATA_PARALLEL])
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_where_no_backend_trains_replicas_so_other_probes_do_not_make_it_equal() -> None:
+    """SyncBatchNorm refuses a CPU."""
+    with pytest.raises(BackendError, match=r"^pytorch has no global batch statistics on a CPU"):
+        parity.check(small_variant(), ["pytorch"], probes=["structure", "data_parallel"], replicas=2)

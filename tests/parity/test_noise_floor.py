@@ -209,6 +209,13 @@ def test_as_many_reruns_at_once_as_threads_were_asked_for(
     assert runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)
 
 
+def test_of_a_network_with_millions_of_parameters_one_rerun_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small its images are: what training keeps of the parameters takes gigabytes."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "64")
+    spec = load_spec("unet_bn_same")
+    assert runs_at_once(spec, random_batch(spec, 0)) == 1
+
+
 @pytest.mark.parametrize("precision", [None, "float64", "float32", "bfloat16"])
 def test_the_reference_trains_once_for_gradients_and_trajectory_alike(variant, precision: str | None) -> None:
     """Bit for bit what two runs say, under noise too."""
