@@ -125,7 +125,7 @@ class Verdict:
 
     Attributes:
         replicas: how many trained together in the probe `data_parallel`; 1 where it was not asked for.
-        models: all that were asked for, in that order; of those that `not_compared` names for every probe, nothing was run.
+        models: all that were asked for, in that order. Nothing was run of those that `not_compared` has at every probe.
     """
 
     spec: UNetSpec
