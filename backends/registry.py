@@ -68,7 +68,15 @@ def names() -> list[str]:
 
 
 def missing(name: str) -> str | None:
-    """Why a backend cannot be used here, with what to install, or None. Imports no framework."""
+    """Why a backend cannot be used here, with what to install, or None. Imports no framework.
+
+    Of a plugin it is known beforehand only where it cannot even say what it can do.
+    """
+    if name in _declared() and name not in BUILT_IN:
+        try:
+            capabilities(name)
+        except BackendError as error:
+            return str(error)
     modules, extra = REQUIREMENTS.get(name, ((), ""))
     absent = [module for module in modules if find_spec(module) is None]
     if not absent:

@@ -69,7 +69,7 @@ Backends = Annotated[
     typer.Option(
         "--backends",
         metavar="A,B",
-        help="Backends, all that are installed by default.",
+        help="Backends; pytorch, flax_nnx and plugins by default, or all.",
         autocompletion=some_of(completion.backends),
     ),
 ]
@@ -78,7 +78,7 @@ TimedBackends = Annotated[
     typer.Option(
         "--backends",
         metavar="A,B",
-        help="Who is timed; all that are installed by default.",
+        help="Who is timed; pytorch, flax_nnx and plugins by default.",
         autocompletion=some_of(completion.contestants),
     ),
 ]

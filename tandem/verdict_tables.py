@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from .console import console, cut_to_fit, plain_table
@@ -18,31 +19,58 @@ if TYPE_CHECKING:
 MOST_DIFFERENCES = 8
 """Diverging quantities that are listed after the first one unless `--verbose` asks for all."""
 
+MOST_PAIRS = 3
+"""Beside each other: those of three models."""
+
+ABBREVIATED = {"structure": "struct.", "activations": "activ.", "statistics": "stat.", "gradients": "grad."} | {
+    "optimizer": "optim.",
+    "trajectory": "traj.",
+    "data_parallel": "replicas",
+}
+"""Headings of narrow columns."""
+
 DIGITS = {"float64": 17, "float32": 9}
 """Significant digits that tell any two numbers of a precision apart."""
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
-    """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is."""
+    """One row a probe, one column a pair: the largest distance in noise floors, and where the farthest of all is.
+
+    Of more pairs than fit beside each other, one row a pair and one column a probe.
+    """
     title = f"{verdict.spec.name}, {verdict.execution.precision}{_replicas_in_words(verdict)}: "
+    table = _by_pair(verdict) if len(verdict.pairs) > MOST_PAIRS else _by_probe(verdict)
+    left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared, verdict.pairs)]
+    answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
+    limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
+    return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
+
+
+def _by_probe(verdict: Verdict) -> Table:
     pairs = ["\n".join(pair) for pair in verdict.pairs]
     last = ("farthest quantity",)
     wrap, cut = ((), last) if console().is_terminal else (last, ())  # a file has no --verbose
     table = plain_table("", "probe", *pairs, *last, right=tuple(pairs), wrap=wrap, cut=cut)
     for probe in verdict.probes:
         farthest = verdict.worst(probe)
-        idle = is_idle(probe, [m.quantity for m in verdict.measurements if m.probe == probe])
-        cells = [
-            Text(NOT_COMPARED, "dim")
-            if takes_no_part(verdict.not_compared, probe, pair)
-            else _cell(verdict.worst(probe, pair), idle)
-            for pair in verdict.pairs
-        ]
+        cells = [_distance(verdict, probe, pair) for pair in verdict.pairs]
         table.add_row(probe, *cells, farthest.quantity if farthest and farthest.distance > 0 else "")
-    left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared, verdict.pairs)]
-    answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
-    limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
-    return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
+    return table
+
+
+def _by_pair(verdict: Verdict) -> Table:
+    probes = {probe: ABBREVIATED.get(probe, probe) for probe in verdict.probes}
+    table = plain_table("", "pair", *probes.values(), right=tuple(probes.values()))
+    for pair in verdict.pairs:
+        table.add_row(" | ".join(pair), *(_distance(verdict, probe, pair) for probe in probes))
+    return table
+
+
+def _distance(verdict: Verdict, probe: str, pair: tuple[str, str]) -> Text:
+    if takes_no_part(verdict.not_compared, probe, pair):
+        return Text(NOT_COMPARED if len(verdict.pairs) <= MOST_PAIRS else "none", "dim")
+    idle = is_idle(probe, [m.quantity for m in verdict.measurements if m.probe == probe])
+    return _cell(verdict.worst(probe, pair), idle)
 
 
 def _replicas_in_words(verdict: Verdict) -> str:

@@ -247,7 +247,17 @@ def summary(checks: Sequence[dict[str, Any]]) -> str:
     different = [f"{check['spec'].name} in {check['execution']['precision']}" for check in checks if not check["equal"]]
     if different:
         return f"Different: {', '.join(different)}."
-    what = "the builds are" if len(checks) == 1 else f"in all {len(checks)} checks the builds are"
+    builds = _compared(checks)
+    what = f"{builds} are" if len(checks) == 1 else f"in all {len(checks)} checks {builds} are"
     replicas = checks[0]["replicas"]
     together = f", and so are {replicas} replicas that train together" if replicas > 1 else ""
     return f"Equal: {what} the same network{together}, to within the noise of rounding."
+
+
+def _compared(checks: Sequence[dict[str, Any]]) -> str:
+    """ "the builds", or those of them that were compared, where one was in no probe of a check."""
+    for check in checks:
+        compared = list(dict.fromkeys(m[side] for m in check["measurements"] for side in ("reference", "candidate")))
+        if set(check["models"]) - set(compared):
+            return f"{', '.join(compared[:-1])} and {compared[-1]}"
+    return "the builds"

@@ -16,6 +16,8 @@ from backends import BackendError, registry
 
 def forget() -> None:
     registry._targets.cache_clear()
+    registry._declared.cache_clear()
+    registry.capabilities.cache_clear()
     registry.get.cache_clear()
 
 
@@ -132,6 +134,20 @@ def test_broken_plugin_breaks_nothing_but_itself(target: str, code: str, plugin:
     with pytest.raises(BackendError, match=r"^backend elsewhere cannot be loaded \(.+\); install it again$") as error:
         backends.get("elsewhere")
     assert "\n" not in str(error.value)
+
+
+def test_a_plugin_that_cannot_say_what_it_can_do_takes_no_other_with_it(
+    plugin: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin("elsewhere_backend:Elsewhere", "raise RuntimeError('libfoo.so is missing')")
+    points = {
+        registry.GROUP: [EntryPoint("elsewhere", "elsewhere_backend:Elsewhere", registry.GROUP)],
+        registry.CAPABILITIES_GROUP: [EntryPoint("elsewhere", "elsewhere_backend:CAN", registry.CAPABILITIES_GROUP)],
+    }
+    monkeypatch.setattr(registry, "entry_points", lambda group: points[group])
+    forget()
+    assert "libfoo.so is missing" in str(backends.missing("elsewhere"))
+    assert "elsewhere" in backends.names() and "elsewhere" not in backends.default()
 
 
 def test_plugin_cannot_take_a_built_in_name(plugin: Callable[..., None]) -> None:
