@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,12 @@ class ClusterRun:
                 "with them, or name another --cluster-folder"
             )
         held = load_records(self.results) if self.results.is_dir() else []
-        merging.check_commit(held, commit, self.columns)
-        self._held = {(record.machine.kind, record.commit): record for record in held}
+        if not self.columns:  # what is planned is timed again where it is of other code, and takes the place of that
+            planned = set(self.plan)
+            held = [r for r in held if not (merging.changed_since(r) and (r.cell, r.replicate) in planned)]
+        merging.check_code(held, commit, self.columns)
+        for record in held:
+            self._hold(record)
         if state is not None and self.resume:
             if state.cluster != self.cluster.name:
                 raise TandemError(f"{self.folder} has jobs of --cluster {state.cluster}; go on with that one")
@@ -147,18 +152,26 @@ class ClusterRun:
         kept = {job.key: job for job in state.jobs} if state is not None and self.resume else {}
         self.jobs = kept | {key: kept.get(key, Job(cell=key[0], replicate=key[1])) for key in self.plan}
         self._state = Jobs(cluster=self.cluster.name, commit=commit)
+        last_change = provenance.last_change()
         for key in self.plan:
-            self._take_up(key)
+            self._take_up(key, commit, last_change)
         self._save()
 
-    def _take_up(self, key: tuple[Cell, int]) -> None:
-        """Read a record that is merged already; where its file is gone, its job's answer may still be there."""
+    def _take_up(self, key: tuple[Cell, int], commit: str | None, last_change: datetime) -> None:
+        """Read a record that is merged already; where its file is gone, its job's answer may still be there.
+
+        Where it is of other code or other versions than there are now, its cell is timed again, by a new job.
+        """
         job = self.jobs[key]
         if job.merged is None:
             return
         path = self.results / job.merged
         if path.is_file():
-            (self._records[key],) = load_records(path)
+            (record,) = load_records(path)
+            if provenance.is_of_this_code(record, commit, last_change):
+                self._records[key] = record
+            else:
+                self.jobs[key] = job.model_copy(update={"merged": None, "attempts": ()})
         else:
             self.jobs[key] = job.model_copy(update={"merged": None})
 
@@ -175,7 +188,9 @@ class ClusterRun:
         """Submit what has no job, in the order A-B-B-A, as far as the cluster takes several at a time."""
         due = [job for job in self._waiting() if not job.attempts and job.cell.lacks is None]
         if self.cluster.at_once is not None:
-            due = due[: max(0, self.cluster.at_once - len(self.running()))]
+            # A job that has ended takes no place, though its record may wait for what another one tells.
+            running = [job for job in self._waiting() if job.attempts and job.attempts[-1].token not in self._ended_at]
+            due = due[: max(0, self.cluster.at_once - len(running))]
         if due:
             self._submit(due)
 
@@ -262,10 +277,15 @@ class ClusterRun:
         return Failure(status=STATUS.get(state, "failed"), message=f"the job ended as {state} without an answer{said}")
 
     def _record_of(self, job: Job, failure: Failure, answer: Answer | None) -> Record | None:
-        """A record that says how a job failed, of the machine on which it ran; None until that of the run is known."""
+        """A record that says how a job failed, of the machine on which it ran; None until that of the run is known.
+
+        Where each machine has a column of its own, nobody knows which one a job would have had that never began.
+        """
         machine, commit, started_at = merging.NOWHERE, provenance.commit(), ""
         if answer is not None:
             machine, commit, started_at = answer.machine, answer.commit, answer.started_at
+        elif "machine" in self.columns:
+            pass
         elif self._records:
             machine = next(iter(self._records.values())).machine
         elif len(job.attempts) == ATTEMPTS and any(self._may_tell(other) for other in self._waiting()):
@@ -318,12 +338,18 @@ class ClusterRun:
             return True
         path = save_record(record, self.results, merging.column_of(record, self.columns))
         self._records[job.key] = record
-        self._held.setdefault((record.machine.kind, record.commit), record)
+        self._hold(record)
         self.jobs[job.key] = job.model_copy(update={"merged": path.name})
         self._save()
         if record.status not in FINE:
             note(record.sentence)
         return True
+
+    def _hold(self, record: Record) -> None:
+        """Of each kind and commit the record that began first: the sources may have been changed since."""
+        first = self._held.setdefault((record.machine.kind, record.commit), record)
+        if merging.began_at(record) < merging.began_at(first):
+            self._held[record.machine.kind, record.commit] = record
 
 
 def _name(job: Job) -> str:

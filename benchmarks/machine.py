@@ -46,9 +46,12 @@ class Machine(BaseModel):
 
     @property
     def kind(self) -> Machine:
-        """What it has in common with others of its type, whose memory differs by some MiB: here it has two digits."""
-        gpus = tuple(gpu.model_copy(update={"memory_bytes": _two_digits(gpu.memory_bytes)}) for gpu in self.gpus)
-        return self.model_copy(update={"memory_bytes": _two_digits(self.memory_bytes), "gpus": gpus})
+        """What it has in common with others of its type, whose memory differs by some MiB: here it has a usual size.
+
+        That is the next of ... 48, 56, 64, 80, 96, 112, 128 ... GiB, four from each power of two to the next.
+        """
+        gpus = tuple(gpu.model_copy(update={"memory_bytes": _usual_size(gpu.memory_bytes)}) for gpu in self.gpus)
+        return self.model_copy(update={"memory_bytes": _usual_size(self.memory_bytes), "gpus": gpus})
 
     def label(self, device: str) -> str:
         """A folder name for this device: `nvidia-h200`, or `intel-xeon-platinum-8370c-2-cores`."""
@@ -161,9 +164,15 @@ def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _two_digits(memory_bytes: int) -> int:
-    gib = memory_bytes / 2**30
-    return int(float(f"{gib:.2g}") * 2**30)
+def _usual_size(memory_bytes: int) -> int:
+    """Memory rounded up to quarters of a power of two, as modules have it, of which firmware and kernel keep some.
+
+    Between two such sizes there has to be a boundary. It lies 3% above the lower one, where few machines are: most
+    show some percent less than a size, and some a little more.
+    """
+    most = memory_bytes * 100 // 103
+    step = 2 ** max(0, most.bit_length() - 3)
+    return -(-most // step) * step
 
 
 def _slug(text: str) -> str:

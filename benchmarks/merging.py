@@ -8,7 +8,7 @@ unless the user has asked for columns: then each kind has files and rows of its 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Literal, get_args
 
 from shared_specs import TandemError
@@ -25,7 +25,9 @@ SHORT = 12
 """Digits of a commit in a file's name."""
 
 NOWHERE = Machine(cpu="", logical_cores=0, usable_cores=0, memory_bytes=0, system="", python="")
-"""Of a record whose job never began on any machine, and of whose run no other job did."""
+"""Of a record whose job never began, and of which no other job has told where it would have."""
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def refusal(record: Record, held: Iterable[Record], columns: Collection[str] = ()) -> str | None:
@@ -33,13 +35,18 @@ def refusal(record: Record, held: Iterable[Record], columns: Collection[str] = (
 
     A record of a job that never began is of no machine, and stands beside any.
     """
-    if "commit" not in columns and _changed_since(record):
+    if "commit" not in columns and changed_since(record):
         return "was begun before the sources were last changed; commit what is to be timed, or give --columns commit"
     for other in held:
         if "commit" not in columns and record.commit != other.commit:
             return (
                 f"is of commit {short(record.commit)}, and what is there is of {short(other.commit)}; take another "
                 "--results folder, or give --columns commit for rows of their own"
+            )
+        if "commit" not in columns and changed_since(other):
+            return (
+                "is of other code, as what is there was begun before the sources were last changed; commit what is to "
+                "be timed, or take another --results folder"
             )
         if "machine" in columns or NOWHERE in (record.machine, other.machine):
             continue
@@ -51,7 +58,7 @@ def refusal(record: Record, held: Iterable[Record], columns: Collection[str] = (
     return None
 
 
-def check_commit(held: Iterable[Record], commit: str | None, columns: Collection[str] = ()) -> None:
+def check_code(held: Iterable[Record], commit: str | None, columns: Collection[str] = ()) -> None:
     """Refuse, before any job, a folder in which no new record could be merged. Raises TandemError."""
     for record in held:
         if "commit" not in columns and record.commit != commit:
@@ -59,21 +66,34 @@ def check_commit(held: Iterable[Record], commit: str | None, columns: Collection
                 f"--results holds records of commit {short(record.commit)}, and this is {short(commit)}; name another "
                 "folder, or give --columns commit for rows of their own"
             )
+        if "commit" not in columns and changed_since(record):
+            raise TandemError(
+                f"--results holds records of {short(commit)} from before the sources were last changed; commit what "
+                "is to be timed, or name another folder"
+            )
 
 
-def _changed_since(record: Record) -> bool:
+def changed_since(record: Record) -> bool:
     """Whether a commit with changes, which does not name the code, was of other code than there is now."""
     if record.commit is not None and not record.commit.endswith(CHANGES):
         return False
+    return began_at(record) <= last_change()
+
+
+def began_at(record: Record) -> datetime:
+    """When a record's job began; later than anything where it never did, or where no place is said of the time."""
     try:
-        return datetime.fromisoformat(record.started_at) <= last_change()
-    except (ValueError, TypeError):  # of a job that never began
-        return False
+        found = datetime.fromisoformat(record.started_at)
+    except ValueError:
+        return NEVER
+    return found if found.tzinfo is not None else NEVER
 
 
 def column_of(record: Record, columns: Collection[str]) -> str:
     """What a record's file name says beside the cell, so that no column overwrites another; "" without columns."""
-    parts = [record.machine.label(record.cell.device)] if "machine" in columns else []
+    parts: list[str] = []
+    if "machine" in columns:
+        parts.append("no-machine" if record.machine == NOWHERE else record.machine.label(record.cell.device))
     parts += [short(record.commit).replace("+", "-").replace(" ", "-")] if "commit" in columns else []
     return "-".join(parts)
 

@@ -32,11 +32,11 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
     return {
         (record.cell, record.replicate): record
         for record in found
-        if record.status in FINAL and record.machine == this_machine() and _is_current(record, code, changed)
+        if record.status in FINAL and record.machine == this_machine() and is_of_this_code(record, code, changed)
     }
 
 
-def _is_current(record: Record, code: str | None, changed: datetime) -> bool:
+def is_of_this_code(record: Record, code: str | None, changed: datetime) -> bool:
     """Whether the same network, code and frameworks would be timed."""
     try:
         same = record.spec_fingerprint == record.cell.network.fingerprint

@@ -84,6 +84,12 @@ def never_begins(values: dict[str, Any]) -> None:
     raise ImportError("no such environment on this node")
 
 
+def second_never_begins(values: dict[str, Any]) -> None:
+    if values["replicate"] == 2:
+        never_begins(values)
+    works(values)
+
+
 def is_told_to_end(values: dict[str, Any]) -> None:
     """As where a job is preempted, or its time is over."""
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import cluster_job, cluster_state, executors, provenance
+from benchmarks import cluster_job, cluster_state, executors, merging, provenance
 from benchmarks.cell import Cell
 from benchmarks.cluster import ClusterRun
 from benchmarks.executors import open_cluster
+from benchmarks.machine import this_machine
 from benchmarks.records import load_records, save_record
 from benchmarks.slurm_options import SlurmOptions
 from shared_specs import TandemError
@@ -105,6 +106,26 @@ def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) ->
     assert attempts(run) == [0, 2]
 
 
+def test_where_no_job_ever_begins_each_is_recorded(make: MakeRun) -> None:
+    """One that has ended takes no place, though its record waits for the machine that another job may tell."""
+    run = make(jobs.never_begins)
+
+    def not_stuck(step: str) -> None:
+        jobs_of_run = run._waiting()
+        under_way = any(job.attempts and job.attempts[-1].token not in run._ended_at for job in jobs_of_run)
+        assert under_way or all(job.attempts for job in jobs_of_run), "nothing runs, and nothing is submitted"
+
+    assert [record.status for record in run.run(not_stuck).records] == ["failed", "failed"]
+    assert attempts(run) == [2, 2]
+
+
+def test_a_job_that_never_began_is_in_no_column_of_a_machine(make: MakeRun, tmp_path: Path) -> None:
+    first, second = make(jobs.second_never_begins, columns=["machine"]).run().records
+    assert (first.machine, second.machine) == (this_machine(), merging.NOWHERE)
+    assert "no such environment" in second.message
+    assert len(list((tmp_path / "results").glob("*-no-machine.json"))) == 1
+
+
 def test_a_signal_near_the_limit_is_that_of_the_limit(make: MakeRun) -> None:
     (record,) = make(jobs.is_told_to_end, replicates=1, limit_min=0).run().records
     assert record.status == "timed_out"
@@ -181,6 +202,60 @@ def test_records_of_two_kinds_are_refused_or_columns(
     outcome = make(jobs.dies, resume=True, columns=[column]).run()  # read again, not run again
     assert not outcome.refused and len(outcome.records) == 2
     assert len(load_records(tmp_path / "results")) == 2
+
+
+@pytest.mark.parametrize("changed", ["sources", "version", "commit"])
+def test_what_other_code_gave_is_not_read_but_run_again(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, changed: str
+) -> None:
+    columns = ["commit"] if changed == "commit" else []
+    run = make(replicates=1, columns=columns)
+    (record,) = run.run().records
+    (path,) = (tmp_path / "results").glob("*.json")
+    with_changes = "a" * 40 + provenance.CHANGES
+    other: dict[str, dict[str, Any]] = {
+        "sources": {"commit": with_changes, "started_at": "2000-01-01T00:00:00+00:00"},
+        "version": {"versions": {"numpy": "0.0"}},
+        "commit": {"commit": "b" * 40},
+    }
+    path.write_text(record.model_copy(update={"message": "of then", **other[changed]}).model_dump_json())
+    if changed == "sources":
+        monkeypatch.setattr(provenance, "commit", lambda: with_changes)
+
+    again = make(replicates=1, columns=columns, resume=True)
+    (record,) = again.run().records
+    assert not again.outcome.refused and record.message == ""
+    (before,), (now,) = ([job.attempts for job in each.jobs.values()] for each in (run, again))
+    assert len(now) == 1 and now != before, "the answer of then is not read either"
+    assert len(load_records(tmp_path / "results")) == 1
+
+
+def test_records_from_before_a_change_of_the_sources_stay_alone(
+    make: MakeRun, record: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A commit with changes is of other code than the same one with others."""
+    code = "a" * 40 + provenance.CHANGES
+    held = record(commit=code, started_at="2000-01-01T00:00:00+00:00", machine=this_machine())
+    new = record(commit=code, started_at="2999-01-01T00:00:00+00:00", machine=this_machine())
+    assert "what is there was begun before the sources were last changed" in (merging.refusal(new, [held]) or "")
+    assert merging.refusal(new, [held], ["commit"]) is None
+    assert merging.refusal(new, [new]) is None
+
+    monkeypatch.setattr(provenance, "commit", lambda: code)
+    save_record(new, tmp_path / "results")
+    save_record(held.model_copy(update={"replicate": 2}), tmp_path / "results")
+    with pytest.raises(TandemError, match=r"--results holds records .* before the sources were last changed"):
+        make().run()
+    assert cluster_state.load(tmp_path / "cluster") is None
+
+
+def test_the_earliest_of_several_records_tells_whether_the_sources_have_changed(make: MakeRun, record: Any) -> None:
+    code, run = "a" * 40 + provenance.CHANGES, make()
+    dates = ["", "2999-01-01T00:00:00+00:00", "2000-01-01T00:00:00+00:00", "2998-01-01T00:00:00+00:00"]
+    for number, started_at in enumerate(dates, 1):
+        run._hold(record(commit=code, replicate=number, started_at=started_at))
+    (held,) = run._held.values()
+    assert held.started_at == "2000-01-01T00:00:00+00:00"
 
 
 def test_columns_of_one_cell_have_files_of_their_own(make: MakeRun, tmp_path: Path) -> None:

@@ -78,3 +78,20 @@ def test_nodes_of_one_type_differ_by_little_memory() -> None:
     some, other = machine(251 * 2**30), machine(251 * 2**30 + 2**26, 80 * 2**30 + 2**20)
     assert some.kind == other.kind and differences(some, other) == ""
     assert "memory_bytes" in differences(some, machine(503 * 2**30))
+
+
+SIZES_GIB = ((15.4, 15.6), (30.5, 31.3), (62.45, 62.55), (93.9, 94.2), (187.4, 188.6), (251.4, 251.6), (376.2, 377.5))
+SIZES_GIB += ((502.9, 504.1), (1006, 1010), (1510, 1512), (59.9, 60.1), (63.9, 64.1), (39.4, 40), (79.2, 80))
+"""What machines of one type show."""
+
+
+@pytest.mark.parametrize(("low_gib", "high_gib"), SIZES_GIB)
+def test_no_boundary_lies_near_a_usual_size(low_gib: float, high_gib: float) -> None:
+    low, high = (machine(int(gib * 2**30), int(gib * 2**30)) for gib in (low_gib, high_gib))
+    assert low.kind == high.kind and hash(low.kind) == hash(high.kind)
+
+
+def test_nodes_with_other_modules_are_of_other_kinds() -> None:
+    sizes_gib = (8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 192, 256, 384, 512, 768, 1024)
+    kinds = [machine(int(0.98 * gib * 2**30)).kind for gib in sizes_gib]
+    assert [kind.memory_bytes / 2**30 for kind in kinds] == list(sizes_gib)
