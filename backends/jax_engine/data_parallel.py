@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from shared_specs import Recipe, UNetSpec
@@ -166,8 +167,12 @@ class Replica(JaxModel):
         return self.mean(of_parameters), of_images / self.mesh.size
 
     def mean(self, values: Any) -> Any:
-        """Over all replicas, of what each of them has."""
-        return jax.lax.pmean(values, AXIS)
+        """Over all replicas, of what each of them has.
+
+        In one reduction: on a CPU XLA joins none, and each of them takes some 10 ms (jaxlib 0.10.2).
+        """
+        flat, as_it_was = ravel_pytree(values)
+        return as_it_was(jax.lax.pmean(flat, AXIS))
 
     def _step(
         self, parameters: Arrays, statistics: Arrays, state: Any, inputs: jax.Array, targets: list[jax.Array]
