@@ -82,7 +82,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 
 def network(variant: Callable[..., UNetSpec], name: str) -> tuple[UNetSpec, parity.Batch]:
-    spec, images, labels = built(variant, NETWORKS[name])
+    spec, images, labels = built(NETWORKS[name])
     return spec, parity.Batch(images, labels, "of the test")
 
 

@@ -3,4 +3,4 @@
 from backends.capabilities import Capabilities
 from backends.jax_engine.tunings import NAMES
 
-CAPABILITIES = Capabilities(precisions=("float64", "float32", "tf32"), tunings=NAMES, note="no mixed precision")
+CAPABILITIES = Capabilities(precisions=("float64", "float32", "tf32"), tunings=NAMES)
