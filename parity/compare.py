@@ -203,7 +203,8 @@ def compare_all(
             noise: RoundingNoise | None, wanted: Sequence[str] = (*wanted, *also), stage: Stage = joined
         ) -> dict[str, Quantities]:
             if noise is None:
-                true = run(REFERENCE, models.get(REFERENCE) or build_reference(None), stage, wanted)
+                who = REFERENCE if REFERENCE in models else "noise floor"
+                true = run(who, models.get(REFERENCE) or build_reference(None), stage, wanted)
                 _check_finite(spec, true)
                 return true
             # Built anew each time: at full width, what a model keeps of its last run takes gigabytes.

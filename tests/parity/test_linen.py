@@ -15,7 +15,6 @@ from backends.contract import Execution
 from backends.numpy_reference.unet import KINDS
 from shared_specs import load_spec
 from shared_specs.catalog import CORE
-from tests.conftest import small_variant
 from tests.variants import ATTENTION, MAX_POOL, RESIDUAL, TRANSPOSED, VOLUME, built, to_size
 
 PROBES = ("structure", "activations", "statistics", "gradients")
@@ -73,7 +72,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("changes", NETWORKS.values(), ids=list(NETWORKS))
 def test_equal_in_all_probes(changes: dict[str, Any]) -> None:
-    spec, images, labels = built(small_variant, changes)
+    spec, images, labels = built(changes)
     batch = parity.Batch(images, labels, "of the test")
     verdict = parity.check(spec, ["flax_linen"], batch=batch, steps=2)
     assert verdict.equal, str(verdict.first_difference)
@@ -81,7 +80,7 @@ def test_equal_in_all_probes(changes: dict[str, Any]) -> None:
 
 
 def test_these_networks_have_every_kind_of_layer() -> None:
-    kinds = {layer.kind for changes in NETWORKS.values() for layer in built(small_variant, changes)[0].layers}
+    kinds = {layer.kind for changes in NETWORKS.values() for layer in built(changes)[0].layers}
     kinds |= {layer.kind for layer in load_spec("unet_bn_same").layers}
     assert kinds == set(KINDS)
 
