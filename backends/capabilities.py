@@ -29,7 +29,7 @@ class Capabilities:
     note: str = ""
 
     def lacks(self, execution: Execution | None = None, phase: str | None = None, replicas: int = 1) -> str | None:
-        """What it cannot do of this, as in "has no float64; it has float32", or None."""
+        """What it cannot do of this, as in "has no precision 'float64'; take one of float32", or None."""
         wanted: list[tuple[str, str, tuple[str, ...]]] = []
         if phase is not None:
             wanted.append(("phase", phase, self.phases))

@@ -72,7 +72,7 @@ def missing(name: str) -> str | None:
 
     Of a plugin it is known beforehand only where it cannot even say what it can do.
     """
-    if name in _declared() and name not in BUILT_IN:
+    if declared(name) is not None and name not in BUILT_IN:
         try:
             capabilities(name)
         except BackendError as error:
@@ -95,16 +95,17 @@ def capabilities(name: str) -> Capabilities:
     """
     if name in BUILT_IN:
         return importlib.import_module(f"backends.{name}.capabilities").CAPABILITIES
-    if name not in _declared():
+    where = declared(name)
+    if where is None:
         return Capabilities()
-    module, _, attribute = _declared()[name].partition(":")
+    module, _, attribute = where.partition(":")
     try:
-        declared = getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:  # a plugin may raise anything on import
         raise _not_loaded(name, error) from error
-    if not isinstance(declared, Capabilities):
-        raise BackendError(f"{_declared()[name]} of {name} is a {type(declared).__name__}, expected a Capabilities")
-    return declared
+    if not isinstance(found, Capabilities):
+        raise BackendError(f"{where} of {name} is a {type(found).__name__}, expected a Capabilities")
+    return found
 
 
 def available() -> list[str]:

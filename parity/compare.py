@@ -56,7 +56,7 @@ def check(
 
     Args:
         spec: the network, or its name in the zoo, or the path of its file.
-        backends: names, all that are installed by default. The NumPy reference always takes part, in float64.
+        backends: names, `backends.default()` by default. The NumPy reference always takes part, in float64.
         execution: device and precision of the others. Semantics are judged in float64, where every real difference
             is enormous; another precision is judged against its own noise floor.
         probes: which of PROBES to run; with replicas `data_parallel` too.

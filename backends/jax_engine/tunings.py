@@ -46,5 +46,5 @@ NAMES = (*TUNINGS, "tuned")
 def tuning_of(execution: Execution) -> Tuning:
     """The knobs of an execution's tuning on its device."""
     if execution.tuning == "tuned":
-        return TUNED[execution.device.partition(":")[0]]
+        return TUNED[execution.device_kind]
     return TUNINGS[execution.tuning]

@@ -25,7 +25,7 @@ def arithmetic(execution: Execution) -> Iterator[None]:
     """Compute in the precision of the execution and in no other, and put the user's settings back after."""
     before = [engine.fp32_precision for engine in ENGINES]
     wanted = "tf32" if execution.precision == "tf32" else "ieee"
-    kind = execution.device.partition(":")[0]
+    kind = execution.device_kind
     try:
         for name, engine in zip(ENGINE_NAMES, ENGINES, strict=True):
             engine.fp32_precision = wanted if not name.startswith("mkldnn") else "ieee"
@@ -43,7 +43,7 @@ def flags(execution: Execution, dtype: torch.dtype) -> dict[str, str]:
             f"torch.backends.{name}.fp32_precision": str(engine.fp32_precision)
             for name, engine in zip(ENGINE_NAMES, ENGINES, strict=True)
         }
-        kind = execution.device.partition(":")[0]
+        kind = execution.device_kind
         autocast = torch.is_autocast_enabled(kind)
         return read | {
             "dtype": str(dtype),
