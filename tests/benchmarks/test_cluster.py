@@ -57,7 +57,7 @@ def test_two_cells_are_timed_by_the_real_worker(make: MakeRun, tiny: TinyCell, t
     told: list[str] = []
     outcome = make(cluster_job.run, cells=cells, replicates=1).run(told.append)
     assert [(record.cell, record.status) for record in outcome.records] == [(cell, "ok") for cell in cells]
-    assert all(record.step_s and "pytest" in record.command for record in outcome.records)
+    assert all(record.step_s and record.command == provenance.command_line() for record in outcome.records)
     assert load_records(tmp_path / "results") == sorted(outcome.records, key=lambda record: record.file_name)
     assert "1 of 2 jobs merged, 1 submitted" in told and told[-1] == "2 of 2 jobs merged, 0 submitted"
 
