@@ -1,10 +1,10 @@
-"""Backends of the tests' own: the NumPy reference under other names, with a fault or a lack, so that no framework loads."""
+"""Backends of the tests' own, without a framework: the NumPy reference under other names, with a fault or a lack."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ class Untrained(NumPyModel):
 class Recording(NumPyModel):
     """Notes what it is given."""
 
-    given: list[tuple[str, Any]] = []
+    given: ClassVar[list[tuple[str, Any]]] = []
 
     def load_weights(self, weights: Any) -> None:
         self.given.append(("weights", {name: np.array(values) for name, values in weights.items()}))
