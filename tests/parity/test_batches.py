@@ -149,7 +149,7 @@ def test_labels_are_not_drawn_as_the_images_are() -> None:
             (32, 48),
             "3 images, 32x48 about the centre of 32x90, 70x48",
         ),
-        ("monai_unet", [(50, 60, 40)], None, (48, 48, 40), "1 image, 48x48x40 about the centre of 50x60x40"),
+        ("monai_unet", [(50, 60, 40)], None, (48, 48, 32), "1 image, 48x48x32 about the centre of 50x60x40"),
     ],
 )
 def test_images_are_cropped_to_one_size_that_fits(
@@ -170,7 +170,7 @@ def test_images_are_cropped_to_one_size_that_fits(
 
 
 def test_a_grey_image_may_have_no_axis_for_it_and_an_odd_crop_begins_before_the_middle() -> None:
-    spec = load_spec("unet_same")
+    spec = load_spec("unet_same").model_copy(update={"in_channels": 1})
     image = np.arange(35.0 * 33).reshape(35, 33)
     batch = image_batch(spec, [image])
     assert np.array_equal(batch.images[0, 0], image[1:33, 0:32])
@@ -188,16 +188,16 @@ def test_a_grey_image_may_have_no_axis_for_it_and_an_odd_crop_begins_before_the_
             "image 2 has 1 channel (grey), unet_bn_same takes 3 (colour); convert the image or take another spec",
         ),
         (
-            "unet_same",
+            "unet_paper",
             [np.zeros((32, 32, 2))],
-            "image 1 has 2 channels, unet_same takes 1 (grey); convert the image or take another spec",
+            "image 1 has 2 channels, unet_paper takes 1 (grey); convert the image or take another spec",
         ),
         ("unet_same", [np.zeros(32)], "image 1 has shape (32,), expected (H, W) or (H, W, C)"),
         ("monai_unet", [np.zeros((32, 32))], "image 1 has shape (32, 32), expected (D, H, W) or (D, H, W, C)"),
         ("unet_same", [], "unet_same: got no image, expected at least one"),
         (
             "unet_same",
-            [np.zeros((40, 15))],
+            [np.zeros((40, 15, 3))],
             "unet_same: an image of 15 pixels a side is too small; expected at least 16",
         ),
     ],
@@ -210,14 +210,16 @@ def test_each_refusal_says_which_image_and_what_to_do(name: str, images: list[np
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("unet_same", (16, 32)), ("unet_paper", (188, 204)), ("monai_unet", (15, 16, 31))]
+    ("name", "size"), [("unet_same", (16, 32)), ("unet_paper", (188, 204)), ("monai_unet", (16, 16, 32))]
 )
 def test_classes_are_quantiles_of_the_blurred_mean_over_the_channels(name: str, size: tuple[int, ...]) -> None:
     """Against SciPy's convolution, with the edges repeated."""
     spec = load_spec(name)
     batch = random_batch(spec, 0, 2, size)
     images = np.concatenate([batch.images, 0.5 * batch.images[:, :, ::-1] ** 2], axis=1)
-    found = brightness_classes(spec.model_copy(update={"in_channels": 2}), Batch(images, batch.labels, "two"))
+    found = brightness_classes(
+        spec.model_copy(update={"in_channels": images.shape[1]}), Batch(images, batch.labels, "two")
+    )
     blurred = images.mean(1)
     for axis in range(1, blurred.ndim):
         for _ in range(2):
@@ -232,8 +234,23 @@ def test_classes_are_quantiles_of_the_blurred_mean_over_the_channels(name: str, 
 
 def test_what_was_said_of_the_labels_before_is_no_longer_said() -> None:
     spec = load_spec("unet_same")
-    batch = image_batch(spec, [np.random.default_rng(0).normal(size=(16, 16))])
+    batch = image_batch(spec, [np.random.default_rng(0).normal(size=(16, 16, 3))])
     origin = brightness_classes(spec, batch).origin
     assert (
         origin == f"1 image, 16x16; labels: {spec.out_channels} classes by the brightness of each pixel's surroundings"
     )
+
+
+def test_where_logits_are_larger_than_the_images_edges_are_repeated() -> None:
+    """15 pixels become 16, and 31 become 32."""
+    spec = load_spec("monai_unet")
+    batch = random_batch(spec, 0, 1, (15, 16, 31))
+    assert batch.labels.shape == (1, 16, 16, 32)
+    labels = brightness_classes(spec, batch).labels
+    assert labels.shape == batch.labels.shape
+    counts = np.bincount(labels.ravel())
+    assert counts.size == spec.out_channels and counts.min() > labels.size / 2 / spec.out_channels
+    assert np.array_equal(labels[:, 15], labels[:, 14])
+    assert np.array_equal(labels[..., 31], labels[..., 30])
+    assert not np.array_equal(labels[:, 14], labels[:, 13])
+    assert not np.array_equal(labels[:, 1], labels[:, 0])
