@@ -1,4 +1,4 @@
-"""Which tests a mutant is run against: of those that reach it, its own module's first, and quick ones before slow ones.
+"""Which tests a mutant is run against: all of its own module's that reach it, and of the others those that are quick.
 
 mutmut would run all of them, hundreds for what every network is made of, and in no order.
 """
@@ -13,7 +13,7 @@ STATS = Path("mutmut-stats.json")
 """What mutmut found in the folder in which it runs the tests: how long each took."""
 
 MOST_SECONDS = 1.0
-"""That the tests of a mutant take together. The one that reaches this is still run."""
+"""That the tests of other modules take together."""
 
 SECONDS_A_TEST = 0.004
 """What pytest takes for each, however quick it is."""
@@ -24,9 +24,9 @@ def chosen(mutant: str, tests: Sequence[str], seconds: dict[str, float]) -> list
     own = f"/test_{mutant.split('.')[1]}.py::"
     ranked = sorted(tests, key=lambda test: (own not in test, seconds.get(test, 0.0), test))
     together = 0.0
-    for number, test in enumerate(ranked, start=1):
-        together += seconds.get(test, 0.0) + SECONDS_A_TEST
-        if together >= MOST_SECONDS:
+    for number, test in enumerate(ranked):
+        together += 0 if own in test else seconds.get(test, 0.0) + SECONDS_A_TEST
+        if together > MOST_SECONDS:
             return ranked[:number]
     return ranked
 

@@ -73,5 +73,8 @@ class Recording(NumPyModel):
         super().check_step(images, labels)
 
 
-def twin_model(model: type[NumPyModel], spec: UNetSpec, recipe: Recipe = Recipe(), precision: str = "float64") -> Model:
-    return model(spec, Execution(precision=precision), recipe)
+def twin_model(
+    model: type[NumPyModel], spec: UNetSpec, recipe: Recipe = Recipe(), precision: str = "float64", **more: Any
+) -> Model:
+    """A model of one of these classes, on the CPU."""
+    return model(spec, Execution(precision=precision), recipe, **more)
