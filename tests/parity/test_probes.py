@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,12 @@ import pytest
 
 import backends
 from backends.conformance.networks import SMALLEST, small_variant
-from backends.contract import PHASES, Execution, Model, RoundingNoise
-from parity import noise_floor, random_batch
+from backends.contract import PHASES, Execution, Model
+from parity import random_batch
 from parity.batches import Batch
-from parity.kinds import check_one_kind
 from parity.probes import (
     OUTPUT_STAGES,
     STAGES,
-    Quantities,
     differentiate,
     differentiate_and_evaluate,
     differentiate_and_train,
@@ -29,8 +26,7 @@ from parity.probes import (
     train_replicas,
     trains,
 )
-from parity.reruns import COPIES, LARGE_ELEMENTS, Reference, deviations, floors_of, runs_at_once
-from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
+from shared_specs import Recipe, UNetSpec, initial_weights
 from shared_specs.shapes import feature_shapes
 
 ADAM = Recipe.named("adam")
@@ -199,110 +195,3 @@ def test_the_reference_goes_on_to_train_where_that_is_asked_for(probes: list[str
     assert joined_with(differentiate, STAGES, probes) == (differentiate_and_train if also else differentiate, also)
     assert joined_with(train, STAGES, probes) == (train, [])
     assert joined_with(differentiate_and_evaluate, OUTPUT_STAGES, probes) == (differentiate_and_evaluate, [])
-
-
-class TestOneKind:
-    def models(self, spec: UNetSpec, *recipes: tuple[Recipe, int]) -> dict[str, Model]:
-        reference = backends.get("numpy_reference")
-        return {
-            f"m{number}": reference.build_replicas(spec, recipe, count)
-            if count
-            else reference.build(spec, Execution(precision="float64"), recipe)
-            for number, (recipe, count) in enumerate(recipes)
-        }
-
-    @pytest.mark.parametrize(
-        ("recipes", "count"),
-        [
-            ([(PER_REPLICA, 0), (ADAM, 0)], 0),
-            ([(PER_REPLICA, 3), (PER_REPLICA, 3)], 3),
-            ([(ADAM, 2), (ADAM, 2)], 2),
-            ([(ADAM, 2), (ADAM, 0)], 0),
-        ],
-        ids=["single", "per replica", "global", "mixed"],
-    )
-    def test_one_kind_passes(self, spec: UNetSpec, recipes: list[Any], count: int) -> None:
-        assert check_one_kind(self.models(spec, *recipes)) == count
-
-    def test_two_kinds_are_two_models(self, spec: UNetSpec) -> None:
-        with pytest.raises(TandemError) as error:
-            check_one_kind(self.models(spec, (ADAM, 2), (ADAM, 2), (PER_REPLICA, 2)))
-        assert str(error.value) == (
-            "variant: m0 has global batch statistics, and m2 the batch statistics of each of 2 replicas: with batch "
-            "norm these are two different models; build both with one batch_statistics in the recipe"
-        )
-
-    def test_groups_are_of_one_size(self, spec: UNetSpec) -> None:
-        with pytest.raises(TandemError) as error:
-            check_one_kind(self.models(spec, (ADAM, 2), (ADAM, 4)))
-        assert str(error.value) == "got groups of 2 and 4 replicas, expected as many in each"
-
-
-class TestReruns:
-    def runs(self, asked: list[Any]) -> Any:
-        """A reference whose re-runs move `q` by their seed, and what is turned by ten times that."""
-
-        def run(noise: RoundingNoise | None) -> dict[str, Quantities]:
-            asked.append(noise)
-            moved = 0 if noise is None else noise.seed * (10 if noise.turned else 1)
-            return {"first": {"q": np.full(4, 1.0 + moved), "still": np.ones(1)}, "second": {"q": np.full(2, 2.0)}}
-
-        return run
-
-    noises = ([RoundingNoise(2.0**-24, 3), RoundingNoise(2.0**-24, 4)], [RoundingNoise(2.0**-24, 5, turned=1)])
-
-    def test_floors_are_of_the_reruns_and_one_run_serves_several_probes(self) -> None:
-        asked: list[Any] = []
-        reference = Reference(self.noises, 2.0**-24, 1)
-        true, floors = reference.judge(["first"], self.runs(asked))
-        assert asked == [None, *self.noises[0], *self.noises[1]]
-        assert list(true) == list(floors) == ["first"]
-        assert np.array_equal(true["first"]["q"], np.ones(4))
-        assert floors["first"] == {
-            "q": noise_floor.combine([3.0, 4.0], [50.0], np.ones(4), 2.0**-24),
-            "still": noise_floor.combine([0.0, 0.0], [0.0], np.ones(1), 2.0**-24),
-        }
-        true, floors = reference.judge(["second"], self.runs(asked))
-        assert len(asked) == 4
-        assert floors["second"] == {"q": noise_floor.combine([0.0, 0.0], [0.0], np.full(2, 2.0), 2.0**-24)}
-        reference.judge(["first"], self.runs(asked))  # what was told is dropped, to spare memory
-        assert len(asked) == 8
-
-    def test_nothing_is_turned_where_nothing_is_decided(self) -> None:
-        asked: list[Any] = []
-        _, floors = Reference(self.noises, 2.0**-24, 1).judge(["first"], self.runs(asked), decides=False)
-        assert asked == [None, *self.noises[0]]
-        assert floors["first"]["q"] == noise_floor.combine([3.0, 4.0], [], np.ones(4), 2.0**-24)
-
-    @pytest.mark.parametrize("at_once", [1, 2])
-    def test_deviations_come_in_the_order_of_the_reruns(self, at_once: int) -> None:
-        run = self.runs([])
-        found = deviations(run(None), run, self.noises[0], at_once)
-        assert found == {("first", "q"): [3.0, 4.0], ("first", "still"): [0.0, 0.0], ("second", "q"): [0.0, 0.0]}
-
-    def test_the_floor_of_a_quantity_is_of_its_own_deviations(self) -> None:
-        true = {"a": {"q": np.array([3.0])}, "b": {"q": np.array([4.0])}}
-        noisy = {("a", "q"): [1.0, 2.0], ("b", "q"): [0.5]}
-        turned = {("a", "q"): [4.0], ("b", "q"): []}
-        assert floors_of(true, noisy, turned, 0.125) == {
-            "a": {"q": noise_floor.combine([1.0, 2.0], [4.0], np.array([3.0]), 0.125)},
-            "b": {"q": noise_floor.combine([0.5], [], np.array([4.0]), 0.125)},
-        }
-
-    def test_at_the_largest_size_reruns_are_still_beside_each_other(
-        self, spec: UNetSpec, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setenv("OMP_NUM_THREADS", "5")
-        elements = sum(math.prod((1, *layer_shape[1:])) for layer_shape in feature_shapes(spec, (1, 3, 1, 1)).values())
-        rows = (LARGE_ELEMENTS - COPIES * spec.parameter_count) // elements
-        fits = Batch(np.empty((1, 3, rows, 1), np.bool_), np.empty(0), "")
-        over = Batch(np.empty((1, 3, rows + 1, 1), np.bool_), np.empty(0), "")
-        assert (runs_at_once(spec, fits), runs_at_once(spec, over)) == (5, 1)
-
-    def test_without_a_number_every_core_takes_one(self, spec: UNetSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-        batch = random_batch(spec, 0, 2, SMALLEST["size"])
-        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-        monkeypatch.setattr("os.cpu_count", lambda: 7)
-        assert runs_at_once(spec, batch) == 7
-        monkeypatch.setattr("os.cpu_count", lambda: None)
-        assert runs_at_once(spec, batch) == 1

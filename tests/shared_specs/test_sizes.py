@@ -89,7 +89,7 @@ def test_too_little_to_reflect_is_no_matter_of_equal_sizes(changed_spec: Changed
         sizes_of(changed_spec(change), (4, 9), strict=True)
     both = "at level 0: the skip is 4x9 and the upsampled map 2x6"
     assert str(error.value) == f"sizes do not fit {both}, so there is too little to reflect"
-    assert not error.value.equal_sizes_needed
+    assert (error.value.layer.name, error.value.equal_sizes_needed) == ("decoder.0.merge", False)
 
 
 @pytest.mark.parametrize(
