@@ -7,13 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+import backends
 import parity
 from backends.conformance.networks import SMALLEST, small_variant
-from backends.contract import BackendError, Execution
+from backends.contract import BackendError, Execution, RoundingNoise
 from backends.numpy_reference.model import NumPyModel
 from backends.numpy_reference.replicas import NumPyReplicas
 from backends.replicas import TIME_LIMIT_S
-from parity import PROBES, random_batch
+from parity import PROBES, noise_floor, random_batch
 from parity.compare import compare_all
 from parity.probes import EVERY_PROBE
 from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, WeightsError, initial_weights
@@ -223,6 +224,24 @@ def test_what_cannot_be_asked_for(
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("execution", [FLOAT64, FLOAT32], ids=["float64", "float32"])
+def test_the_floor_is_that_of_the_reruns_under_noise(
+    spec: UNetSpec, batch: parity.Batch, twins: Register, execution: Execution
+) -> None:
+    twins(Twin("one"))
+    verdict = parity.check(spec, ["one"], execution, "forward", seed=2, batch=batch)
+    reference, unit, weights = backends.get("numpy_reference"), execution.unit_roundoff, initial_weights(spec, 2)
+
+    def logits(noise: RoundingNoise | None) -> np.ndarray:
+        model = reference.build(spec, FLOAT64) if noise is None else reference.build_noisy(spec, noise)
+        model.load_weights(weights)
+        return model.forward(batch.images)
+
+    noisy, _ = noise_floor.reruns(unit, 2)
+    (measured,) = verdict.measurements
+    assert measured.floor == noise_floor.floor(logits(None), [logits(noise) for noise in noisy], [], unit)
+
+
 def test_a_reference_that_overflows_says_at_what(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
     twins(Twin("one"))
     huge = parity.Batch(batch.images * 1e200, batch.labels, "huge")
@@ -337,6 +356,14 @@ class TestModelsAsTheyAre:
             parity.compare_models(models[0], models[1], probes=["zeal"])
         assert all(np.array_equal(values, before[name]) for name, values in models[1].weights().items())
 
+    def test_floors_are_those_of_the_models_recipe(self, spec: UNetSpec, batch: parity.Batch) -> None:
+        adam = Recipe.named("adam")
+        models = [twin_model(NumPyModel, spec, adam) for _ in range(2)]
+        verdict = parity.compare_models(models[0], models[1], "optimizer", batch=batch, steps=1)
+        assert verdict.equal and verdict.probes == ["optimizer"]
+        floors = {m.quantity: m.floor for m in verdict.measurements}
+        assert floors["first_moment/head.bias"] > 0 and floors["second_moment/head.weight"] > 0
+
     @pytest.mark.parametrize("order", [("float64", "float32"), ("float32", "float64")])
     def test_the_coarser_precision_of_the_two_judges(
         self, spec: UNetSpec, batch: parity.Batch, order: tuple[str, str]
@@ -447,6 +474,12 @@ class TestReplicas:
         replicas = twin_model(NumPyReplicas, spec, recipe, replicas=3)
         replicas.load_weights(weights)
         assert loss.reference_value == replicas.train_step(batch.images, batch.labels).loss
+        reference, (noisy, _) = backends.get("numpy_reference"), noise_floor.reruns(FLOAT64.unit_roundoff, 4)
+        reruns = [reference.build_replicas(spec, recipe, 3, noise) for noise in noisy]
+        for rerun in reruns:
+            rerun.load_weights(weights)
+        losses = [np.asarray(rerun.train_step(batch.images, batch.labels).loss) for rerun in reruns]
+        assert loss.floor == noise_floor.floor(np.asarray(loss.reference_value), losses, [], FLOAT64.unit_roundoff)
         assert len(groups) == 1
 
     def test_a_fault_of_the_replicas_is_found_in_their_probe(
