@@ -29,8 +29,8 @@ from shared_specs.files import check_writable, write_atomically
 from .. import interrupts, selections
 from ..console import Output, plain_table, progress, say_command, say_note
 from ..report import Findings, to_html, to_markdown
-from ..report.markdown import TIMING_COLUMNS, timing_rows
 from ..report.sentences import parity_sentence
+from ..report.timing import TIMING_COLUMNS, timing_rows
 from ..run_display import RunDisplay
 from . import bench, check
 from .kept_checks import KeptChecks, now, verdict_of

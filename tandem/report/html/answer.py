@@ -10,8 +10,8 @@ from benchmarks.verdict import FEWEST
 from ..cells import Names
 from ..changes import beside, changes
 from ..findings import Findings
-from ..scenarios import Setting, Verdict, verdicts
 from ..sentences import gates_sentence, parity_sentence
+from ..verdicts import Setting, Verdict, verdicts
 from .markup import Html, bullets, details, element, join, paragraph, section
 from .ratios import ratios
 

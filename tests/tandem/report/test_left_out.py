@@ -12,7 +12,7 @@ from benchmarks.records import Record
 from tandem import left_out
 from tandem.report import Findings, to_html, to_markdown
 from tandem.report.findings import Check
-from tandem.report.scenarios import verdicts
+from tandem.report.verdicts import verdicts
 
 from .made_up import both, check, record
 

@@ -12,7 +12,9 @@ from benchmarks.records import Record
 from benchmarks.verdict import compare
 from tandem.cli import app
 from tandem.report import Findings, to_markdown
-from tandem.report.scenarios import SCENARIOS, Verdict, answers, verdicts
+from tandem.report.answers import answers
+from tandem.report.scenarios import SCENARIOS
+from tandem.report.verdicts import Verdict, verdicts
 
 from .made_up import GIB, both, on_gpu, processes, record, startup
 

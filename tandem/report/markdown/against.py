@@ -1,0 +1,37 @@
+"""Compared with another run, in Markdown."""
+
+from __future__ import annotations
+
+import statistics
+
+from ...units import milliseconds
+from ..findings import Findings
+from ..runs import Change, compare_runs
+from .markup import plain, table
+
+
+def against(findings: Findings) -> str:
+    if not findings.against:
+        return ""
+    runs = compare_runs(findings.records, findings.against)
+    parts = ["## Compared with another run", f"{plain(f'{runs.sentence}. They differ in: {runs.apart}')}."]
+    rows = [_change(change) for change in runs.changes]
+    if rows:
+        head = ("cell", "backend", "tuning", "ms before", "ms after", "times as long", "95% interval", "became")
+        parts.append(table(head, rows, right=range(3, 7)))
+    return "\n\n".join(parts)
+
+
+def _change(change: Change) -> tuple[str, ...]:
+    cell, factor = change.record.cell, change.factor
+    before, after = [milliseconds(statistics.median(s)) if s else "" for s in (change.before_s, change.after_s)]
+    return (
+        f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device} {cell.phase}",
+        cell.backend,
+        cell.tuning,
+        before,
+        after,
+        f"{factor[0]:.2f}" if factor else "",
+        f"{factor[1]:.2f} to {factor[2]:.2f}" if factor else "",
+        f"{change.became}: {change.why}" if change.why else change.became,
+    )
