@@ -17,7 +17,7 @@ from shared_specs import TandemError
 from . import contestants, machine
 from .cell import Cell
 from .records import Record
-from .verdict import latest, relative
+from .verdict import NO_INTERVAL, latest, relative
 
 Mode = Literal["strong", "weak"]
 
@@ -200,7 +200,7 @@ def times(records: Iterable[Record]) -> list[float]:
 
 
 def percent(efficiency: tuple[float, float, float]) -> tuple[str, str]:
-    """The efficiency and its interval, for people; an interval of one process each is open."""
+    """The efficiency and its interval, for people, or why there is none: one process each has no spread."""
     value, low, high = efficiency
-    interval = f"{100 * low:.0f} to {100 * high:.0f}%" if low > 0 and high < math.inf else "open"
+    interval = f"{100 * low:.0f} to {100 * high:.0f}%" if low > 0 and high < math.inf else NO_INTERVAL
     return f"{100 * value:.0f}%", interval

@@ -15,7 +15,7 @@ import psutil
 from rich.table import Table
 
 from backends import capabilities
-from benchmarks import provenance
+from benchmarks import provenance, threads
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
@@ -248,7 +248,8 @@ def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Outp
     output.print(parity_sentence(findings.checks), style="bold green" if equal else "bold red")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
-    for remark in findings.remarks if comparisons else ():
+    limits = threads.differences(comparison.records for comparison in comparisons)
+    for remark in [*findings.remarks, *limits] if comparisons else ():
         output.print(remark, style="bold yellow")
     if not equal:
         output.print("Nothing was timed: there is no time without parity.")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contestants, machine
+from benchmarks import contestants, machine, threads
 from benchmarks.cell import Cell
 from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, plan
 from benchmarks.gate import References
@@ -66,6 +66,8 @@ def run(
         show(found, output)
     if is_busy(records):
         say_note("other work kept the cores busy meanwhile: measure again when the machine is quiet")
+    for said in threads.differences([records]):
+        say_note(said)
     content = [content_of(found) for found in scalings]
     output.write("scale_replicas", {"scalings": content, "lacking": lacking, "records": records})
     return 0 if all(record.status == "ok" for record in records) else 1

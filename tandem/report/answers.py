@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks import contestants
 from benchmarks.records import Record
-from benchmarks.verdict import Outcome, Ratio, comparable_key, is_busy, judge, latest, problem
+from benchmarks.verdict import Outcome, Ratio, comparable_key, is_busy, judge, latest, problem, words
 
 from .scenarios import Scenario
 
@@ -55,7 +55,7 @@ class Answer:
     def _said(self, tuning: str) -> str:
         if self.outcome == "not_comparable":
             return f"not comparable: {'; '.join(self.problems.values())}"
-        said = "; ".join(ratio.words(self.scenario.better, self.scenario.amount) for ratio in self.ratios) + tuning
+        said = words(self.ratios, self.scenario.better, self.scenario.amount, tuning)
         if len(self.values) == 1:
             (backend, values), *_ = self.values.items()
             said = f"only {backend} was measured, {self.scenario.shown(statistics.median(values))}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.records import Record
+from benchmarks.verdict import FASTER
 
 from ..units import milliseconds, seconds, sized
 
@@ -70,8 +71,6 @@ def memory_bytes(record: Record) -> float | None:
     peak = record.peak_device_memory_bytes if on_gpu else record.peak_memory_bytes
     return positive(peak) if record.status == "ok" else None
 
-
-FASTER = "is {} times faster than"
 
 SCENARIOS = (
     Scenario(

@@ -35,7 +35,7 @@ def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
                 comparison.phase,
                 backend,
                 milliseconds(step_s),
-                f"{milliseconds(min(times))} to {milliseconds(max(times))}",
+                f"{milliseconds(min(times))} to {milliseconds(max(times))}" if len(times) > 1 else "one",
                 f"{records[0].cell.batch / step_s:.1f}",
                 counted(records[0].flops / step_s),
                 f"{statistics.median(starts):.1f} s" if starts else "",

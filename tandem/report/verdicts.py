@@ -118,13 +118,22 @@ def _best(answer: Answer) -> float:
     return min(statistics.median(values) for values in answer.values.values())
 
 
+def to_choose(records: Sequence[Record]) -> str:
+    """What to type to find out which backend to choose, for the phases of these records."""
+    return _command(records, f"--phase {','.join(sorted({record.cell.phase for record in records}))}")
+
+
 def command(records: Sequence[Record], scenario: Scenario) -> str:
     """What to type to measure a scenario, for the network that most of the records are of."""
+    return _command(records, scenario.options)
+
+
+def _command(records: Sequence[Record], options: str) -> str:
     if not records:
-        return f"tandem compare unet_bn_same {scenario.options} --tuning default,tuned"
+        return f"tandem compare unet_bn_same {options} --tuning default,tuned"
     cells = Counter((r.cell.spec, r.cell.narrow, r.cell.size, r.cell.precision, r.cell.device) for r in records)
     (spec, narrow, size, precision, device), _ = cells.most_common(1)[0]
     words = ["tandem", "compare", shlex.quote(spec), "--narrow", str(narrow), "--size", size_label(size)]
-    words += [scenario.options, "--tuning default,tuned"]
+    words += [options, "--tuning default,tuned"]
     words += [] if precision == "float32" else ["--precision", shlex.quote(precision)]
     return " ".join([*words, "--device", shlex.quote(device)])

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.verdict import FEWEST
+from benchmarks.verdict import FEWEST, bounds
 
 from ...units import milliseconds
 from ..findings import Findings
@@ -68,7 +68,7 @@ def _sentence(change: Change) -> str:
     if change.factor is None:
         return f"{name}: {change.why}"
     factor, low, high = change.factor
-    return f"{name}: {factor:.2f} times as long as before (95% interval {low:.2f} to {high:.2f})"
+    return f"{name}: {factor:.2f} times as long as before (95% interval {bounds(low, high)})"
 
 
 def _title(change: Change) -> str:
@@ -136,6 +136,6 @@ def _row(change: Change) -> list[object]:
         cell.tuning,
         *("" if value is None else Number.of(value, milliseconds(value)) for value in times),
         Number.of(factor[0], f"{factor[0]:.2f}") if factor else "",
-        f"{factor[1]:.2f} to {factor[2]:.2f}" if factor else "",
+        bounds(*factor[1:]) if factor else "",
         element("span", became, class_=mark),
     ]

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.verdict import NO_INTERVAL
+
 from ..cells import Names, TimedCell
 from ..scenarios import Quantity
 from .figures import Template, colour, figure, fill
@@ -78,7 +80,11 @@ def _label(place: int, text: str, side: str) -> dict[str, Any]:
 
 def _interval(kind: Bars, cell: TimedCell) -> str:
     interval = cell.interval(kind.quantity)
-    return f"95% interval {kind.shown(interval[0])} to {kind.shown(interval[1])}" if interval else "one process"
+    return (
+        f"95% interval {kind.shown(interval[0])} to {kind.shown(interval[1])}"
+        if interval
+        else f"95% interval {NO_INTERVAL}"
+    )
 
 
 def _whiskers(kind: Bars, rows: Iterable[tuple[TimedCell, float]]) -> dict[str, Any]:

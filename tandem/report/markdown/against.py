@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 
+from benchmarks.verdict import bounds
+
 from ...units import milliseconds
 from ..findings import Findings
 from ..runs import Change, compare_runs
@@ -32,6 +34,6 @@ def _change(change: Change) -> tuple[str, ...]:
         before,
         after,
         f"{factor[0]:.2f}" if factor else "",
-        f"{factor[1]:.2f} to {factor[2]:.2f}" if factor else "",
+        bounds(*factor[1:]) if factor else "",
         f"{change.became}: {change.why}" if change.why else change.became,
     )

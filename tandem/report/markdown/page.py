@@ -9,12 +9,12 @@ from benchmarks.verdict import compare
 
 from ...console import version
 from ..findings import Findings
-from ..provenance import facts
+from ..provenance import facts, flags
 from .against import against
 from .answer import answer, scenarios
-from .markup import shown
+from .markup import plain, shown
 from .parity import curves, parity
-from .scaling import over_devices
+from .scaling import over_devices, over_sizes
 from .timing import timing, tunings
 
 
@@ -29,6 +29,7 @@ def to_markdown(findings: Findings) -> str:
         parity(findings.checks),
         curves(findings.curves),
         timing(comparisons),
+        over_sizes(findings.records),
         over_devices(findings.records),
         tunings(findings.records),
         _provenance(findings.records),
@@ -40,5 +41,6 @@ def to_markdown(findings: Findings) -> str:
 def _provenance(records: Sequence[Record]) -> str:
     if not records:
         return ""
-    lines = [f"- {name}: {', '.join(map(shown, values))}" for name, values in facts(records).items()]
+    told = facts(records) | {f"Precision flags of {name}": values for name, values in flags(records).items()}
+    lines = [f"- {plain(name)}: {', '.join(map(shown, values))}" for name, values in told.items()]
     return "\n\n".join(["## Where these numbers come from", "\n".join(lines)])

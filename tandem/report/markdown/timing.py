@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.levers import levers
 from benchmarks.records import Record
-from benchmarks.verdict import Comparison
+from benchmarks.verdict import Comparison, bounds
 
 from ...left_out import unsupported
 from ...units import milliseconds
@@ -50,7 +50,7 @@ def tunings(records: Sequence[Record]) -> str:
                 arm.tuning,
                 milliseconds(arm.median_s),
                 f"{arm.ratio:.2f}",
-                f"{arm.low:.2f} to {arm.high:.2f}",
+                bounds(arm.low, arm.high),
             )
             for arm in found.arms
         ]
