@@ -62,10 +62,6 @@ class Ratio:
         return min(self.processes) >= FEWEST
 
     @property
-    def phrase(self) -> str:
-        return self.words(FASTER, "time")
-
-    @property
     def interval(self) -> str:
         return f"95% interval {_figure(self.low)} to {_figure(self.high)}"
 

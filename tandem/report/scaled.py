@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmarks.cell import Cell
 from benchmarks.device_scaling import MODES, DeviceScaling, Point, device_scalings, percent
 from benchmarks.records import Record
 from benchmarks.scaling import AXES, Axis, Sweep
@@ -45,18 +46,18 @@ class Scaled:
         return f"{self.choice}: {'; '.join(self.beside)}"
 
 
-def points(records: Sequence[Record]) -> set[int]:
-    """The identities of the records that are points of a sweep, or of scaling over devices."""
+def points(records: Sequence[Record]) -> set[Cell]:
+    """The cells that are points of a sweep, or of scaling over devices."""
     found = [record for axis in AXES for sweep in sweeps(records, axis) for record in sweep.records]
     found += [record for scaling in device_scalings(records) for point in scaling.points for record in point.records]
-    return {id(record) for record in found}
+    return {record.cell for record in found}
 
 
 def nothing_else(records: Sequence[Record], verdicts: Iterable[Verdict]) -> bool:
     """Whether there are records of scaling alone, which decide no scenario."""
     decided = any(setting.headline.outcome in ("faster", "tie") for each in verdicts for setting in each.settings)
     of_scaling = points(records)
-    return bool(records) and not decided and all(id(record) in of_scaling for record in records)
+    return bool(records) and not decided and all(record.cell in of_scaling for record in records)
 
 
 def scaled(records: Sequence[Record]) -> list[Scaled]:

@@ -35,10 +35,8 @@ def against(findings: Findings) -> Html:
         return Html("")
     runs = compare_runs(findings.records, findings.against)
     parts: list[object] = [paragraph(f"{runs.sentence}. They differ in: {runs.apart}."), _regressions(runs)]
-    if runs.only_before or runs.only_after:
-        parts.append(
-            paragraph(f"{runs.only_before} cells are only in the earlier run, {runs.only_after} only in this.")
-        )
+    if runs.unpaired:
+        parts.append(paragraph(f"{runs.unpaired}."))
     drawn = [change for change in runs.changes if change.factor is not None]
     if drawn:
         parts.append(_figure(drawn))

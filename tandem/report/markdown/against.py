@@ -16,7 +16,8 @@ def against(findings: Findings) -> str:
     if not findings.against:
         return ""
     runs = compare_runs(findings.records, findings.against)
-    parts = ["## Compared with another run", f"{plain(f'{runs.sentence}. They differ in: {runs.apart}')}."]
+    said = [f"{runs.sentence}. They differ in: {runs.apart}", runs.unpaired]
+    parts = ["## Compared with another run", " ".join(f"{plain(each)}." for each in said if each)]
     rows = [_change(change) for change in runs.changes]
     if rows:
         head = ("cell", "backend", "tuning", "ms before", "ms after", "times as long", "95% interval", "became")

@@ -24,7 +24,7 @@ def answer(findings: Findings, comparisons: Sequence[Comparison]) -> str:
     of_scaling = points(records)
     for comparison in comparisons:
         decides = comparison.outcome not in ("undecided", "not_timed")
-        if decides or not all(id(record) in of_scaling for record in comparison.records):
+        if decides or not all(record.cell in of_scaling for record in comparison.records):
             lines.append(f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}.")
     for found in scaled(records):
         lines.append(f"- **{plain(f'{found.what}: {found.who}')}.** {plain(found.sentence)}.")

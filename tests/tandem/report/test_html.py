@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.records import Record, Window
-from tandem.report import Findings, load, to_html
+from tandem.report import Findings, load, to_html, to_markdown
 from tandem.report.html import figures
 from tandem.report.html.markup import as_json, element, text
 from tandem.report.html.tables import Number, table
@@ -209,6 +209,49 @@ def test_provenance_has_versions_flags_and_commands() -> None:
     page = bare(section(to_html(Findings(records=both(0.01, 0.02))), "provenance"))
     for words in ("Made-up CPU, 2 cores, 16.0 GiB", "torch 2.13", "a" * 40, "tandem bench unet_bn_same", "tf32 off"):
         assert words in page
+
+
+def test_flags_have_the_name_of_their_backend() -> None:
+    flags = {"pytorch": {"mkldnn": "ieee"}, "flax_nnx": {"precision": "HIGHEST"}}
+    records = [each.model_copy(update={"flags": flags[each.cell.backend]}) for each in both(0.01, 0.02)]
+    page = to_markdown(Findings(records=records))
+    assert (
+        "- Precision flags of pytorch: mkldnn ieee\n- Precision flags of flax\_nnx: precision HIGHEST\n"
+        in page.replace("flax_nnx", "flax\\_nnx")
+    )
+    tuned = processes(0.01, tuning="tuned", flags={"mkldnn": "tf32"})
+    page = to_markdown(Findings(records=[*records, *tuned]))
+    assert (
+        "- Precision flags of pytorch default: mkldnn ieee\n- Precision flags of pytorch tuned: mkldnn tf32\n" in page
+    )
+    in_bfloat16 = processes(0.01, precision="bfloat16", flags={"mkldnn": "bf16"})
+    page = to_markdown(Findings(records=[*records, *in_bfloat16]))
+    assert "flags of pytorch float32: mkldnn ieee\n" in page and "flags of pytorch bfloat16: mkldnn bf16\n" in page
+
+
+def test_threads_that_differ_are_said_beside_the_answer() -> None:
+    pools = {"pytorch": ({"torch": 1}, {"torch": "2.13"}), "flax_nnx": ({"xla": 2}, {"jax": "0.10"})}
+    records = [
+        each.model_copy(
+            update={
+                "threads": pools[each.cell.backend][0],
+                "versions": pools[each.cell.backend][1],
+                "environment": {"OMP_NUM_THREADS": "1"},
+            }
+        )
+        for each in both(0.01, 0.02)
+    ]
+    said = "Threads differ: pytorch 1, flax_nnx 2; OMP_NUM_THREADS=1 limits PyTorch and not XLA."
+    assert f"Beware: {said}" in bare(section(to_html(Findings(records=records)), "answer"))
+    page = to_markdown(Findings(records=records))
+    assert f"- **Beware.** {said}" in page and "- Threads: flax_nnx 2, pytorch 1\n" in page
+
+
+def test_no_interval_of_one_process_is_a_number() -> None:
+    page = to_html(Findings(records=[record(0.01), record(0.02, "flax_nnx")]))
+    cells = bare(section(page, "throughput"))
+    assert cells.count("none: too few processes") == 3, "of two throughputs, and of the ratio"
+    assert not re.search(r"\binf\b", cells)
 
 
 def test_a_check_that_failed_is_said_first() -> None:
