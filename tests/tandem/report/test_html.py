@@ -215,36 +215,13 @@ def test_flags_have_the_name_of_their_backend() -> None:
     flags = {"pytorch": {"mkldnn": "ieee"}, "flax_nnx": {"precision": "HIGHEST"}}
     records = [each.model_copy(update={"flags": flags[each.cell.backend]}) for each in both(0.01, 0.02)]
     page = to_markdown(Findings(records=records))
-    assert (
-        "- Precision flags of pytorch: mkldnn ieee\n- Precision flags of flax\_nnx: precision HIGHEST\n"
-        in page.replace("flax_nnx", "flax\\_nnx")
-    )
+    assert "- Precision flags of pytorch: mkldnn ieee\n- Precision flags of flax_nnx: precision HIGHEST\n" in page
     tuned = processes(0.01, tuning="tuned", flags={"mkldnn": "tf32"})
     page = to_markdown(Findings(records=[*records, *tuned]))
-    assert (
-        "- Precision flags of pytorch default: mkldnn ieee\n- Precision flags of pytorch tuned: mkldnn tf32\n" in page
-    )
+    assert "flags of pytorch default: mkldnn ieee\n" in page and "flags of pytorch tuned: mkldnn tf32\n" in page
     in_bfloat16 = processes(0.01, precision="bfloat16", flags={"mkldnn": "bf16"})
     page = to_markdown(Findings(records=[*records, *in_bfloat16]))
     assert "flags of pytorch float32: mkldnn ieee\n" in page and "flags of pytorch bfloat16: mkldnn bf16\n" in page
-
-
-def test_threads_that_differ_are_said_beside_the_answer() -> None:
-    pools = {"pytorch": ({"torch": 1}, {"torch": "2.13"}), "flax_nnx": ({"xla": 2}, {"jax": "0.10"})}
-    records = [
-        each.model_copy(
-            update={
-                "threads": pools[each.cell.backend][0],
-                "versions": pools[each.cell.backend][1],
-                "environment": {"OMP_NUM_THREADS": "1"},
-            }
-        )
-        for each in both(0.01, 0.02)
-    ]
-    said = "Threads differ: pytorch 1, flax_nnx 2; OMP_NUM_THREADS=1 limits PyTorch and not XLA."
-    assert f"Beware: {said}" in bare(section(to_html(Findings(records=records)), "answer"))
-    page = to_markdown(Findings(records=records))
-    assert f"- **Beware.** {said}" in page and "- Threads: flax_nnx 2, pytorch 1\n" in page
 
 
 def test_no_interval_of_one_process_is_a_number() -> None:
