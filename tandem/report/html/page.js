@@ -58,8 +58,8 @@ const drawn = new Set();
 function draw(plot, width) {
   const data = JSON.parse(plot.nextElementSibling.textContent);
   const layout = {...data.layout, template: template(), ...width};
+  drawn.add(plot); // first, so that one that cannot be drawn is not tried for ever
   Plotly.react(plot, coloured(data.data), coloured(layout), options);
-  drawn.add(plot);
 }
 
 // Every plot that is not folded away is drawn, one at a time while nothing else is to be done, and first what is looked
@@ -81,8 +81,8 @@ function drawNext() {
     return;
   }
   if (plot) {
-    draw(plot);
     later(drawNext);
+    draw(plot);
   } else {
     hold?.close();
   }

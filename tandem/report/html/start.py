@@ -88,7 +88,7 @@ def _figure(name: str, arms: Sequence[Running]) -> Html:
         f"First at the first step: {' '.join(first.arm)}, {seconds(first.seconds_for(1))} after its start. "
         f"Ahead at step {last:,}, where the lines end: {' '.join(final.arm)}."
     )
-    if min(len(arm.step_s) for arm in arms) < FEWEST:
+    if len(arms) > 1 and min(len(arm.step_s) for arm in arms) < FEWEST:
         described += " This is by the medians of so few processes that it is not decided."
     return figure([_line(arm, steps) for arm in arms], layout, name, described)
 
