@@ -68,12 +68,15 @@ def difference(records: Sequence[Record]) -> str | None:
     if len(told) < 2 or len(counts) < 2:
         return None
     said = f"Threads differ: {', '.join(f'{backend} {count}' for backend, count in told.items())}"
-    named = [name for name in engines.values() if name is not None]
+    named = list(dict.fromkeys(name for name in engines.values() if name is not None))
+    limits: dict[str, list[str]] = {}
     for variable, value in _settings(records).items():
-        limited = [name for name in dict.fromkeys(named) if variable in HEEDS[name]]
-        free = [name for name in dict.fromkeys(named) if variable not in HEEDS[name]]
+        limited = [name for name in named if variable in HEEDS[name]]
+        free = [name for name in named if variable not in HEEDS[name]]
         if limited and free:
-            said += f"; {variable}={value} limits {' and '.join(limited)} and not {' or '.join(free)}"
+            limits.setdefault(f"{' and '.join(limited)} and not {' or '.join(free)}", []).append(f"{variable}={value}")
+    for whom, those in limits.items():
+        said += f"; {' and '.join(those)} {'limits' if len(those) == 1 else 'limit'} {whom}"
     return f"{said}. Unset what limits one alone, or keep all to the same cores (taskset)."
 
 

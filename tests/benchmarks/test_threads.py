@@ -48,6 +48,12 @@ def test_a_limit_that_one_of_them_heeds_is_named() -> None:
     assert said is not None and "NPROC=1 limits XLA and not PyTorch" in said
 
 
+def test_two_variables_that_limit_the_same_are_named_together() -> None:
+    environment = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "2"}
+    said = threads.difference([of_torch(1, environment=environment), of_jax(2, environment=environment)])
+    assert said is not None and "; OMP_NUM_THREADS=1 and MKL_NUM_THREADS=2 limit PyTorch and not XLA." in said
+
+
 def test_different_numbers_are_said_where_nothing_in_the_environment_tells_why() -> None:
     said = threads.difference([of_torch(1), of_jax(2)])
     assert said is not None and said.startswith("Threads differ: pytorch 1, flax_nnx 2. ")
