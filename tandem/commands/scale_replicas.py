@@ -145,7 +145,7 @@ def table_of(found: DeviceScaling, columns: Sequence[str]) -> Table:
     """One row a point."""
     table = plain_table(found.title, *columns, right=HEAD[2:])
     for point in found.points:
-        cells = dict(zip(HEAD, row(point), strict=True))
+        cells: dict[str, str] = dict(zip(HEAD, row(point), strict=True))
         table.add_row(*(cells[column] for column in columns))
     return table
 

@@ -96,9 +96,9 @@ def check_one_run(records: Sequence[Record], what: str) -> None:
     """Refuse to compare what is of several runs itself: its times would be mixed. Raises TandemError."""
     commits = sorted({short(record.commit) for record in records})
     apart = f"commits ({', '.join(commits)})" if len(commits) > 1 else ""
-    if not apart and len({record.machine.kind for record in records}) > 1:
-        first, *others = [record.machine for record in records]
-        apart = f"machines ({next(said for other in others if (said := differences(first, other)))})"
+    machines = [said for record in records if (said := differences(records[0].machine, record.machine))]
+    if machines and not apart:
+        apart = f"machines ({machines[0]})"
     if apart:
         raise TandemError(f"{what}: holds records of several {apart}, and two runs are compared; name files of one")
 

@@ -46,18 +46,26 @@ class Scaled:
         return f"{self.choice}: {'; '.join(self.beside)}"
 
 
-def points(records: Sequence[Record]) -> set[Cell]:
-    """The cells that are points of a sweep, or of scaling over devices."""
+Place = tuple[Cell, str | None]
+"""A cell and the commit at which it was timed."""
+
+
+def place_of(record: Record) -> Place:
+    return record.cell, record.commit
+
+
+def points(records: Sequence[Record]) -> set[Place]:
+    """What are points of a sweep, or of scaling over devices."""
     found = [record for axis in AXES for sweep in sweeps(records, axis) for record in sweep.records]
     found += [record for scaling in device_scalings(records) for point in scaling.points for record in point.records]
-    return {record.cell for record in found}
+    return {place_of(record) for record in found}
 
 
 def nothing_else(records: Sequence[Record], verdicts: Iterable[Verdict]) -> bool:
     """Whether there are records of scaling alone, which decide no scenario."""
     decided = any(setting.headline.outcome in ("faster", "tie") for each in verdicts for setting in each.settings)
     of_scaling = points(records)
-    return bool(records) and not decided and all(record.cell in of_scaling for record in records)
+    return bool(records) and not decided and all(place_of(record) in of_scaling for record in records)
 
 
 def scaled(records: Sequence[Record]) -> list[Scaled]:

@@ -29,12 +29,12 @@ JAX: dict[str, Any] = {"backend": "flax_nnx", "versions": {"jax": "0.10", "flax"
 
 
 def of_torch(count: int, **values: Any) -> Record:
-    return record(**TORCH | {"threads": {"torch": count, "usable_cores": 2}} | values)
+    return record(**TORCH, threads={"torch": count, "usable_cores": 2}, **values)
 
 
 def of_jax(count: int | None, **values: Any) -> Record:
     pool = {} if count is None else {"xla": count}
-    return record(**JAX | {"threads": pool | {"usable_cores": 2}} | values)
+    return record(**JAX, threads=pool | {"usable_cores": 2}, **values)
 
 
 def test_a_limit_that_one_of_them_heeds_is_named() -> None:

@@ -10,7 +10,7 @@ from benchmarks.verdict import Comparison
 
 from ..changes import beside, changes
 from ..findings import Findings
-from ..scaled import NO_CHOICE_YET, nothing_else, points, scaled
+from ..scaled import NO_CHOICE_YET, nothing_else, place_of, points, scaled
 from ..sentences import gates_sentence, parity_sentence
 from ..verdicts import Verdict, to_choose, verdicts
 from .markup import code, plain
@@ -24,7 +24,7 @@ def answer(findings: Findings, comparisons: Sequence[Comparison]) -> str:
     of_scaling = points(records)
     for comparison in comparisons:
         decides = comparison.outcome not in ("undecided", "not_timed")
-        if decides or not all(record.cell in of_scaling for record in comparison.records):
+        if decides or not all(place_of(record) in of_scaling for record in comparison.records):
             lines.append(f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}.")
     for found in scaled(records):
         lines.append(f"- **{plain(f'{found.what}: {found.who}')}.** {plain(found.sentence)}.")

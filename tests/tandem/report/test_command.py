@@ -122,7 +122,8 @@ def test_a_run_that_is_several_itself_is_refused(
 ) -> None:
     """Their times would be taken for processes of one cell."""
     runs = {"after": both(0.01, 0.02), "before": both(0.01, 0.01, **OLD)}
-    runs[mixed] += both(0.03, 0.03, **other)
+    commit = runs[mixed][0].commit
+    runs[mixed] += both(0.03, 0.03, **{"commit": commit} | other)
     after, before = (folder(name, records) for name, records in runs.items())
     line = refused("report", after, "--against", before, "--across-machines")
     assert words in line and f"{mixed}: holds" in line and "name files of one" in line
