@@ -75,7 +75,8 @@ def bars(kind: Bars, cells: Sequence[TimedCell], names: Names) -> Html:
 def _label(place: int, text: str, side: str) -> dict[str, Any]:
     """Above its bar, which leaves the bars the whole width of a phone."""
     at = {"x": 0 if side == "left" else 1, "xref": "paper", "xanchor": side}
-    return {**at, "y": place, "yanchor": "bottom", "yshift": 9, "text": text, "showarrow": False}
+    over = {} if side == "left" else {"bgcolor": "var(--card)"}  # the value, where a long name reaches it
+    return {**at, **over, "y": place, "yanchor": "bottom", "yshift": 9, "text": text, "showarrow": False}
 
 
 def _interval(kind: Bars, cell: TimedCell) -> str:

@@ -63,7 +63,7 @@ def heatmap(checks: Sequence[Check]) -> Html:
                 [_text(d, takes_no_part(check.not_compared, probe, pair)) for probe, d in zip(probes, row, strict=True)]
                 for (check, pair), row in zip(rows, distances, strict=True)
             ],
-            empty,
+            [""] * len(probes),
         ),
         "customdata": _under_labels(
             [
@@ -100,7 +100,13 @@ def heatmap(checks: Sequence[Check]) -> Html:
     layout = {
         "height": HEAD_PX + ROW_PX * len(rows) + FOOT_PX,
         "margin": {"l": 4, "r": 4, "t": 30, "b": FOOT_PX},
-        "xaxis": {"side": "top", "showgrid": False, "fixedrange": True, "ticks": ""},
+        "xaxis": {
+            "side": "top",
+            "autotickangles": [0, 90],  # upright where there is no room, which needs none at the sides
+            "showgrid": False,
+            "fixedrange": True,
+            "ticks": "",
+        },
         "yaxis": {"visible": False, "range": [len(rows), 0], "fixedrange": True},
         "annotations": [
             _label(row + LABEL, f"{_group(check)}: {pair}")
@@ -112,7 +118,7 @@ def heatmap(checks: Sequence[Check]) -> Html:
     return figure([trace], layout, name, description(checks))
 
 
-def _under_labels(rows: Sequence[list[Any]], strip: list[None]) -> list[list[Any]]:
+def _under_labels(rows: Sequence[list[Any]], strip: list[Any]) -> list[list[Any]]:
     """Each row under the empty strip of its label."""
     return [each for row in rows for each in (strip, row)]
 

@@ -91,6 +91,7 @@ def test_every_row_of_the_heat_map_has_its_label_above_its_cells() -> None:
     (trace,), rows = figure["data"], 6
     assert len(trace["y"]) == 2 * rows + 1 and trace["y"] == sorted(trace["y"]), "the edges of strips and cells"
     assert trace["z"][0::2] == [[None, None]] * rows, "a strip has no cell"
+    assert trace["text"][0::2] == [["", ""]] * rows, "nor a word, which plotly would make of null"
     assert [label["y"] for label in figure["layout"]["annotations"]] == trace["y"][1::2]
 
 
