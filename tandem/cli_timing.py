@@ -7,6 +7,7 @@ from dataclasses import replace
 import typer
 
 from . import options
+from . import options_of_timing as timing
 
 
 def register(app: typer.Typer) -> None:
@@ -18,17 +19,17 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     specs: options.OptionalSpecs = None,
-    backends: options.TimedBackends = None,
-    phase: options.Phases = None,
+    backends: timing.Backends = None,
+    phase: timing.Phases = None,
     size: options.Size = None,
     batch: options.Batch = None,
     narrow: options.Narrow = None,
     full_width: options.FullWidth = False,
-    precision: options.TimedPrecisions = None,
-    tuning: options.Tunings = None,
-    device: options.OptionalDevice = None,
-    replicates: options.Replicates = 3,
-    output: options.Folder = None,
+    precision: timing.Precisions = None,
+    tuning: timing.Tunings = None,
+    device: timing.Device = None,
+    replicates: timing.Replicates = 3,
+    output: timing.Folder = None,
     json: options.Json = None,
 ) -> None:
     """The main job: are the builds the same network, and which is faster here?
@@ -45,23 +46,23 @@ def compare(
 
 def bench(
     specs: options.OptionalSpecs = None,
-    backends: options.TimedBackends = None,
-    phase: options.Phases = None,
+    backends: timing.Backends = None,
+    phase: timing.Phases = None,
     size: options.Size = None,
     batch: options.Batch = None,
     narrow: options.Narrow = None,
     full_width: options.FullWidth = False,
-    precision: options.TimedPrecisions = None,
-    tuning: options.Tunings = None,
-    device: options.OptionalDevice = None,
-    replicates: options.Replicates = 3,
-    results: options.Results = None,
-    resume: options.Resume = False,
+    precision: timing.Precisions = None,
+    tuning: timing.Tunings = None,
+    device: timing.Device = None,
+    replicates: timing.Replicates = 3,
+    results: timing.Results = None,
+    resume: timing.Resume = False,
     json: options.Json = None,
-    cluster: options.Cluster = None,
-    slurm: options.SlurmOptions = None,
-    cluster_folder: options.ClusterFolder = None,
-    columns: options.Columns = None,
+    cluster: timing.Cluster = None,
+    slurm: timing.SlurmOptions = None,
+    cluster_folder: timing.ClusterFolder = None,
+    columns: timing.Columns = None,
 ) -> None:
     """Time the backends with the pytest-benchmark suites.
 
@@ -82,21 +83,21 @@ def bench(
 
 
 def scale(
-    axis: options.Axis,
+    axis: timing.Axis,
     specs: options.OptionalSpecs = None,
-    most: options.Most = None,
-    backends: options.TimedBackends = None,
-    phase: options.Phases = None,
+    most: timing.Most = None,
+    backends: timing.Backends = None,
+    phase: timing.Phases = None,
     size: options.Size = None,
     batch: options.Batch = None,
     narrow: options.Narrow = None,
     full_width: options.FullWidth = False,
-    precision: options.TimedPrecisions = None,
-    tuning: options.Tunings = None,
-    device: options.OptionalDevice = None,
-    replicates: options.GroupReplicates = None,
-    batch_statistics: options.ScaledStatistics = None,
-    results: options.Results = None,
+    precision: timing.Precisions = None,
+    tuning: timing.Tunings = None,
+    device: timing.Device = None,
+    replicates: timing.GroupReplicates = None,
+    batch_statistics: timing.ScaledStatistics = None,
+    results: timing.Results = None,
     json: options.Json = None,
 ) -> None:
     """How a step grows with the batch or the size, up to where memory ends, or with replicas over devices.

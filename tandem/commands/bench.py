@@ -13,8 +13,9 @@ from pathlib import Path
 import benchmarks
 from backends.contract import PHASES, PRECISIONS
 from benchmarks import contestants
-from benchmarks.cell import Cell, check_supported, default_cells
-from benchmarks.records import check_folder
+from benchmarks.cell import Cell
+from benchmarks.plan import check_supported, default_cells
+from benchmarks.record_files import check_folder
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
 

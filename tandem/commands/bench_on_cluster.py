@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import executors, merging
 from benchmarks.cluster import ClusterRun, Outcome
 from benchmarks.executors import Cluster
-from benchmarks.records import FINE, check_folder
+from benchmarks.record_files import check_folder
+from benchmarks.records import FINE
 from benchmarks.slurm_options import SlurmOptions
 from benchmarks.verdict import compare
 from shared_specs import TandemError

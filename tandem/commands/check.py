@@ -29,7 +29,7 @@ EVERYWHERE = ("float64", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Request:
-    """What `tandem check` was asked for, as typed; None and empty stand for what nobody asked for."""
+    """What `tandem check` or `curves` was asked for, as typed; None and empty stand for what nobody asked for."""
 
     specs: Sequence[str]
     backends: Sequence[str] | None = None

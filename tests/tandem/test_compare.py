@@ -14,7 +14,8 @@ import pytest
 
 from backends.numpy_reference.model import NumPyModel
 from benchmarks.cell import Cell
-from benchmarks.records import Record, load_records
+from benchmarks.record_files import load_records
+from benchmarks.records import Record
 from shared_specs import load_spec
 from tandem.commands import bench, compare
 from tandem.documents import model_of
