@@ -51,6 +51,8 @@ def run(
     output = Output(json_path, request.specs)
     if where.cluster is None:
         raise TandemError("--slurm, --cluster-folder and --columns belong to --cluster; name it, slurm or local")
+    if where.cluster not in executors.NAMES:
+        raise executors.unknown(where.cluster)
     if results is None:
         raise TandemError("--cluster merges records into a folder, and none was given; name it with --results")
     options = SlurmOptions.read(where.slurm)

@@ -111,6 +111,7 @@ def plan(request: Request) -> Plan:
         )
     for reason in left_out:
         say_note(reason)
+    _check_named(request, [name for name in names if name != REFERENCE])
     if request.weights and len(specs) > 1:
         raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
     jobs = [_job(spec, request) for spec in specs]
@@ -121,6 +122,22 @@ def plan(request: Request) -> Plan:
     chosen = Plan(jobs, names, executions, probes, recipe, request.seed, request.replicas, kinds)
     replica_plans.check(chosen)
     return chosen
+
+
+def _check_named(request: Request, names: Sequence[str]) -> None:
+    """Refuse a device or tuning that no backend has, once for all of them. Raises BackendError."""
+    able = [backends.capabilities(name) for name in names]
+    kinds = list(dict.fromkeys(kind for can in able for kind in can.devices))
+    kind, colon, number = request.device.partition(":")
+    if kind not in kinds or (colon and not number.isdecimal()):
+        raise backends.BackendError(
+            f"no device is named {request.device!r}; take one of {', '.join(kinds)}, or the second GPU as cuda:1"
+        )
+    tunings = list(dict.fromkeys(tuning for can in able for tuning in can.tunings))
+    if request.tuning not in tunings:
+        raise backends.BackendError(
+            f"no tuning of {', '.join(names)} is named {request.tuning!r}; take one of {', '.join(tunings)}"
+        )
 
 
 def _check_backends(names: Sequence[str], execution: Execution) -> None:
