@@ -24,7 +24,7 @@ def list_(
     sources: options_of_networks.Sources = False,
     json: options.Json = None,
 ) -> None:
-    """The networks of the zoo, and the backends that are here.
+    """The networks of the zoo, and what the backends that are here can do.
 
     Given TEXT or options, those networks that have all of it.
     """

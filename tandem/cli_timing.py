@@ -36,6 +36,9 @@ def compare(
 
     Checks, times and reports. SPEC is unet_bn_same by default. If the builds differ, nothing is timed and the exit
     code is 1. After Ctrl-C, the command that is printed goes on where this one stopped.
+
+    The check is on a small input, with narrow widths unless --narrow says how wide. What is timed, at the sizes asked
+    for or such as suit this machine, has to pass a gate first, on its own input.
     """
     from .commands import bench, compare
 
@@ -68,9 +71,11 @@ def bench(
 
     Exit code 1 if a cell could not be timed.
 
-    Without SPEC and options: on a GPU the whole zoo at real sizes, on a CPU unet_bn_same small.
+    Without SPEC and options: on a GPU the five classic U-Nets at real sizes, on a CPU unet_bn_same small.
 
     With --cluster each process is a job; its record is merged into --results when it ends.
+
+    Its --json is that of pytest-benchmark, with our records in it; on a cluster it is our own.
     """
     from .commands import bench, bench_on_cluster
 

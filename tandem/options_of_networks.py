@@ -16,7 +16,7 @@ Dimensions = Annotated[
 ]
 Norm = Annotated[
     str | None,
-    option("--norm", metavar="N", help="batch, instance, group ... or none.", complete=one_of(completion.norms)),
+    option("--norm", metavar="N", help="batch, instance ... or none.", complete=one_of(completion.norms)),
 ]
 MaxParameters = Annotated[
     str | None, option("--max-parameters", metavar="N", help="At most so many, for instance 10M.")
