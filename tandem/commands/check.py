@@ -101,7 +101,7 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = replica_plans.probes(request)
-    precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
+    precisions = chosen_precisions(request)
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -150,9 +150,11 @@ def _check_backends(names: Sequence[str], execution: Execution) -> None:
             backends.get(name).check_execution(execution)
 
 
-def known_precisions(device: str) -> Sequence[str]:
-    """Those that a device has, as far as it is known before a backend is asked."""
-    return PRECISIONS if device != "cpu" else EVERYWHERE
+def chosen_precisions(request: Request) -> list[str] | None:
+    """Those that were asked for; "all" means those of the device. Raises TandemError."""
+    if request.device == "cpu" and "tf32" in selections.split(request.precisions):
+        raise TandemError("tf32 is a precision of NVIDIA GPUs; on a CPU take float32 or bfloat16")
+    return selections.choose("precision", request.precisions, PRECISIONS if request.device != "cpu" else EVERYWHERE)
 
 
 def _job(spec: UNetSpec, request: Request) -> Job:

@@ -65,7 +65,7 @@ def plan(request: check.Request, judge: str) -> check.Plan:
     """As `check.plan`, with labels that can be learned. Raises TandemError."""
     (name,) = request.specs
     spec = load_spec(name)
-    precisions = selections.choose("precision", request.precisions, check.known_precisions(request.device)) or []
+    precisions = check.chosen_precisions(request) or []
     if len(precisions) != 1:
         raise TandemError(f"got the precision {','.join(request.precisions or ())!r}, expected one; run one for each")
     selections.choose("backend", [judge], parity.curves.registry.names())

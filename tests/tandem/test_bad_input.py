@@ -36,6 +36,10 @@ MISTYPED = {
         "no phase is named 'forwards'; take one of forward, forw",
     ),
     "precision_typo": (["check", "unet_same", "--precision", "float46"], "did you mean float64"),
+    "precision_of_gpus": (
+        ["check", "unet_same", "--precision", "tf32"],
+        "tf32 is a precision of NVIDIA GPUs",
+    ),
     "precision_typo_in_bench": (["bench", "--precision", "float46"], "no precision is named 'float46'"),
     "device_typo_in_bench": (["bench", "--device", "abacus"], "no device is named 'abacus'; take one of cpu"),
     "precision_that_a_backend_has_not": (
