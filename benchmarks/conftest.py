@@ -13,14 +13,16 @@ from shared_specs import TandemError
 
 from . import contestants, options, threads
 from .ceilings import CeilingsOf
-from .cell import Cell, check_supported, default_cells, interleave
+from .cell import Cell
 from .gate import References
 from .levers import levers
 from .machine import Machine, differences, this_machine
 from .measure import ROUNDS, measure_cell
 from .options import Options
+from .plan import check_supported, default_cells, interleave
 from .provenance import finished
-from .records import Record, check_folder, save_record
+from .record_files import check_folder, save_record
+from .records import Record
 from .verdict import bounds, compare
 
 CELLS = pytest.StashKey[list[Cell]]()

@@ -19,12 +19,14 @@ from shared_specs.errors import one_line
 
 from . import contestants, provenance
 from .ceilings import CeilingsOf, is_impossible
-from .cell import Cell, check_supported, interleave
+from .cell import Cell
 from .environment import worker_environment
 from .gate import Reference, References, judge
 from .machine import FREE_MEMORY_SHARE, this_machine
+from .plan import check_supported, interleave
 from .process import WorkerFailure, WorkerProcess
-from .records import Gate, Record, Startup, Status, WarmUp, Window, check_folder, save_record
+from .record_files import check_folder, save_record
+from .records import Gate, Record, Startup, Status, WarmUp, Window
 from .replica_worker import GroupWorker
 
 ROUNDS, WINDOW_S = 5, 0.2

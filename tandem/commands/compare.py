@@ -29,7 +29,7 @@ from shared_specs.files import check_writable, write_atomically
 from .. import interrupts, selections
 from ..console import Output, plain_table, progress, say_command, say_note
 from ..report import Findings, to_html, to_markdown
-from ..report.sentences import parity_sentence
+from ..report.sentences import gates_sentence, parity_sentence
 from ..report.timing import TIMING_COLUMNS, timing_rows
 from ..run_display import RunDisplay
 from . import bench, check
@@ -116,7 +116,9 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
             specs=request.specs,
             backends=request.backends,
             precisions=[*([SEMANTICS] if has_semantics else []), *(request.precisions or ["float32"])],
-            # The gate holds the full width, at the very size that is timed; NumPy would take hours for all probes.
+            # Neither size nor batch of the times: a check is on images of unequal sides that tell all choices of a
+            # network apart. The gate holds every program at the very input and width that is timed, for which NumPy
+            # would take hours with all probes.
             narrow=None if request.narrow == 1 else request.narrow,
             device=request.device or "cpu",
         )
@@ -176,7 +178,7 @@ def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) 
     parity = chosen.parity
     for job in parity.jobs:
         with display.aside():
-            check.describe(job, parity, output)
+            describe(job, chosen, output)
         for execution in parity.executions:
             part = part_of_check(job, execution, parity)
             checked = kept.find(job, execution, parity)
@@ -192,6 +194,25 @@ def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) 
                 check.show(verdict_of(checked), output)
                 if was_there:
                     output.print(f"From an earlier run, of {checked.made and checked.made.started_at}.", style="dim")
+
+
+def describe(job: check.Job, chosen: Plan, output: Output) -> None:
+    """Say on what one network is checked, on what it is timed, and what holds the two together."""
+    checked = f"{shape_in_words(job.batch.images.shape)}, {selections.width_in_words(job.spec, job.divisor)}"
+    recipe = chosen.parity.recipe.optimizer.kind
+    timed = [
+        f"{shape_in_words(cell.images_shape)}, {selections.width_in_words(cell.network, cell.narrow)}"
+        for cell in chosen.cells
+        if cell.network.name == job.spec.name
+    ]
+    output.print(job.spec.name, style="bold")
+    output.print(f"Checked on {checked}: {job.batch.origin}; optimizer {recipe}; {chosen.cells[0].device}", style="dim")
+    output.print(f"Timed on   {'; '.join(dict.fromkeys(timed))}; the gate checks every program there", style="dim")
+
+
+def shape_in_words(shape: Sequence[int]) -> str:
+    """ "2 images of 3x32x48"."""
+    return f"{shape[0]} image{'s' if shape[0] > 1 else ''} of {'x'.join(map(str, shape[1:]))}"
 
 
 def _time(chosen: Plan, timed: TimedParts, display: RunDisplay) -> list[Record]:
@@ -246,6 +267,9 @@ def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Outp
     """The answer: the same network or not, and for each phase which is faster."""
     equal = all(checked.equal for checked in findings.checks)
     output.print(parity_sentence(findings.checks), style="bold green" if equal else "bold red")
+    inputs = dict.fromkeys(shape_in_words(checked.batch.shape) for checked in findings.checks)
+    gates = gates_sentence(findings.records)
+    output.print(f"Checked on {', '.join(inputs)}.{f' {gates}' if gates else ''}", style="dim")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
     limits = threads.differences(comparison.records for comparison in comparisons)

@@ -11,7 +11,8 @@ from benchmarks.ceilings import CeilingsOf
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
-from benchmarks.records import FINE, Record, check_folder, save_record
+from benchmarks.record_files import check_folder, save_record
+from benchmarks.records import FINE, Record
 from benchmarks.scaling import AXES, Axis, Sweep, steps, sweep
 from shared_specs import TandemError
 

@@ -14,7 +14,8 @@ from benchmarks.cell import Cell
 from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, plan
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
-from benchmarks.records import Record, check_folder, save_record
+from benchmarks.record_files import check_folder, save_record
+from benchmarks.records import Record
 from benchmarks.verdict import is_busy
 from shared_specs import TandemError
 from shared_specs.recipe import BatchStatistics

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record, save_record
+from benchmarks.record_files import save_record
+from benchmarks.records import Record
 from tandem.report import html
 
 from ..conftest import Run
