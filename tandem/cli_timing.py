@@ -30,14 +30,16 @@ def compare(
     replicates: options.Replicates = 3,
     output: options.Folder = None,
     json: options.Json = None,
+    replicas: options.NoReplicas = None,
 ) -> None:
     """The main job: are the builds the same network, and which is faster here?
 
     Checks, times and reports. SPEC is unet_bn_same by default. If the builds differ, nothing is timed and the exit
     code is 1. After Ctrl-C, the command that is printed goes on where this one stopped.
     """
-    from .commands import bench, compare
+    from .commands import bench, compare, replica_plans
 
+    replica_plans.check_one_device("compare", specs or (), replicas)
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     raise typer.Exit(compare.run(request, output, json))
@@ -62,6 +64,7 @@ def bench(
     slurm: options.SlurmOptions = None,
     cluster_folder: options.ClusterFolder = None,
     columns: options.Columns = None,
+    replicas: options.NoReplicas = None,
 ) -> None:
     """Time the backends with the pytest-benchmark suites.
 
@@ -71,8 +74,9 @@ def bench(
 
     With --cluster each process is a job; its record is merged into --results when it ends.
     """
-    from .commands import bench, bench_on_cluster
+    from .commands import bench, bench_on_cluster, replica_plans
 
+    replica_plans.check_one_device("bench", specs or (), replicas)
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     on = bench_on_cluster.Where(cluster, slurm or (), cluster_folder, columns or ())

@@ -180,6 +180,9 @@ Replicas = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+NoReplicas = Annotated[int | None, typer.Option("--replicas", min=1, hidden=True)]
+"""Where several are not timed: what is, the error says."""
+
 BatchStatistics = Annotated[
     str | None,
     typer.Option(
