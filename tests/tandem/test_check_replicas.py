@@ -80,8 +80,8 @@ def test_what_times_one_device_says_what_to_use_for_several(refused: Callable[..
     said = refused(command, "unet_bn_same", "--replicas", "2")
     assert said == (
         f"error: {command} times one device; `tandem check unet_bn_same --replicas 2 --json check.json` proves 2 "
-        "replicas, `tandem scale replicas unet_bn_same --most 2 --json times.json` times them, and `tandem report check.json "
-        "times.json` has both"
+        "replicas, `tandem scale replicas unet_bn_same --most 2 --json times.json` times them, and `tandem report "
+        "check.json times.json` has both"
     )
 
 
