@@ -74,9 +74,7 @@ def test_two_ranks_are_timed_and_judged(two: Cell) -> None:
     assert record.status == "ok", record.message
     assert record.gate is not None and record.gate.comparable
     assert record.ranks is not None and record.ranks.usable_cores == (1, 1)
-    startup = record.startup
-    assert startup is not None and startup.join_s > 0
-    assert startup.import_s > startup.build_s, "importing PyTorch takes longer than a tiny network"
+    assert record.startup is not None and min(record.startup.import_s, record.startup.join_s) > 0
     assert [window.seconds for window in record.windows] == [max(times) for times in record.ranks.window_s]
     assert record.peak_memory_bytes == max(record.ranks.peak_memory_bytes) and len(record.ranks.peak_memory_bytes) == 2
     assert Record.model_validate_json(record.model_dump_json()) == record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from tests.meta.faults.replicas import (
     FLOAT64,
     GLOBAL,
     OWN,
+    SOUND,
     Judged,
     ReplicaFault,
     compared,
@@ -168,6 +170,16 @@ def test_a_fault_of_replicas_that_is_missed_fails_the_run() -> None:
         "replicas: false alarm: pytorch: step 1: gradient of head.bias",
     ]
     assert wrong.table.endswith("2 faults: 1 caught. 1 sound groups: 1 false alarms.")
+
+
+def test_the_page_has_every_fault_where_it_was_named() -> None:
+    """As `make faults` has written it."""
+    lines = (Path(__file__).parents[2] / "docs" / "data_parallel.md").read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if line.startswith("| ") and line.split(" | ")[-1].strip(" |")[-1:].isdigit()]
+    told += [line for line in lines if line.endswith("infinitely many |")]
+    expected = {f"| {fault.name} | `{fault.backend}` | {fault.batch_statistics} | {fault.quantity}" for fault in FAULTS}
+    assert {line.rpartition(" | ")[0] for line in told} == expected
+    assert f"{len(FAULTS)} faults: {len(FAULTS)} caught. {len(SOUND)} sound groups: 0 false alarms." in lines
 
 
 @pytest.mark.needs_backends("pytorch")
