@@ -58,8 +58,8 @@ class ReplicaGroup:
         time_limit_s: for the start, and for the answer to a question, unless it has another one.
         server: "module:Class" of what answers the questions, `backends.replicas.rank.Replica` or a class made of it.
         environment: what the processes have beside the environment of this one.
-        memory_limit_bytes: of the resident memory of all ranks together, by default most of what is free at the start.
-            Where it is passed the group is ended as out of memory, before the kernel ends it or something else.
+        memory_limit_bytes: of the resident memory of all ranks together, by default most of what is free now. Where it
+            is passed the group is ended as out of memory, before the kernel ends it or something else.
 
     Raises:
         ReplicaFailure: on entering, where a rank does not start in time, or cannot join the others.
@@ -77,8 +77,8 @@ class ReplicaGroup:
     ):
         self.backend, self.replicas, self.device = backend, replicas, device
         self.time_limit_s, self.server, self.environment = time_limit_s, server, dict(environment or {})
-        self._processes: list[subprocess.Popen[bytes]] = []
         self.memory_limit_bytes = memory_limit_bytes or free_memory_limit_bytes()
+        self._processes: list[subprocess.Popen[bytes]] = []
         self._ranks: dict[int, Rank] = {}
         self._talks: list[threading.Thread] = []
 
