@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from shared_specs.shapes import axis_names, feature_shapes
 from shared_specs.weights import Weights
 
 from .capabilities import Capabilities
+from .devices import too_few_for, usable_core_count
 from .execution import PHASES, Execution
 from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
@@ -40,10 +40,6 @@ __all__ = [
     "check_phase",
     "copy_weights",
 ]
-
-
-MOST_REPLICAS_ON_A_CPU = max(8, os.cpu_count() or 1)
-"""More processes than cores prove as much, and take turns. This many do not fill a usual machine's memory."""
 
 
 class BackendError(TandemError):
@@ -262,16 +258,13 @@ class Backend(ABC):
             )
 
     def check_replicas(self, execution: Execution, replicas: int) -> None:
-        """Refuse replicas for which there are not devices enough. Raises BackendError."""
+        """Refuse replicas for which there are not devices, or cores, enough. Raises BackendError."""
         kind = execution.device_kind
         if execution.device != kind:
             raise BackendError(f"{execution.device} is one device, and replicas take one each; give {kind}")
-        most, found = MOST_REPLICAS_ON_A_CPU, f"{MOST_REPLICAS_ON_A_CPU} processes share a CPU at most"
-        if kind != "cpu":
-            most = sum(device.startswith(kind) for device in self.devices())
-            found = f"{self.name} finds {most} {kind} device{'' if most == 1 else 's'}, one for each"
-        if replicas > most:
-            raise BackendError(f"got {replicas} replicas, and {found}; take fewer replicas")
+        found = usable_core_count() if kind == "cpu" else sum(device.startswith(kind) for device in self.devices())
+        if problem := too_few_for(replicas, kind, found):
+            raise BackendError(problem)
 
 
 class ReferenceBackend(Backend):

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.devices import too_few_for
 from shared_specs import TandemError
 
 from . import contestants, machine
@@ -95,18 +96,10 @@ def check_devices(device: str, most: int) -> int | None:
     if device.partition(":")[0] != device:
         raise TandemError(f"--device {device} is one device, and replicas take one each; give cuda")
     here = machine.this_machine()
-    if device == "cpu":
-        if most > here.usable_cores:
-            raise TandemError(
-                f"got --most {most}, and each replica takes a core at least, of which there are {here.usable_cores}; "
-                "take fewer replicas"
-            )
-        return here.usable_cores // most
-    if most > len(here.gpus):
-        raise TandemError(
-            f"got --most {most}, and each replica takes a GPU, of which there are {len(here.gpus)}; take fewer replicas"
-        )
-    return None
+    found = here.usable_cores if device == "cpu" else len(here.gpus)
+    if problem := too_few_for(most, device, found):
+        raise TandemError(problem)
+    return found // most if device == "cpu" else None
 
 
 def plan(cell: Cell, most: int, statistics: str) -> list[Cell]:
