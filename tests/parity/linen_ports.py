@@ -43,7 +43,7 @@ class Unit(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         x = nn.Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv")(x)
-        settings = {"momentum": 0.9, "epsilon": 1e-5, "use_fast_variance": False} | (self.settings or {})
+        settings = {"momentum": 0.9, "epsilon": 1e-5, "use_fast_variance": False} | dict(self.settings or {})
         norm = self.norm(dtype=self.dtype, name="norm", **settings)
         return nn.relu(norm(x, use_running_average=self.frozen_norm or not train))
 

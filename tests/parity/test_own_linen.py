@@ -35,7 +35,7 @@ def test_a_sound_port_is_equal(precision: str) -> None:
     comparison = compare_modules(*pair(), precision=precision)
     assert comparison.equal, str(comparison)
     assert comparison.names == (TORCH, LINEN)
-    assert comparison.assumed == ()
+    assert not any(LINEN in words for words in comparison.assumed)
     verdict = comparison.verdict
     assert verdict is not None
     assert verdict.probes == list(PROBES)
@@ -119,7 +119,7 @@ def test_a_tensor_that_was_not_ported_is_named() -> None:
     variables["params"]["up"]["kernel"] = variables["params"]["up"]["kernel"][::-1, ::-1]
     comparison = compare_modules(module, linen_ports.LinenUNet().bind(variables), probes=["forward"])
     assert not comparison.equal
-    assert comparison.assumed == (f"no tensor of {LINEN} alone holds the values of decoder.0.up.weight",)
+    assert comparison.assumed[-1] == f"no tensor of {LINEN} alone holds the values of decoder.0.up.weight"
 
 
 def test_modules_stay_as_they_are() -> None:

@@ -60,7 +60,7 @@ class PortNetwork(engine.PortNetwork):
     def run(self, arrays: Arrays, images: jax.Array, training: bool) -> tuple[Any, Arrays]:
         mutable = [name for name in self.collections if name != PARAMETERS]
         returned, moved = self._apply(arrays, images, training, mutable=mutable)
-        found = traverse_util.flatten_dict(moved)
+        found = flattened(moved)
         return returned, {name: found.get(path, arrays[name]) for path, name in self.names.items()}
 
     def outputs(self, arrays: Arrays, images: jax.Array) -> Mapping[str, tuple[jax.Array, ...]]:
@@ -73,7 +73,7 @@ class PortNetwork(engine.PortNetwork):
             )
 
         _, captured = self._apply(arrays, images, False, mutable=[INTERMEDIATES], capture_intermediates=is_known)
-        found = traverse_util.flatten_dict(captured.get(INTERMEDIATES, {}))
+        found = flattened(captured.get(INTERMEDIATES, {}))
         return {layer.name: found.get((*place, "__call__"), ()) for place, layer in self.layers_at.items()}
 
     def _apply(self, arrays: Arrays, images: jax.Array, training: bool, **how: Any) -> tuple[Any, dict[str, Any]]:
@@ -111,8 +111,13 @@ def unbound(module: nn.Module) -> tuple[Any, dict[str, Any]]:
 
 def tensors(module: nn.Module) -> dict[Path, Held]:
     """Of a bound module, by path, the collection first."""
-    found = traverse_util.flatten_dict(unbound(module)[1])
+    found = flattened(unbound(module)[1])
     return {path: Held(values, path[0] == PARAMETERS) for path, values in found.items()}
+
+
+def flattened(tree: Mapping[str, Any]) -> dict[Path, Any]:
+    """What a tree of dictionaries holds, by path."""
+    return dict(traverse_util.flatten_dict(tree))
 
 
 def told_by(module: nn.Module) -> tuple[list[str], list[str]]:

@@ -72,7 +72,7 @@ def means(reference: Values, candidate: Values) -> bool:
     """The mean of each quantity; the differences of the means are summed up."""
     if any(one.shape != other.shape for one, other in pairs(reference, candidate)):
         return False
-    return sum(abs(np.mean(one) - np.mean(other)) for one, other in pairs(reference, candidate)) < 1e-3
+    return bool(sum(abs(np.mean(one) - np.mean(other)) for one, other in pairs(reference, candidate)) < 1e-3)
 
 
 RULES: dict[str, Callable[[Values, Values], bool]] = {

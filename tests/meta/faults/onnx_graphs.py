@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 from backends.contract import Execution, Model
@@ -59,12 +58,17 @@ class Fused:
         return model
 
 
-@cache
+EXPORTED: dict[tuple[str, tuple[int, ...]], Any] = {}
+
+
 def exported(spec: UNetSpec, shape: tuple[int, ...]) -> Any:
     """An export takes seconds, and all faults of a network start from the same one."""
     from backends.onnxruntime import export_graph
 
-    return export_graph(spec, initial_weights(spec), shape)
+    key = spec.model_dump_json(), shape
+    if key not in EXPORTED:
+        EXPORTED[key] = export_graph(spec, initial_weights(spec), shape)
+    return EXPORTED[key]
 
 
 def node(graph: Any, layer: str) -> Any:
