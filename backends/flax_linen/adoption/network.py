@@ -25,7 +25,7 @@ PARAMETERS, INTERMEDIATES = "params", "intermediates"
 
 IN_TRAINING, IN_EVALUATION = ("train", "training", "is_training"), ("deterministic", "use_running_average")
 """How a module calls the mode that it is told, as an argument of its call or as a field: what is true in training, and
-what is true in evaluation. Linen has no mode of its own, https://flax.readthedocs.io/en/latest/guides."""
+what is true in evaluation. Linen has no mode: https://flax-linen.readthedocs.io (Batch normalization)."""
 
 
 class PortNetwork(engine.PortNetwork):
