@@ -22,7 +22,11 @@ def pair(**changes: Any) -> tuple[Any, Any]:
 
     from tests.parity import linen_ports, ports
 
-    named = {"BatchNorm": nn.BatchNorm, "Reused": linen_ports.Reused, "remat": nn.remat(linen_ports.Unit, static_argnums=(2,))}
+    named = {
+        "BatchNorm": nn.BatchNorm,
+        "Reused": linen_ports.Reused,
+        "remat": nn.remat(linen_ports.Unit, static_argnums=(2,)),
+    }
     changes = {key: named.get(value, value) if isinstance(value, str) else value for key, value in changes.items()}
     if changes.get("make"):
         changes["make"] = getattr(linen_ports, changes["make"])
