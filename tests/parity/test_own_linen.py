@@ -197,7 +197,7 @@ def test_a_port_may_stand_beside_a_module_of_another_library() -> None:
     assert adoption.spec is not None
     nnx = flax_nnx.UNet(adoption.spec, rngs=ports.nnx.Rngs(0))
     flax_nnx.load_weights(nnx, adoption.spec, adoption.weights)
-    comparison = compare_modules(nnx, linen_ports.ported(module), probes=["forward", "statistics"])
+    comparison = compare_modules(nnx, linen_ports.ported(module), spec=adoption.spec, probes=["forward", "statistics"])
     assert comparison.equal, str(comparison)
     assert comparison.names == ("UNet (flax_nnx)", LINEN)
 
