@@ -13,7 +13,6 @@ from shared_specs import Recipe, UNetSpec
 from tests.variants import VARIANTS, built, to_size
 
 NUMPY, PYTORCH, FLAX = (("numpy_reference",), ("pytorch",), ("flax_nnx", "flax_linen"))
-NNX = FLAX[:1]
 ALL = NUMPY + PYTORCH + FLAX
 """Those that train, in which a fault of any probe can be planted."""
 ONNX = ("onnxruntime",)

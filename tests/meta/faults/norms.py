@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fault import FLAX, NNX, NUMPY, PYTORCH, Fault
+from .fault import FLAX, NUMPY, PYTORCH, Fault
 from .kits import Kit
 from .planting import Rewired, output, setting, used
 
@@ -98,13 +98,7 @@ FAULTS = [
         "statistics",
         f"{SECOND}.running_mean",
     ),
-    Fault(
-        "batch statistics in evaluation mode",
-        Rewired(SECOND, batch_statistics_always),
-        "activations",
-        SECOND,
-        NUMPY + PYTORCH + NNX,  # Linen writes no statistics in evaluation mode, and says so
-    ),
+    Fault("batch statistics in evaluation mode", Rewired(SECOND, batch_statistics_always), "activations", SECOND),
     Fault(
         "running statistics in training mode",
         Rewired(LAST, running_statistics_always),
