@@ -39,7 +39,7 @@ def main() -> int:
     tables = {
         "faults by subject": report.by_subject(mutants),
         "faults by probe": report.by_probe(mutants),
-        "faults by backend": report.by_backend(mutants),
+        "faults by backend": report.by_backend(mutants, sound),
         "faults by rule": report.by_rule(mutants, sound),
         "faults in all": report.summary(mutants, sound),
     }
