@@ -56,10 +56,15 @@ def key_of(cell: Cell) -> tuple[str, str]:
     return cell.device, cell.precision
 
 
+def frameworks() -> list[str]:
+    """Whose loads are run."""
+    return contestants.default()
+
+
 def measure(device: str, precision: str) -> Ceilings | None:
     """Run every framework's loads in a process of its own."""
     rates, sizes = dict[str, float](), asdict(SIZES[device.partition(":")[0]])
-    for backend in contestants.default():
+    for backend in frameworks():
         try:
             environment = huge_pages() if device == "cpu" else {}  # the best that any cell is given
             with WorkerProcess(TIME_LIMIT_S, "benchmarks.ceilings", environment) as worker:
