@@ -82,6 +82,14 @@ def test_where_reruns_go_further_than_the_loss_began_that_much_is_allowed() -> N
     assert (made.parted_at, made.allowed[1]) == (2, MARGIN)
 
 
+def test_where_nothing_is_lost_nothing_is_allowed() -> None:
+    none = (0.0, 0.0)
+    (judged,) = record(none, none, (1, none)).judged
+    assert (judged.within, judged.farthest, judged.farthest_at) == (True, 0.0, 1)
+    (judged,) = record(none, (0.0, 1e-300), (1, none)).judged
+    assert (judged.outside, judged.farthest, judged.farthest_at) == ((2,), math.inf, 2)
+
+
 def test_without_a_curve_nothing_is_within() -> None:
     made = record((1.0,), (1.0,), (1, (1.0,)))
     assert made.within
