@@ -366,8 +366,9 @@ class InOneProcess:
 
     groups: ClassVar[list[InOneProcess]] = []
 
-    def __init__(self, backend: str, replicas: int, device: str, time_limit_s: float):
+    def __init__(self, backend: str, replicas: int, device: str, time_limit_s: float, environment: dict[str, str]):
         self.backend, self.replicas, self.device, self.time_limit_s = backend, replicas, device, time_limit_s
+        self.environment = environment
         self.groups.append(self)
         self.is_running = False
 
@@ -395,6 +396,8 @@ class FirstRankAlone(NumPyReplicas):
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[InOneProcess]:
+    monkeypatch.setattr("backends.contract.usable_core_count", lambda: 3)
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     monkeypatch.setattr("parity.replicas.ReplicaGroup", InOneProcess)
     monkeypatch.setattr(InOneProcess, "groups", made := [])
     return made
@@ -406,7 +409,7 @@ REPLICAS = {"replicas": True}
 class TestReplicas:
     """In one process: that separate ones train alike is in `test_data_parallel.py`."""
 
-    def test_all_probes_are_run_and_the_replicas_last(
+    def test_all_probes_are_run_and_the_replicas_first(
         self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]
     ) -> None:
         twins(Twin("one", **REPLICAS), Twin("single"))
@@ -424,10 +427,11 @@ class TestReplicas:
         }
         runs = [text.removeprefix("data_parallel: ") for text in told if text.startswith("data_parallel")]
         assert runs == ["starting 2 replicas of one", "numpy_reference", *NOISY, "one"]
-        assert told.index("data_parallel: starting 2 replicas of one") == len(told) - 7
+        assert told.index("data_parallel: starting 2 replicas of one") == 0  # before this process holds a model
         (group,) = groups
         assert (group.backend, group.replicas, group.device, group.is_running) == ("one", 2, "cpu", False)
         assert group.time_limit_s == TIME_LIMIT_S
+        assert group.environment == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         assert group.built == (spec, FLOAT64, Recipe())
 
     def test_alone_they_are_all_that_is_run(self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]) -> None:
@@ -475,7 +479,7 @@ class TestReplicas:
         twins(Twin("one", **REPLICAS))
         with pytest.raises(ShapeError, match="a batch of 3 images does not divide among 2 replicas"):
             parity.check(spec, ["one"], batch=random_batch(spec, 0, 3, SIZE), replicas=2)
-        with pytest.raises(BackendError, match="got 10000 replicas, and"):
+        with pytest.raises(BackendError, match="got 10000 replicas, each of which takes one core, and"):
             parity.check(spec, ["one"], batch=random_batch(spec, 0, 2, SIZE), replicas=10_000)
         assert not groups
 

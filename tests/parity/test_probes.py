@@ -23,7 +23,7 @@ from parity.probes import (
     record,
     train,
     train_and_evaluate,
-    train_replicas,
+    train_replicas_together,
     trains,
 )
 from shared_specs import Recipe, UNetSpec, initial_weights
@@ -145,7 +145,7 @@ def test_replicas_show_what_their_ranks_disagree_on_and_what_they_have_in_common
 ) -> None:
     batch = random_batch(spec, 0, 4, SMALLEST["size"])
     replicas = backends.get("numpy_reference").build_replicas(spec, recipe, 2)
-    found = train_replicas(replicas, weights, batch, 2)
+    found = train_replicas_together(replicas, weights, batch, 2)
     assert list(found) == ["data_parallel"]
     is_global = recipe.batch_statistics == "global"
     unlike = ["gradients", "weights", "optimizer state", *["statistics"] * is_global]
