@@ -39,8 +39,9 @@ help:
 compare: $(INSTALLED)
 	tandem compare $(ARGS)
 
+# By file, for what its tests share is then made once. `loadgroup` of pytest-xdist 3.8 groups nothing under pytest 9.2.
 test: lint
-	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
+	pytest -n 2 --dist loadfile --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
 
 coverage: $(INSTALLED)
 	coverage erase

@@ -40,7 +40,9 @@ class Window(JsonModel):
 
 
 class Startup(JsonModel):
-    """The way to the first step, in seconds: interpreter, import, build, putting on the device, first call.
+    """The way to the first step, in seconds: interpreter, import, joining, build, putting on the device, first call.
+
+    Replicas join each other, and wait for the last one; `join_s` is 0 where there is one device.
 
     Compilation lies in the program or in the first call, as the framework has it; `trace_s` and `compile_s` say how
     much of those two it was, tracing being the way from Python to the compiler's own form.
@@ -53,10 +55,16 @@ class Startup(JsonModel):
     first_call_s: float
     trace_s: float = 0.0
     compile_s: float = 0.0
+    join_s: float = 0.0
 
     @property
     def time_to_first_step_s(self) -> float:
-        return self.start_s + self.import_s + self.build_s + self.program_s + self.first_call_s
+        return self.ready_s + self.join_s + self.first_call_s
+
+    @property
+    def ready_s(self) -> float:
+        """Without joining and the first call, in which replicas wait for each other."""
+        return self.start_s + self.import_s + self.build_s + self.program_s
 
 
 class WarmUp(JsonModel):
@@ -127,7 +135,8 @@ class Record(JsonModel):
         other_work_percent: of the cores, kept busy by others just before the process started.
         commit: of the code that ran, with "+changes" and a digest of the sources where the working tree differed from
             it; without the digest where they were written to meanwhile.
-        ranks: where replicas were timed; memory is then that of the rank that took most, all else rank 0's.
+        ranks: where replicas were timed; memory is then that of the rank that took most, startup of the one
+            that the others waited for, all else rank 0's.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -31,6 +31,7 @@ def compare(
     replicates: timing.Replicates = 3,
     output: timing.Folder = None,
     json: options.Json = None,
+    replicas: options.NoReplicas = None,
 ) -> None:
     """The main job: are the builds the same network, and which is faster here?
 
@@ -40,8 +41,9 @@ def compare(
     The check is on a small input, with narrow widths unless --narrow says how wide. What is timed, at the sizes asked
     for or such as suit this machine, has to pass a gate first, on its own input.
     """
-    from .commands import bench, compare
+    from .commands import bench, compare, replica_plans
 
+    replica_plans.check_one_device("compare", specs or (), replicas)
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     raise typer.Exit(compare.run(request, output, json))
@@ -66,6 +68,7 @@ def bench(
     slurm: timing.SlurmOptions = None,
     cluster_folder: timing.ClusterFolder = None,
     columns: timing.Columns = None,
+    replicas: options.NoReplicas = None,
 ) -> None:
     """Time the backends with the pytest-benchmark suites.
 
@@ -77,8 +80,9 @@ def bench(
 
     Its --json is that of pytest-benchmark, with our records in it; on a cluster it is our own.
     """
-    from .commands import bench, bench_on_cluster
+    from .commands import bench, bench_on_cluster, replica_plans
 
+    replica_plans.check_one_device("bench", specs or (), replicas)
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, replicates)
     on = bench_on_cluster.Where(cluster, slurm or (), cluster_folder, columns or ())

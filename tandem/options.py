@@ -111,6 +111,9 @@ Replicas = Annotated[
     int,
     number("--replicas", "Also train K replicas together, one a device, and compare them with one.", RUN, metavar="K"),
 ]
+NoReplicas = Annotated[int | None, typer.Option("--replicas", min=1, hidden=True)]
+"""Where several are not timed: what is, the error says."""
+
 BatchStatistics = Annotated[
     str | None,
     option(

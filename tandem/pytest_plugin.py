@@ -58,7 +58,8 @@ class Parity:
         """Fail the test, with the tables of the comparison, unless both are the same network.
 
         Args:
-            reference: a torch.nn.Module, a flax.nnx.Module, or a model that a backend of Tandem built.
+            reference: a torch.nn.Module, a flax.nnx.Module, a flax.linen.Module bound to its variables, or a model that
+                a backend of Tandem built.
             candidate: likewise.
             spec: what both are to be, or its name in the zoo, or the path of its file; inferred from a module of
                 PyTorch where it is left out.

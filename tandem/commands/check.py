@@ -19,6 +19,7 @@ from shared_specs.shapes import output_shape
 
 from .. import selections
 from ..console import Output, progress, say_note
+from ..gpu_memory import sparing_the_gpu
 from ..images import LABEL_DTYPES, read_images
 from ..verdict_tables import difference_report, measurement_table, verdict_table
 from . import replica_plans
@@ -76,7 +77,16 @@ class Plan:
 def run(request: Request, json_path: str | None = None, verbose: bool = False) -> int:
     """Check, print, and return 0 where all is equal, 1 where a difference was found."""
     output = Output(json_path, [*request.specs, *request.images, *request.labels, *filter(None, [request.weights])])
-    chosen = plan(request)
+    with sparing_the_gpu():
+        checks = _run(plan(request), output, verbose)
+    equal = all(check["equal"] for check in checks)
+    output.print(summary(checks), style="bold green" if equal else "bold red")
+    output.write("check", {"equal": equal, "checks": checks})
+    return 0 if equal else 1
+
+
+def _run(chosen: Plan, output: Output, verbose: bool) -> list[dict[str, Any]]:
+    """Every check of a plan, each printed as soon as it is there."""
     checks = []
     for job in chosen.jobs:
         describe(job, chosen, output)
@@ -86,10 +96,7 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
                     verdict = check(job, execution, part, tell)
                 checks.append(keys(verdict, job))
                 show(verdict, output, verbose)
-    equal = all(check["equal"] for check in checks)
-    output.print(summary(checks), style="bold green" if equal else "bold red")
-    output.write("check", {"equal": equal, "checks": checks})
-    return 0 if equal else 1
+    return checks
 
 
 def plan(request: Request) -> Plan:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -15,7 +13,7 @@ import psutil
 from rich.table import Table
 
 from backends import capabilities
-from benchmarks import provenance
+from benchmarks import provenance, threads
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
@@ -28,9 +26,10 @@ from shared_specs.files import check_writable, write_atomically
 
 from .. import interrupts, selections
 from ..console import Output, plain_table, progress, say_command, say_note
+from ..gpu_memory import sparing_the_gpu
 from ..report import Findings, to_html, to_markdown
-from ..report.markdown import TIMING_COLUMNS, timing_rows
 from ..report.sentences import gates_sentence, parity_sentence
+from ..report.timing import TIMING_COLUMNS, timing_rows
 from ..run_display import RunDisplay
 from . import bench, check
 from .kept_checks import KeptChecks, now, verdict_of
@@ -57,7 +56,7 @@ class Plan:
 def run(request: bench.Request, folder: str | None = None, json_path: str | None = None) -> int:
     """Check, time what is equal, and say which is faster; 1 where the builds differ or a cell was not timed."""
     output = Output(json_path, request.specs)
-    with progress("tandem compare") as tell:
+    with progress("tandem compare") as tell, sparing_the_gpu():
         tell("loading the backends")
         chosen = plan(request, folder)
     chosen = replace(chosen, folder=make_folder(chosen.folder, fresh=folder is None))
@@ -160,19 +159,6 @@ def other_work() -> list[str]:
     return [f"Other work kept {busy_percent:.0f}% of the cores busy: measure again when the machine is quiet."]
 
 
-@contextmanager
-def sparing_the_gpu() -> Iterator[None]:
-    """Keep JAX in this process from taking most of the GPU's memory, which the workers are to have."""
-    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "false")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-
-
 def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) -> None:
     """Every check, those aside that an earlier run has made; each is printed and kept as soon as it is there."""
     parity = chosen.parity
@@ -272,7 +258,8 @@ def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Outp
     output.print(f"Checked on {', '.join(inputs)}.{f' {gates}' if gates else ''}", style="dim")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
-    for remark in findings.remarks if comparisons else ():
+    limits = threads.differences(comparison.records for comparison in comparisons)
+    for remark in [*findings.remarks, *limits] if comparisons else ():
         output.print(remark, style="bold yellow")
     if not equal:
         output.print("Nothing was timed: there is no time without parity.")
