@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shared_specs import Recipe, ShapeError, TandemError, UNetSpec
-from shared_specs.shapes import axis_names, feature_shapes
+from shared_specs import Recipe, TandemError, UNetSpec
 from shared_specs.weights import Weights
 
+from . import batch_checks
 from .capabilities import Capabilities
+from .devices import too_few_for, usable_core_count
 from .execution import PHASES, Execution
 from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
@@ -40,10 +39,6 @@ __all__ = [
     "check_phase",
     "copy_weights",
 ]
-
-
-MOST_REPLICAS_ON_A_CPU = max(8, os.cpu_count() or 1)
-"""More processes than cores prove as much, and take turns. This many do not fill a usual machine's memory."""
 
 
 class BackendError(TandemError):
@@ -154,18 +149,7 @@ class Model(ABC):
             ShapeError: naming the level and the sizes where the image does not fit, or the norm that would see one
                 value a group, which PyTorch refuses.
         """
-        if not np.isfinite(images).all():
-            where = tuple(int(index) for index in np.argwhere(~np.isfinite(images))[0])
-            raise ShapeError(f"{self.spec.name}: images hold {images[where]} at {where}, expected finite values")
-        shapes = feature_shapes(self.spec, images.shape)
-        for layer in self.spec.layers:
-            if layer.kind in ("instance_norm", "group_norm"):
-                groups = layer.out_channels if layer.kind == "instance_norm" else layer.settings.groups
-                if layer.out_channels // groups * math.prod(shapes[layer.name][2:]) == 1:
-                    raise ShapeError(self._no_variance(layer.name, "a group"))
-
-    def _no_variance(self, layer: str, of: str, or_else: str = "") -> str:
-        return f"{self.spec.name}: {layer} sees one value {of}, which has no variance; take {or_else}larger images"
+        batch_checks.check_images(self.spec, images)
 
     def check_step(self, images: np.ndarray, labels: np.ndarray | None) -> None:
         """Refuse images and labels that no training step can take, in the same words for every backend.
@@ -175,21 +159,7 @@ class Model(ABC):
                 size and in range, or where batch norm would see one value a channel, which has no variance.
         """
         self.check_images(images)
-        name, shapes = self.spec.name, feature_shapes(self.spec, images.shape)
-        count, classes, *size = shapes[self.spec.logits]
-        if labels is None or labels.shape != (count, *size):
-            got = None if labels is None else labels.shape
-            axes = axis_names(self.spec).replace("C, ", "")
-            raise ShapeError(f"{name}: got labels of shape {got}, expected {axes} = {(count, *size)}")
-        if labels.dtype.kind not in "iu":
-            raise ShapeError(f"{name}: got labels of dtype {labels.dtype}, expected integers")
-        low, high = int(labels.min()), int(labels.max())
-        if low < 0 or high >= classes:
-            raise ShapeError(f"{name}: labels run from {low} to {high}, expected 0 to {classes - 1}, one a class")
-        for layer in self.spec.layers:
-            n, _, *sides = shapes[layer.name]
-            if layer.kind == "batch_norm" and n * math.prod(sides) == 1:
-                raise ShapeError(self._no_variance(layer.name, "a channel", "a larger batch or "))
+        batch_checks.check_labels(self.spec, images, labels)
 
 
 class Backend(ABC):
@@ -262,16 +232,13 @@ class Backend(ABC):
             )
 
     def check_replicas(self, execution: Execution, replicas: int) -> None:
-        """Refuse replicas for which there are not devices enough. Raises BackendError."""
+        """Refuse replicas for which there are not devices, or cores, enough. Raises BackendError."""
         kind = execution.device_kind
         if execution.device != kind:
             raise BackendError(f"{execution.device} is one device, and replicas take one each; give {kind}")
-        most, found = MOST_REPLICAS_ON_A_CPU, f"{MOST_REPLICAS_ON_A_CPU} processes share a CPU at most"
-        if kind != "cpu":
-            most = sum(device.startswith(kind) for device in self.devices())
-            found = f"{self.name} finds {most} {kind} device{'' if most == 1 else 's'}, one for each"
-        if replicas > most:
-            raise BackendError(f"got {replicas} replicas, and {found}; take fewer replicas")
+        found = usable_core_count() if kind == "cpu" else sum(device.startswith(kind) for device in self.devices())
+        if problem := too_few_for(replicas, kind, found):
+            raise BackendError(problem)
 
 
 class ReferenceBackend(Backend):

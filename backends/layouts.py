@@ -23,5 +23,10 @@ def inverse(axes: str) -> str:
     return f"{after} -> {before}"
 
 
+def is_telling(values: np.ndarray) -> bool:
+    """Whether the values of a tensor say where it belongs: the ones and zeros of a fresh norm do not."""
+    return bool(np.ptp(values) > 0) or (values.size == 1 and values.item() not in (0, 1))
+
+
 def _spelt_out(names: list[str], spatial: list[str]) -> list[str]:
     return [each for name in names for each in (spatial if name == "..." else [name])]

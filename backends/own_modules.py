@@ -6,6 +6,7 @@ A module of PyTorch that is no `UNet` of Tandem's has names of its own, which `b
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 from shared_specs import Recipe, UNetSpec
 from shared_specs.weights import Weights
@@ -13,14 +14,21 @@ from shared_specs.weights import Weights
 from . import registry
 from .contract import Execution, Model
 
-ADOPTION = {"pytorch": "backends.pytorch.adoption.model", "flax_nnx": "backends.flax_nnx.adoption.model"}
-"""By name, so that whoever compares modules needs no framework."""
+LIBRARIES = {"pytorch": "torch", "flax_nnx": "flax.nnx", "flax_linen": "flax.linen"}
+"""Where each backend's framework has its classes. By name, so that whoever compares modules needs no framework."""
 
 
 def owner(module: object) -> str | None:
-    """The backend whose framework an object's class is of, by the packages of its base classes, or None."""
-    packages = {base.__module__.partition(".")[0] for base in type(module).__mro__}
-    return next((name for name in ADOPTION if packages & set(registry.REQUIREMENTS[name][0])), None)
+    """The backend whose framework an object's class is of, by the modules of its base classes, or None."""
+    homes = [f"{base.__module__}." for base in type(module).__mro__]
+    return next((name for name, library in LIBRARIES.items() if any(h.startswith(f"{library}.") for h in homes)), None)
+
+
+def frozen(module: Any) -> list[str]:
+    """The parameters of a PyTorch module that its owner does not train. Flax says it to the optimizer alone."""
+    if owner(module) != "pytorch":
+        return []
+    return [name for name, held in module.named_parameters() if held.is_floating_point() and not held.requires_grad]
 
 
 def as_model(
@@ -33,7 +41,7 @@ def as_model(
     """A copy of a module behind the contract, with its own weights: what runs is the module, and no build of the spec.
 
     Args:
-        module: of a framework that a backend has.
+        module: of a framework that a backend has; of Flax Linen, bound to its variables.
         spec: what it is to be.
         execution: the copy computes in its precision, whatever the module was made in.
         recipe: loss and optimizer.
@@ -53,4 +61,5 @@ def as_model(
     if name is None:
         return None
     registry.get(name).check_execution(execution)
-    return importlib.import_module(ADOPTION[name]).own_model(module, spec, execution, recipe, port_of)
+    adoption = importlib.import_module(f"backends.{name}.adoption.model")
+    return adoption.own_model(module, spec, execution, recipe, port_of)

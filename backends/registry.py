@@ -20,7 +20,7 @@ CAPABILITIES_GROUP = "tandem.capabilities"
 
 BUILT_IN = {
     "numpy_reference": "backends.numpy_reference.model:NumPyReference",
-    "pytorch": "backends.pytorch.model:PyTorch",
+    "pytorch": "backends.pytorch.backend:PyTorch",
     "flax_nnx": "backends.flax_nnx.model:FlaxNNX",
     "flax_linen": "backends.flax_linen.model:FlaxLinen",
     "onnxruntime": "backends.onnxruntime.model:OnnxRuntime",

@@ -1,4 +1,4 @@
-"""Draw the losses of both training examples in one picture.
+"""Draw the losses of the training examples in one picture.
 
 python examples/plot_loss_curves.py pytorch.json flax_nnx.json --output losses.svg
 """

@@ -1,6 +1,7 @@
-"""Train a U-Net in a plain Flax NNX loop. Its twin, train_pytorch.py, has the same spec, weights and batches.
+"""Train a U-Net in a plain Flax NNX loop. Its twins, train_pytorch.py and train_flax_linen.py, have the same spec,
+weights and batches.
 
-plot_loss_curves.py draws the losses of both.
+plot_loss_curves.py draws the losses of all.
 
 python examples/train_flax_nnx.py --steps 200 --losses flax_nnx.json
 """
@@ -21,7 +22,7 @@ from shared_specs import UNetSpec, initial_weights, load_spec
 
 
 def build(spec: UNetSpec) -> UNet:
-    """The network with the seeded weights that both examples start from."""
+    """The network with the seeded weights that all examples start from."""
     model = UNet(spec, rngs=nnx.Rngs(0))
     weights = initial_weights(spec)
     for tensor in spec.tensors:

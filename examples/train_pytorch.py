@@ -1,6 +1,7 @@
-"""Train a U-Net in a plain PyTorch loop. Its twin, train_flax_nnx.py, has the same spec, weights and batches.
+"""Train a U-Net in a plain PyTorch loop. Its twins, train_flax_nnx.py and train_flax_linen.py, have the same spec,
+weights and batches.
 
-plot_loss_curves.py draws the losses of both.
+plot_loss_curves.py draws the losses of all.
 
 python examples/train_pytorch.py --steps 200 --losses pytorch.json
 """
@@ -18,7 +19,7 @@ from shared_specs import UNetSpec, initial_weights, load_spec
 
 
 def build(spec: UNetSpec) -> UNet:
-    """The network with the seeded weights that both examples start from."""
+    """The network with the seeded weights that all examples start from."""
     model = UNet(spec)
     weights = initial_weights(spec)
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,14 @@ from backends import own_modules
 from backends import trace as tracing
 from backends.contract import Execution, Model
 from shared_specs import Recipe, TandemError, UNetSpec, load_spec
-from shared_specs.checkpoints import listed
-from shared_specs.weights import Weights, check_weights
+from shared_specs.weights import Weights
 
 from .adoption import Adoption
-from .adoption.adopt import identify, images_of, layers_of, weights_of
+from .adoption.adopt import frozen, identify, images_of, layers_of, weights_of
 from .adoption.differences import told
 from .batches import Batch, random_batch
 from .compare import REFERENCE, compare_all
+from .own_weights import shared_weights, unplaced
 from .probes import PROBES
 from .verdict import Verdict
 
@@ -92,9 +92,9 @@ def compare_modules(
     """Compare two modules, and both with the NumPy reference of their spec. Neither of them changes.
 
     Each may be a torch.nn.Module, of Tandem's `UNet` or any class of your own, which is then traced; a flax.nnx.Module,
-    likewise; or a model that a backend built. In Flax the tensors of a class of your own are known by their values, so
-    that the other one has to hold the same weights and be none such itself. Modules are copied, run on a CPU without
-    dropout, and run your code.
+    likewise; a flax.linen.Module bound to its variables, `module.bind(variables)`, likewise; or a model that a backend
+    built. In Flax the tensors of a class of your own are known by their values, so that the other one has to hold the
+    same weights and be none such itself. Modules are copied, run on a CPU without dropout, and run your code.
 
     Args:
         reference: what is right.
@@ -103,7 +103,8 @@ def compare_modules(
         probes: which of PROBES to run, all by default.
         images: (N, C, H, W) in every framework, or their shape; random ones that suit the spec by default.
         labels: (N, H', W'), random by default.
-        weights: canonical weights that both take; by default each has its own.
+        weights: canonical weights that both take; by default each has its own. But where all tensors of both are known,
+            what is the same constant in both, such as a fresh norm's ones, takes seeded values: constants hide faults.
         precision: "float64" (the default) or "float32"; that of the models where models are given.
         seed: of what is random.
         steps: of the trajectory.
@@ -130,7 +131,7 @@ def compare_modules(
     _prepare_ports(sides, chosen, execution, recipe)
     models = {side.name: _model(side) for side in sides}
     before = {name: model.weights() for name, model in models.items()}
-    shared = _shared(models, before, chosen, weights)
+    shared = shared_weights(models, before, chosen, weights, seed)
     models = {REFERENCE: registry.get(REFERENCE).build(chosen, Execution(precision="float64"), recipe)} | models
     try:
         verdict = compare_all(
@@ -158,7 +159,7 @@ def _name(sides: Sequence[_Side]) -> None:
         elif owner is None:
             raise TandemError(
                 f"the {side.role} is a {type(side.given).__name__!r}, expected a torch.nn.Module, a flax.nnx.Module, "
-                "or a model that a backend built"
+                "a flax.linen.Module bound to its variables, or a model that a backend built"
             )
         else:
             side.name = f"{type(side.given).__name__} ({owner})"
@@ -213,6 +214,8 @@ def _prepare(
         side.model = side.given
         return
     side.model = own_modules.as_model(side.given, spec, execution, recipe)
+    if side.model is not None:
+        side.assumed += [f"{side.name}: {words}" for words in frozen(side.given)]
     if side.model is not None or own_modules.owner(side.given) != tracing.FRAMEWORK:
         return
     if side.adoption is None:
@@ -237,35 +240,13 @@ def _prepare_ports(sides: Sequence[_Side], spec: UNetSpec, execution: Execution,
             )
         held = other.model.weights()
         side.model = own_modules.as_model(side.given, spec, execution, recipe, held)
-        if side.model is None:
-            raise TandemError(
-                f"{side.name}: expected a flax.nnx.Module; one of Flax Linen becomes one by nnx.bridge.ToNNX"
-            )
-        known = set(side.model.weights())
-        strangers = [name for name, values in held.items() if name not in known and np.ptp(values) > 0]
-        if strangers:
-            side.assumed.append(f"no tensor of {side.name} alone holds the values of {listed(strangers, 8)}")
+        known = set(_model(side).weights())
+        side.assumed += unplaced(held, known, side.name)
 
 
 def _model(side: _Side) -> Model:
     assert side.model is not None
     return side.model
-
-
-def _shared(
-    models: Mapping[str, Model], before: Mapping[str, Weights], spec: UNetSpec, weights: Weights | None
-) -> dict[str, Weights]:
-    """The weights of each; the NumPy reference has those of the first one of which all are known."""
-    if weights is None:
-        first = next(before[name] for name, model in models.items() if model.has_canonical_weights)
-        return {REFERENCE: first, **before}
-    check_weights(spec, weights)
-    for name, model in models.items():
-        if not model.has_canonical_weights:
-            raise TandemError(
-                f"{name}: its tensors have names of their own, and it cannot take weights; load them first"
-            )
-    return dict.fromkeys((REFERENCE, *models), weights)
 
 
 def _batch(spec: UNetSpec, images: np.ndarray | None, labels: np.ndarray | None, seed: int) -> Batch:

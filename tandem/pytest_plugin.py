@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -57,7 +58,8 @@ class Parity:
         """Fail the test, with the tables of the comparison, unless both are the same network.
 
         Args:
-            reference: a torch.nn.Module, a flax.nnx.Module, or a model that a backend of Tandem built.
+            reference: a torch.nn.Module, a flax.nnx.Module, a flax.linen.Module bound to its variables, or a model that
+                a backend of Tandem built.
             candidate: likewise.
             spec: what both are to be, or its name in the zoo, or the path of its file; inferred from a module of
                 PyTorch where it is left out.
@@ -91,8 +93,16 @@ class Parity:
         except TandemError as error:
             raise type(error)(str(error)) from None  # without the way there, which is not the test's
         if not comparison.equal:
-            raise AssertionError(str(comparison))
+            raise AssertionError(_in_words(comparison))
         return comparison
+
+
+def _in_words(comparison: Comparison) -> str:
+    """What is different, in tables that fit beside pytest's margin."""
+    from .verdict_tables import in_text
+
+    said = str(replace(comparison, verdict=None))
+    return said if comparison.verdict is None else f"{said}\n{in_text(comparison.verdict)}"
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ import backends
 from backends.conformance.networks import small_variant
 from backends.contract import PHASES
 from shared_specs import UNetSpec, load_spec, spec_names
-from shared_specs.catalog import CORE
-from tests import quick_ceilings
+from shared_specs.catalog import CORE, _from_zoo
+
+from . import mutants, quick_ceilings
 
 
 def xla_flags() -> str:
@@ -93,6 +94,12 @@ hypothesis.settings.register_profile("mutants", hypothesis.settings.get_profile(
 hypothesis.settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "tandem")
 
 
+@pytest.fixture(autouse="MUTANT_UNDER_TEST" in os.environ)
+def zoo_read_anew() -> None:
+    """Every mutant runs in a fork of one process, in which the zoo's networks were built already, without it."""
+    _from_zoo.cache_clear()
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-backends",
@@ -107,6 +114,8 @@ def required_backends(config: pytest.Config) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "__mutmut_" in (mutant := os.environ.get("MUTANT_UNDER_TEST", "")):
+        config.args[:] = mutants.chosen(mutant, config.args, mutants.durations())
     if not config.getoption("benchmark_only", False):
         for name, value in COMPILING.items():
             os.environ.setdefault(name, value)

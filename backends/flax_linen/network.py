@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from shared_specs import UNetSpec
-from shared_specs.layout import Tensor
-from shared_specs.shapes import smallest_input
+from shared_specs.layout import Convolution, Layer, Tensor
 
 from ..jax_engine import network as engine
 from ..jax_engine.network import Arrays
@@ -26,11 +25,14 @@ class Network(engine.Network):
     Args:
         spec: the network.
         numerics: its arithmetic.
+        module: one that was built from the spec, and has this arithmetic; a new one where it is None.
     """
 
-    def __init__(self, spec: UNetSpec, numerics: Numerics):
+    def __init__(self, spec: UNetSpec, numerics: Numerics, module: UNet | None = None):
         super().__init__(spec, numerics)
-        self.module = UNet(spec, dtype=numerics.dtype, param_dtype=numerics.param_dtype, precision=numerics.precision)
+        if module is None:
+            module = UNet(spec, dtype=numerics.dtype, param_dtype=numerics.param_dtype, precision=numerics.precision)
+        self.module = module
         self.paths = {tensor.name: native(tensor) for tensor in spec.tensors}
 
     def variables(self, parameters: Arrays, statistics: Arrays) -> dict[str, Any]:
@@ -63,9 +65,15 @@ class Network(engine.Network):
         return heads, {name: at(moved, self.paths[name]) for name in statistics}
 
     def parameter_count(self) -> int:
-        sides = (smallest_input(self.spec),) * self.spec.dimensions
-        images = jax.ShapeDtypeStruct((1, *sides, self.spec.in_channels), self.numerics.param_dtype)
-        variables = jax.eval_shape(self.module.init, jax.random.key(0), images)
+        """Each layer is called by itself, as not every network takes square images, and some take few sizes."""
+
+        def call_each(module: UNet) -> None:
+            for layer in self.spec.layers:
+                if layer.tensors:
+                    mode = {"use_running_average": True} if layer.kind == "batch_norm" else {}
+                    layer_at(module, layer.name)(jnp.zeros(large_enough_for(layer, self.spec.dimensions)), **mode)
+
+        variables = jax.eval_shape(lambda key: self.module.init(key, method=call_each), jax.random.key(0))
         return sum(parameter.size for parameter in jax.tree.leaves(variables["params"]))
 
     def flags(self) -> dict[str, str]:
@@ -82,3 +90,11 @@ class Network(engine.Network):
 
     def to_canonical(self, tensor: Tensor, values: np.ndarray) -> np.ndarray:
         return weights.to_canonical(tensor, values)
+
+
+def large_enough_for(layer: Layer, dimensions: int) -> tuple[int, ...]:
+    """The shape of a map that a layer can take, whatever the network makes of images."""
+    side, how = 1, layer.settings
+    if isinstance(how, Convolution):
+        side += max(k * d + p for k, d, p in zip(how.kernel, how.dilation, how.padding, strict=True))
+    return (1, *(side,) * dimensions, layer.in_channels)

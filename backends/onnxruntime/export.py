@@ -19,7 +19,7 @@ from shared_specs.shapes import Shape, feature_shapes
 from shared_specs.weights import Weights
 
 from ..contract import BackendError
-from ..pytorch.unet import KINDS, UNet, overwriting
+from ..pytorch.unet import KINDS, UNet, set_overwriting
 from .weights import load_weights
 
 LARGEST_BYTES = onnx.checker.MAXIMUM_PROTOBUF
@@ -36,8 +36,7 @@ class RecordingUNet(UNet):
 
     def __init__(self, spec: UNetSpec):
         super().__init__(spec)
-        for layer in overwriting(spec.layers):
-            setattr(self.get_submodule(layer.name), "inplace", False)  # noqa: B010 (its input is an output, too)
+        set_overwriting(self, spec.layers, False)  # what it would write over is an output, too
         self.eval()
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]

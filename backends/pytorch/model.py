@@ -1,11 +1,10 @@
-"""The PyTorch backend: how the module is built, fed, trained and read."""
+"""The PyTorch model: how the module is built, fed, trained and read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -17,82 +16,14 @@ from shared_specs.folding import fold_norm
 from shared_specs.supervision import labels_of_heads
 from shared_specs.weights import Weights
 
-from ..contract import (
-    BackendError,
-    CompileReport,
-    Execution,
-    Load,
-    LoadSizes,
-    Model,
-    ReferenceBackend,
-    RoundingNoise,
-    StepResult,
-    check_phase,
-)
+from ..contract import CompileReport, Execution, Model, StepResult, check_phase
 from . import precision
-from .capabilities import CAPABILITIES
 from .compiling import compile_report, compiled, compiled_for_inference
-from .loads import loads
 from .optimizer import build_optimizer, optimizer_state, prime
 from .precision import DTYPES, arithmetic
 from .tunings import TRAINING, tuning_of
 from .unet import UNet
 from .weights import load_weights, native, read_tensor, to_canonical
-
-
-class PyTorch(ReferenceBackend):
-    name = "pytorch"
-    capabilities = CAPABILITIES
-
-    def build(self, spec: UNetSpec, execution: Execution = Execution(), recipe: Recipe = Recipe()) -> PyTorchModel:
-        self.check_execution(execution)
-        return PyTorchModel(spec, execution, recipe)
-
-    def build_noisy(
-        self, spec: UNetSpec, noise: RoundingNoise, recipe: Recipe = Recipe(), device: str = "cpu"
-    ) -> PyTorchModel:
-        from .noisy import NoisyModel  # which is made of this module
-
-        self.check_execution(Execution(device, "float64"))
-        return NoisyModel(spec, noise, recipe, device)
-
-    def lacks_replicas(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> str | None:
-        from . import data_parallel  # which is made of this module
-
-        return super().lacks_replicas(spec, execution, recipe) or data_parallel.lacks(spec, execution, recipe)
-
-    def join_replicas(self, rank: int, replicas: int, execution: Execution) -> Execution:
-        from . import data_parallel
-
-        return data_parallel.join(rank, execution)
-
-    def build_replica(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> PyTorchModel:
-        from . import data_parallel
-
-        self.check_execution(execution)
-        if lacking := self.lacks_replicas(spec, execution, recipe):
-            raise BackendError(f"{self.name} {lacking}")
-        return data_parallel.Replica(spec, execution, recipe)
-
-    def leave_replicas(self) -> None:
-        from . import data_parallel
-
-        data_parallel.leave()
-
-    def knobs(self, execution: Execution) -> dict[str, str]:
-        return {name: str(value) for name, value in asdict(tuning_of(execution)).items()}
-
-    def loads(self, execution: Execution, sizes: LoadSizes) -> list[Load]:
-        return loads(execution, sizes)
-
-    def devices(self) -> list[str]:
-        return ["cpu"] + [f"cuda:{index}" for index in range(torch.cuda.device_count())]
-
-    def versions(self) -> dict[str, str]:
-        versions = {"torch": str(torch.__version__)}
-        if torch.cuda.is_available():
-            versions |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
-        return versions
 
 
 class PyTorchModel(Model):
@@ -248,7 +179,8 @@ class PyTorchModel(Model):
         losses = [F.cross_entropy(logits, labels) for logits, labels in zip(heads, targets, strict=True)]
         if len(losses) == 1 and self.spec.loss_weights == (1.0,):
             return losses[0]
-        return sum(weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True))  # pyright: ignore[reportReturnType]
+        weighted = [weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True)]
+        return reduce(torch.add, weighted)
 
     def _for_training(self, function: Callable[..., Any]) -> Callable[..., Any]:
         return compiled(function, self.tuning) if self.tuning.compile == TRAINING else function

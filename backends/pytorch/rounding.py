@@ -62,10 +62,10 @@ class Rounding:
         self.exact_decisions: deque[Tensor] | None = None  # the same of a run without noise
 
     def __call__(self, x: Tensor) -> Tensor:
-        return x if self.noise is None else _Forward.apply(x, self)  # pyright: ignore[reportReturnType]
+        return x if self.noise is None else applied(_Forward, x, self)
 
     def gradient(self, x: Tensor) -> Tensor:
-        return x if self.noise is None else _Backward.apply(x, self)  # pyright: ignore[reportReturnType]
+        return x if self.noise is None else applied(_Backward, x, self)
 
     def noisy(self, x: Tensor) -> Tensor:
         """The map with noise, outside autograd."""
@@ -108,10 +108,10 @@ class Rounding:
         if self.noise is None or not torch.is_grad_enabled():
             return weight, Sizes()
         sizes = Sizes(mean_square(x.detach()), x.numel() // x.shape[1], is_transposed=is_transposed)
-        return _Kernel.apply(weight, sizes, self), sizes  # pyright: ignore[reportReturnType]
+        return applied(_Kernel, weight, sizes, self), sizes
 
     def see(self, y: Tensor, sizes: Sizes) -> Tensor:
-        return y if self.noise is None else _See.apply(y, sizes)  # pyright: ignore[reportReturnType]
+        return y if self.noise is None else applied(_See, y, sizes)
 
     def sum_of_products(self, total: Tensor, sizes: Sizes) -> Tensor:
         """The gradient of a convolution's weight, with the noise of adding it up, outside autograd.
@@ -130,7 +130,10 @@ class Rounding:
 
     def spread(self, values: Tensor, like: Tensor, in_one_row: bool = False) -> Tensor:
         """Values repeated along the axes where they have one element and a map has more; their gradient is a sum."""
-        return _Spread.apply(values, like.shape, self, in_one_row)  # pyright: ignore[reportReturnType]
+        return applied(_Spread, values, like.shape, self, in_one_row)
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return applied(CrossEntropy, logits, labels, self)
 
     def decide(self, x: Tensor, decide: Decide) -> Tensor:
         """A decision about the map x, made on the values of the run without noise where there was one.
@@ -149,6 +152,11 @@ class Rounding:
         axes = (0, *range(2, x.ndim))
         error = torch.linalg.vector_norm(x - exact, dim=axes, keepdim=True) / (x.numel() / x.shape[1]) ** 0.5
         return decide(exact, self.noise.turned * TIE_WIDTH * error)
+
+
+def applied(function: type[Function], *inputs: Any) -> Any:
+    """Of `apply` PyTorch's types say nothing."""
+    return function.apply(*inputs)
 
 
 class _Forward(Function):

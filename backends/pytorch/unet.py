@@ -32,8 +32,7 @@ class UNet(nn.Module):
         self.spec = spec
         for layer in spec.layers:
             hang(self, layer.name.split("."), KINDS[layer.kind](layer))
-        for layer in overwriting(spec.layers):
-            setattr(self.get_submodule(layer.name), "inplace", True)  # noqa: B010 (saves a copy of the map)
+        set_overwriting(self, spec.layers, True)  # saves copies of maps
         self._outputs = (spec.logits, *spec.deep_logits)
         self._inference = self._steps([layer for layer in spec.layers if not layer.is_deep])
         self._training = self._steps(spec.layers)
@@ -70,6 +69,12 @@ def hang(tree: nn.Module, path: list[str], layer: nn.Module) -> None:
             tree.add_module(key, nn.ModuleList() if below.isdigit() else nn.Module())
         tree = tree.get_submodule(key)
     tree.add_module(path[-1], layer)
+
+
+def set_overwriting(tree: nn.Module, layers: Sequence[Layer], whether: bool) -> None:
+    """Let the activations write over their input that may, or none."""
+    for layer in overwriting(layers):
+        setattr(tree.get_submodule(layer.name), "inplace", whether)  # noqa: B010 (a Module says of no attribute its type)
 
 
 def overwriting(layers: Sequence[Layer]) -> list[Layer]:

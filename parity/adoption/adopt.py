@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 import backends as registry
+from backends import own_modules
 from backends import trace as tracing
 from backends.contract import Execution, Model
 from backends.trace import NoImagesError, Trace, TraceError
 from shared_specs import Recipe, SpecError, UNetSpec, initial_weights, load_spec
+from shared_specs.checkpoints import listed
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
@@ -96,9 +98,18 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
     assumed += () if spec is None else tuple(found.unseen_throughout)
     assumed += tuple(found.unseen_dropouts)
     assumed += () if images is None else tuple(found.unseen_sizes)
+    assumed += frozen(module)
     return Adoption(
         traced.module, chosen, spec is None, match=found, assumed=assumed, weights={}, ignored=_ignored(traced, found)
     )
+
+
+def frozen(module: Any) -> tuple[str, ...]:
+    """That gradients and steps are compared of what is not trained, in words; nothing where all is trained."""
+    names = own_modules.frozen(module)
+    one = len(names) == 1
+    what = "parameter, which is frozen, is" if one else "parameters, which are frozen, are"
+    return (f"{len(names)} {what} compared as if trained: {listed(names, 8)}",) if names else ()
 
 
 def images_of(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:

@@ -89,6 +89,22 @@ def test_init_makes_the_heads_that_only_training_has(variant: Variant) -> None:
     assert "deep_head" in variables_of(spec)["params"]
 
 
+def test_parameters_are_counted_where_no_square_images_fit(variant: Variant) -> None:
+    """Heights have to be even and widths odd: the first block takes a column away, and there is no crop."""
+    import backends
+    from shared_specs import ShapeError
+    from shared_specs.shapes import feature_shapes, smallest_input
+
+    narrower = {"part": "encoder", "levels": [0], "conv": {"kernel": (1, 2), "padding": 0}}
+    spec = variant(widths=[4, 8], block__convolutions=1, override=[narrower])
+    with pytest.raises(ShapeError, match="no square input"):
+        smallest_input(spec)
+    model = backends.get("flax_linen").build(spec)
+    assert model.parameter_count() == spec.parameter_count
+    images = np.random.default_rng(0).normal(size=(2, 3, 8, 9))
+    assert model.forward(images).shape == feature_shapes(spec, images.shape)[spec.logits]
+
+
 def test_dropout_runs_in_training_and_never_in_a_model(variant: Variant) -> None:
     import jax
     import jax.numpy as jnp

@@ -247,7 +247,7 @@ def test_a_unit_near_zero_is_turned_where_that_is_asked_for() -> None:
 def test_the_winner_of_a_window_is_numpys(kernel: Any, stride: Any, padding: Any, size: Any, tie: float) -> None:
     import torch
 
-    from backends.pytorch.noisy import winner as pytorch_winner
+    from backends.pytorch.noisy_layers import winner as pytorch_winner
     from shared_specs.layout import Layer, Pool
 
     random = np.random.default_rng(0)

@@ -152,10 +152,10 @@ def run_example(name: str, *arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.needs_backends("pytorch", "flax_nnx")
-def test_both_training_examples_print_the_same_losses_and_they_are_drawn(tmp_path: Path) -> None:
+@pytest.mark.needs_backends("pytorch", "flax_nnx", "flax_linen")
+def test_the_training_examples_print_the_same_losses_and_they_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("skimage", reason="the examples' photograph is scikit-image's; see the extra `test`")
-    files = [tmp_path / f"{name}.json" for name in ("pytorch", "flax_nnx")]
+    files = [tmp_path / f"{name}.json" for name in ("pytorch", "flax_nnx", "flax_linen")]
     losses = []
     for path in files:
         arguments = ("--steps", "2", "--narrow", "32", "--losses", str(path))
@@ -166,12 +166,13 @@ def test_both_training_examples_print_the_same_losses_and_they_are_drawn(tmp_pat
         losses.append(run["losses"])
     assert len(losses[0]) == 2
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-4)
     assert losses[0][0] != losses[0][1]
     run_example("plot_loss_curves.py", *map(str, files), "--output", str(tmp_path / "losses.svg"))
     picture = ElementTree.fromstring((tmp_path / "losses.svg").read_text(encoding="utf-8"))
     lines = [line.attrib["points"].split() for line in picture.iter() if line.tag.endswith("polyline")]
     curves = lines[::2]  # the others are those of the legend
-    assert [len(points) for points in curves] == [2, 2]
+    assert [len(points) for points in curves] == [2, 2, 2]
     heights = [float(point.partition(",")[2]) for point in curves[0]]
     assert (heights[0] < heights[1]) == (losses[0][0] > losses[0][1])  # a picture's y runs downward
 

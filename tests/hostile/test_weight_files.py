@@ -1,6 +1,6 @@
 """Folders of Orbax that are damaged or made to harm, and links and pipes in the place of weights: refused in a line.
 
-What single formats refuse for what they hold is in `tests/backends/test_checkpoints.py`; here and in
+What single formats refuse for what they hold is in `tests/backends/test_*_checkpoints.py`; here and in
 `test_safetensors_files.py` and `test_torch_files.py` files lie about their size, want to run code, or are damaged at
 every place in turn.
 """

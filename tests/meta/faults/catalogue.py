@@ -10,12 +10,13 @@ from . import (
     losses,
     merging,
     norms,
+    onnx_graphs,
     optimizers,
     precision,
     resampling,
     weights,
 )
-from .fault import Fault, Mutant
+from .fault import FLAX, Fault, Mutant
 
 SUBJECTS: dict[str, list[Fault]] = {
     "convolutions": convolutions.FAULTS,
@@ -28,6 +29,7 @@ SUBJECTS: dict[str, list[Fault]] = {
     "weights": weights.FAULTS,
     "precision, races": precision.FAULTS,
     "bfloat16": coarse.FAULTS,
+    "exported graphs": onnx_graphs.FAULTS,
 }
 FAULTS: list[Fault] = [fault for faults in SUBJECTS.values() for fault in faults]
 MUTANTS: list[Mutant] = [mutant for fault in FAULTS for mutant in fault.mutants]
@@ -54,17 +56,19 @@ def kind_of(fault: Fault) -> str:
 
 
 def representative() -> list[Mutant]:
-    """Each fault once, where that is quick, and in Flax one for each subject and probe."""
+    """Each fault once, where that is quick; in NNX one for each subject and probe, in Linen one for each subject."""
     chosen: list[Mutant] = []
-    seen: set[tuple[str, str]] = set()
+    seen: set[tuple[str, ...]] = set()
     for mutant in MUTANTS:
         fault = mutant.fault
-        if mutant.backend != "flax_nnx":
-            quick = [backend for backend in fault.backends if backend != "flax_nnx"]
+        if mutant.backend not in FLAX:
+            quick = [backend for backend in fault.backends if backend not in FLAX]
             # By turns, so that both have their share.
             if mutant.backend == quick[FAULTS.index(fault) % len(quick)]:
                 chosen.append(mutant)
-        elif (subject_of(fault), fault.probe) not in seen:
-            seen.add((subject_of(fault), fault.probe))
+            continue
+        covers = (mutant.backend, subject_of(fault), *([fault.probe] if mutant.backend == "flax_nnx" else []))
+        if covers not in seen:
+            seen.add(covers)
             chosen.append(mutant)
     return chosen

@@ -14,7 +14,6 @@ FAULTS = [
         used(f"{CONV}.weight", lambda w: w.swapaxes(2, 3)),
         "activations",
         CONV,
-        NUMPY + PYTORCH,
     ),
     Fault("kernel's in and out swapped", used(f"{SQUARE}.weight", lambda w: w.swapaxes(0, 1)), "activations", SQUARE),
     Fault(

@@ -12,8 +12,13 @@ from parity import Batch
 from shared_specs import Recipe, UNetSpec
 from tests.variants import VARIANTS, built, to_size
 
-ALL = ("numpy_reference", "pytorch", "flax_nnx")
-NUMPY, PYTORCH, FLAX = (("numpy_reference",), ("pytorch",), ("flax_nnx",))
+NUMPY, PYTORCH, FLAX = (("numpy_reference",), ("pytorch",), ("flax_nnx", "flax_linen"))
+ALL = NUMPY + PYTORCH + FLAX
+"""Those that train, in which a fault of any probe can be planted."""
+ONNX = ("onnxruntime",)
+BACKENDS = ALL + ONNX
+PRECISION_OF = {"numpy_reference": "float64", "onnxruntime": "float32"}
+"""Of the backends that have one alone."""
 SGD = Recipe()
 
 OWN_NETWORKS: dict[str, dict[str, Any]] = {
@@ -91,8 +96,7 @@ class Mutant:
 
     @property
     def _execution(self) -> Execution:
-        # The reference backend has float64 alone.
-        return Execution(precision="float64" if self.backend == "numpy_reference" else self.fault.precision)
+        return Execution(precision=PRECISION_OF.get(self.backend, self.fault.precision))
 
     def build(self) -> Model:
         spec, _ = self.setting.network_and_batch()

@@ -124,7 +124,6 @@ FAULTS = [
         TensorGradient("decoder.0.up.bias", 0.0),
         "gradients",
         "gradient of decoder.0.up.bias",
-        NUMPY + PYTORCH,
     ),
     Fault(
         "learned slopes frozen",

@@ -62,18 +62,30 @@ class LinenKit(JaxKit):
 
     @contextmanager
     def using(self, layer: Called, leaf: str, change: Callable[[Any], Any]) -> Iterator[None]:
-        """The layer asks for its parameters by name, and gets this one changed."""
+        """The layer asks for its tensors by name, and gets this one changed; what it writes to a statistic is lost."""
         key, pattern = self.leaves[leaf]
         before, after = pattern.split(" -> ")
-        right = layer.module.param
+        param, variable = layer.module.param, layer.module.variable
 
-        def param(name: str, *init: Any, **options: Any) -> Any:
-            held = right(name, *init, **options)
-            return rearrange(change(rearrange(held, f"{after} -> {before}")), pattern) if name == key else held
+        def changed(held: Any) -> Any:
+            return rearrange(change(rearrange(held, f"{after} -> {before}")), pattern)
 
-        object.__setattr__(layer.module, "param", param)  # modules are frozen
+        def wrong_param(name: str, *init: Any, **options: Any) -> Any:
+            held = param(name, *init, **options)
+            return changed(held) if name == key else held
+
+        def wrong_variable(collection: str, name: str, *init: Any, **options: Any) -> Any:
+            held = variable(collection, name, *init, **options)
+            return SimpleNamespace(value=changed(held.value)) if name == key else held
+
+        asked, wrong = ("variable", wrong_variable) if "running" in leaf else ("param", wrong_param)
+        outer = vars(layer.module).get(asked)  # where another tensor is changed as well
+        object.__setattr__(layer.module, asked, wrong)  # modules are frozen
         yield
-        object.__delattr__(layer.module, "param")
+        if outer is None:
+            object.__delattr__(layer.module, asked)
+        else:
+            object.__setattr__(layer.module, asked, outer)
 
     def assign(self, layer: Called, leaf: str, values: Any) -> None:
         layer.module.put_variable("batch_stats", self.leaves[leaf][0], values)

@@ -49,7 +49,7 @@ def scaled_loss(factor: float, gradient: float) -> Altered:
 
         model.network.loss = wrong
 
-    return Altered({"numpy_reference": in_numpy, "pytorch": in_pytorch, "flax_nnx": in_flax})
+    return Altered({"numpy_reference": in_numpy, "pytorch": in_pytorch} | dict.fromkeys(FLAX, in_flax))
 
 
 def pytorch_loss(**options: Any) -> Altered:
@@ -108,7 +108,7 @@ FAULTS = [
     Fault("first class ignored", pytorch_loss(ignore_index=0), "gradients", "loss", PYTORCH, because=LOSS_FIRST),
     Fault(
         "first class ignored, in Flax",
-        per_model(flax_nnx=ignored_class),
+        Altered(dict.fromkeys(FLAX, ignored_class)),
         "gradients",
         "loss",
         FLAX,

@@ -97,7 +97,6 @@ FAULTS = [
         Rewired(SECOND, updated_twice),
         "statistics",
         f"{SECOND}.running_mean",
-        backends=NUMPY + PYTORCH,
     ),
     Fault("batch statistics in evaluation mode", Rewired(SECOND, batch_statistics_always), "activations", SECOND),
     Fault(

@@ -158,7 +158,7 @@ def in_flax(change: Any) -> Altered:
         change(model)
         model.load_weights(model.weights())
 
-    return Altered({"flax_nnx": both})
+    return Altered(dict.fromkeys(FLAX, both))
 
 
 SECOND_STEP = "the momentum of the first step is its gradient, whatever weighs the older one"

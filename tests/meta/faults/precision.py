@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Event, Thread
 from typing import Any
 
-from .fault import FLAX, NUMPY, PYTORCH, Fault
+from .fault import ALL, FLAX, NUMPY, PYTORCH, Fault
 from .kits import Kit
 from .planting import Altered, Rewired, output
 
@@ -114,7 +114,7 @@ FAULTS = [
     ),
     Fault(
         "inference in float32 in a float64 run",
-        Altered(dict.fromkeys(("numpy_reference", "pytorch", "flax_nnx"), inference_in_float32)),
+        Altered(dict.fromkeys(ALL, inference_in_float32)),
         "forward",
         "logits",
         because="the layers that are looked at are right: only the program of inference is not",

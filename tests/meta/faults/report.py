@@ -9,7 +9,7 @@ from parity import PROBES
 
 from .catalogue import FAULTS, MUTANTS, SUBJECTS
 from .criteria import RULES
-from .fault import ALL
+from .fault import BACKENDS
 from .judging import Outcome
 
 LEAST_LOCATED = 0.95
@@ -30,27 +30,31 @@ def by_probe(mutants: Sequence[Outcome]) -> str:
     return counted("probe that must catch it", groups)
 
 
-def by_backend(mutants: Sequence[Outcome]) -> str:
-    return counted("planted in", [(f"`{name}`", [each for each in mutants if each.backend == name]) for name in ALL])
+def by_backend(mutants: Sequence[Outcome], sound: Sequence[Outcome]) -> str:
+    """The reference has no sound builds: it is what the others are compared with."""
+    lines = []
+    for backend in BACKENDS:
+        planted, builds = ([each for each in group if each.backend == backend] for group in (mutants, sound))
+        lines.append(row(f"`{backend}`", *counts(planted), str(len(builds)), str(sum(each.caught for each in builds))))
+    return table(["planted in", *COUNTED, "sound builds", "false alarms"], lines, right=7)
 
 
 def named(mutants: Sequence[Outcome], faults: set[str]) -> list[Outcome]:
     return [each for each in mutants if each.name.partition(": ")[2] in faults]
 
 
+COUNTED = ("faults", "mutants", "caught", "by the named probe", "and at the named layer")
+
+
 def counted(head: str, groups: Sequence[Group]) -> str:
-    lines = [
-        row(
-            name,
-            str(len({each.name.partition(": ")[2] for each in found})),
-            str(len(found)),
-            str(sum(each.caught for each in found)),
-            str(sum(each.caught_by_probe for each in found)),
-            str(sum(each.located for each in found)),
-        )
-        for name, found in groups
-    ]
-    return table([head, "faults", "mutants", "caught", "by the named probe", "and at the named layer"], lines, right=5)
+    return table([head, *COUNTED], [row(name, *counts(found)) for name, found in groups], right=5)
+
+
+def counts(mutants: Sequence[Outcome]) -> list[str]:
+    """As COUNTED."""
+    caught = (sum(each.caught for each in mutants), sum(each.caught_by_probe for each in mutants))
+    located = sum(each.located for each in mutants)
+    return [str(n) for n in (len({each.name.partition(": ")[2] for each in mutants}), len(mutants), *caught, located)]
 
 
 def by_rule(mutants: Sequence[Outcome], sound: Sequence[Outcome]) -> str:

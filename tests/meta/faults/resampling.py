@@ -83,7 +83,6 @@ FAULTS = [
         setting(UP, align_corners=False),
         "activations",
         UP,
-        NUMPY + PYTORCH,
         network="linear, corners aligned",
     ),
     Fault(

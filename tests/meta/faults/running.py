@@ -8,12 +8,13 @@ from concurrent.futures import ProcessPoolExecutor
 
 from . import report
 from .catalogue import MUTANTS
+from .fault import FLAX
 from .judging import Outcome, judge, judge_sound, sound_settings
 
 SOUND = sound_settings(MUTANTS)
 TASKS = sorted(
     [("mutant", number) for number in range(len(MUTANTS))] + [("sound", number) for number in range(len(SOUND))],
-    key=lambda task: (MUTANTS[task[1]].backend if task[0] == "mutant" else SOUND[task[1]][0]) != "flax_nnx",
+    key=lambda task: (MUTANTS[task[1]].backend if task[0] == "mutant" else SOUND[task[1]][0]) not in FLAX,
 )
 """What is judged, the slowest first."""
 

@@ -7,26 +7,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
-from flax import nnx
 
 from shared_specs import UNetSpec
 from shared_specs.weights import Weights
 
-from ...layouts import inverse, laid_out
+from ...layouts import inverse, is_telling, laid_out
 
 Path = tuple[Any, ...]
-"""Of a variable in the module's state."""
+"""Of a tensor in what a module holds."""
 
 LAYOUTS = {
     "conv.weight": (("o i ... -> ... i o", False),),
     "head.weight": (("o i ... -> ... i o", False),),
-    # nnx.ConvTranspose's is turned, or with `transpose_kernel` has its channels swapped; the last is this backend's.
+    # ConvTranspose's is turned, or with `transpose_kernel` has its channels swapped; the last is this backend's.
     "up.weight": (("i o ... -> ... i o", True), ("i o ... -> ... o i", False), ("i o ... -> i ... o", False)),
 }
 """By leaf: canonical axes -> those that a module in Flax may have, and whether a kernel is turned about its centre."""
 
 AS_IT_IS = (("c -> c", False),)
+
+
+@dataclass(frozen=True)
+class Held:
+    """A tensor of a module, as the module lays it out, and whether it is trained."""
+
+    values: jax.Array | np.ndarray
+    is_trained: bool
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class Place:
         return _turned(canonical) if self.turned else canonical
 
 
-def pair(spec: UNetSpec, weights: Weights, variables: Mapping[Path, nnx.Variable]) -> dict[str, Place]:
+def pair(spec: UNetSpec, weights: Weights, held: Mapping[Path, Held]) -> dict[str, Place]:
     """The place of each canonical tensor that has exactly one, in the order of the spec.
 
     A constant tensor, such as the ones of a fresh norm, says nothing of its place. What two places hold has none.
@@ -53,23 +61,23 @@ def pair(spec: UNetSpec, weights: Weights, variables: Mapping[Path, nnx.Variable
     Args:
         spec: the network.
         weights: canonical ones, which the module is to hold.
-        variables: of the module, but for the state of random numbers.
+        held: the tensors of the module by path, without the state of its random numbers.
     """
-    held: dict[Any, list[Path]] = defaultdict(list)
-    for path, variable in variables.items():
-        values = np.asarray(variable.get_value())
-        held[isinstance(variable, nnx.Param), values.shape, values.tobytes()].append(path)
-    dtypes = {np.asarray(variable.get_value()).dtype for variable in variables.values()}
+    by_values: dict[Any, list[Path]] = defaultdict(list)
+    for path, tensor in held.items():
+        values = np.asarray(tensor.values)
+        by_values[tensor.is_trained, values.shape, values.tobytes()].append(path)
+    dtypes = {np.asarray(tensor.values).dtype for tensor in held.values()}
     found: dict[str, Place] = {}
     taken: dict[Path, list[str]] = defaultdict(list)
     for tensor in spec.tensors:
         values = np.asarray(weights[tensor.name])
-        if np.ptp(values) == 0:
+        if not is_telling(values):
             continue
         for axes, turned in LAYOUTS.get(tensor.leaf, AS_IT_IS):
             place = Place((), axes, turned)
             native = place.to_native(values)
-            paths = {p for d in dtypes for p in held.get((tensor.trainable, native.shape, _bytes(native, d)), ())}
+            paths = {p for d in dtypes for p in by_values.get((tensor.trainable, native.shape, _bytes(native, d)), ())}
             if len(paths) == 1:
                 (path,) = paths
                 found[tensor.name] = Place(path, axes, turned)

@@ -1,0 +1,1 @@
+"""Users' own modules in Flax Linen, behind the contract of a model."""

@@ -1,0 +1,1 @@
+"""Users' own modules in a library on JAX, behind the contract of a model."""
