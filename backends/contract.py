@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from shared_specs.weights import Weights
 
 from . import batch_checks
 from .capabilities import Capabilities
+from .devices import too_few_for, usable_core_count
 from .execution import PHASES, Execution
 from .precision import PRECISIONS, TIE_WIDTH, UNIT_ROUNDOFF, RoundingNoise
 from .workload import CompileReport, Load, LoadSizes
@@ -39,10 +39,6 @@ __all__ = [
     "check_phase",
     "copy_weights",
 ]
-
-
-MOST_REPLICAS_ON_A_CPU = max(8, os.cpu_count() or 1)
-"""More processes than cores prove as much, and take turns. This many do not fill a usual machine's memory."""
 
 
 class BackendError(TandemError):
@@ -236,16 +232,13 @@ class Backend(ABC):
             )
 
     def check_replicas(self, execution: Execution, replicas: int) -> None:
-        """Refuse replicas for which there are not devices enough. Raises BackendError."""
+        """Refuse replicas for which there are not devices, or cores, enough. Raises BackendError."""
         kind = execution.device_kind
         if execution.device != kind:
             raise BackendError(f"{execution.device} is one device, and replicas take one each; give {kind}")
-        most, found = MOST_REPLICAS_ON_A_CPU, f"{MOST_REPLICAS_ON_A_CPU} processes share a CPU at most"
-        if kind != "cpu":
-            most = sum(device.startswith(kind) for device in self.devices())
-            found = f"{self.name} finds {most} {kind} device{'' if most == 1 else 's'}, one for each"
-        if replicas > most:
-            raise BackendError(f"got {replicas} replicas, and {found}; take fewer replicas")
+        found = usable_core_count() if kind == "cpu" else sum(device.startswith(kind) for device in self.devices())
+        if problem := too_few_for(replicas, kind, found):
+            raise BackendError(problem)
 
 
 class ReferenceBackend(Backend):

@@ -1,5 +1,5 @@
 """What processes that Tandem starts have in common: how they end with their parent, what they say of an error,
-and which cores they have."""
+which cores they have, and how much memory they may take."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from shared_specs import TandemError
 from shared_specs.errors import one_line
 
@@ -18,6 +20,14 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 OUT_OF_MEMORY = ("out of memory", "out_of_memory", "resource_exhausted", "can't allocate memory", "unable to allocate")
 """How PyTorch, XLA, PyTorch's CPU allocator and NumPy say it; their exceptions share no type."""
+
+FREE_MEMORY_SHARE = 0.9
+"""Of the memory that is free: what would take more is told before it is begun, and is a record, no casualty."""
+
+
+def free_memory_limit_bytes() -> int:
+    """What a process that is started now, and all that it starts, may take of memory."""
+    return int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
 
 
 def die_with_parent() -> None:

@@ -17,19 +17,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from shared_specs import TandemError
-from shared_specs.cost import total_cost
-
-from . import cluster_job, cluster_state, merging, provenance
-from .cell import Cell, interleave
-from .cluster_job import Answer, Failure, Task, answer_path
+from . import cluster_failures, cluster_job, cluster_state, merging, provenance
+from .cell import Cell
+from .cluster_job import Failure, Task
 from .cluster_state import Attempt, Job, Jobs
 from .executors import STATUS, UNKNOWN, WAITING, Cluster
 from .machine import Machine
-from .measure import BYTES_PER_ELEMENT, TIME_LIMIT_S
-from .records import FINAL, FINE, Record, check_folder, load_records, save_record
+from .measure import TIME_LIMIT_S
+from .plan import interleave
+from .record_files import check_folder, load_records, save_record
+from .records import FINAL, FINE, Record
 
 ATTEMPTS = 2
 """Jobs for one process of one cell: what fails is submitted once more, and then recorded."""
@@ -129,26 +126,15 @@ class ClusterRun:
         """Take up what an earlier login has left, or begin anew. Raises TandemError."""
         commit = provenance.commit()
         state = cluster_state.load(self.folder)
-        if state is not None and not self.resume and state.unfinished:
-            raise TandemError(
-                f"{self.folder} has {len(state.unfinished)} jobs whose records are not merged; give --resume to go on "
-                "with them, or name another --cluster-folder"
-            )
+        if state is not None:
+            cluster_state.check(state, self.folder, self.cluster.name, commit, self.resume, "commit" in self.columns)
         held = load_records(self.results) if self.results.is_dir() else []
-        if not self.columns:  # what is planned is timed again where it is of other code, and takes the place of that
+        if not self.columns:  # what is planned is timed again, and takes the place of that
             planned = set(self.plan)
-            held = [r for r in held if not (merging.changed_since(r) and (r.cell, r.replicate) in planned)]
+            held = [r for r in held if not (merging.of_other_changes(r, commit) and (r.cell, r.replicate) in planned)]
         merging.check_code(held, commit, self.columns)
         for record in held:
             self._hold(record)
-        if state is not None and self.resume:
-            if state.cluster != self.cluster.name:
-                raise TandemError(f"{self.folder} has jobs of --cluster {state.cluster}; go on with that one")
-            if state.unfinished and state.commit != commit and "commit" not in self.columns:
-                raise TandemError(
-                    f"{self.folder} has jobs of commit {merging.short(state.commit)}, and this is "
-                    f"{merging.short(commit)}; check that one out, or name another --cluster-folder"
-                )
         kept = {job.key: job for job in state.jobs} if state is not None and self.resume else {}
         self.jobs = kept | {key: kept.get(key, Job(cell=key[0], replicate=key[1])) for key in self.plan}
         self._state = Jobs(cluster=self.cluster.name, commit=commit)
@@ -182,7 +168,7 @@ class ClusterRun:
     def _waiting(self) -> list[Job]:
         """Of the plan, what is neither merged nor refused."""
         planned = (self.jobs[key] for key in self.plan if key in self.jobs)
-        return [job for job in planned if job.merged is None and _name(job) not in self.outcome.refused]
+        return [job for job in planned if job.merged is None and job.name not in self.outcome.refused]
 
     def _submit_due(self) -> None:
         """Submit what has no job, in the order A-B-B-A, as far as the cluster takes several at a time."""
@@ -233,30 +219,19 @@ class ClusterRun:
     def _look_at(self, job: Job, note: Tell) -> bool:
         """Merge the job's record where it is there, and act where there will be none; whether anything was done."""
         if job.cell.lacks is not None:
-            return self._take(job, self._unsupported(job), note)
+            machine = self._machine_of(job)
+            return machine is not None and self._take(job, cluster_failures.unsupported(job, machine), note)
         if not job.attempts:
             return False
-        answer = self._answer(job)
+        answer = cluster_job.read_answer(self.folder, job.attempts[-1].token)
         if answer is not None and answer.record is not None:
-            self._take(job, answer.record, note)
-            return True
+            return self._take(job, answer.record, note)
         failure = answer.failure if answer is not None else None
         failure = failure or self._gone(job)
         if failure is None:
             return False
-        return self._take(job, self._record_of(job, failure, answer), note)
-
-    def _answer(self, job: Job) -> Answer | None:
-        """What the last job has left so far; None where it has not begun."""
-        try:
-            text = answer_path(self.folder, job.attempts[-1].token).read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            return Answer.model_validate_json(text)
-        except ValidationError as error:
-            path = answer_path(self.folder, job.attempts[-1].token)
-            raise TandemError(f"{path}: is no answer of a job; remove it, and give --resume") from error
+        machine = self._machine_of(job) if answer is None else answer.machine
+        return machine is not None and self._take(job, cluster_failures.failed(job, failure, machine, answer), note)
 
     def _gone(self, job: Job) -> Failure | None:
         """Why there will be no answer, once the job has ended and a slow file system has had its time; else None."""
@@ -269,72 +244,44 @@ class ClusterRun:
         ended_at = self._ended_at.setdefault(attempt.token, time.monotonic())
         if time.monotonic() - ended_at < self.cluster.grace_s:
             return None
-        answer = self._answer(job)  # it may have come between the first look and the state
+        # It may have come between the first look and the state.
+        answer = cluster_job.read_answer(self.folder, attempt.token)
         if answer is not None and answer.ended:
             return None
         words = self.cluster.last_words(attempt.job_id)
         said = f"; it said at last: {words}" if words else f"; its logs are in {self.folder}"
         return Failure(status=STATUS.get(state, "failed"), message=f"the job ended as {state} without an answer{said}")
 
-    def _record_of(self, job: Job, failure: Failure, answer: Answer | None) -> Record | None:
-        """A record that says how a job failed, of the machine on which it ran; None until that of the run is known.
+    def _machine_of(self, job: Job) -> Machine | None:
+        """The machine that is said of what ran nowhere: that of the run; None until that is known.
 
         Where each machine has a column of its own, nobody knows which one a job would have had that never began.
         """
-        machine, commit, started_at = merging.NOWHERE, provenance.commit(), ""
-        if answer is not None:
-            machine, commit, started_at = answer.machine, answer.commit, answer.started_at
+        merged = next((record.machine for record in self._records.values()), None)
+        if job.cell.lacks is not None:
+            awaited = merged is None and any(other.cell.lacks is None for other in self._waiting())
         elif "machine" in self.columns:
-            pass
-        elif self._records:
-            machine = next(iter(self._records.values())).machine
-        elif len(job.attempts) == ATTEMPTS and any(self._may_tell(other) for other in self._waiting()):
-            return None  # no other job has told yet
-        ids = " and ".join(attempt.job_id for attempt in job.attempts)
-        what = f"job {ids}" if len(job.attempts) == 1 else f"jobs {ids}, of which the last says"
-        return describe_failure(
-            job.cell,
-            job.replicate,
-            status=failure.status,
-            message=f"{what}: {failure.message}",
-            machine=machine,
-            commit=commit,
-            started_at=started_at,
-            command=provenance.command_line(),
-        )
-
-    def _unsupported(self, job: Job) -> Record | None:
-        """What no job is needed for, of the machine on which the others run; None until that is known."""
-        if not self._records and any(other.cell.lacks is None for other in self._waiting()):
-            return None
-        machine = next((record.machine for record in self._records.values()), merging.NOWHERE)
-        return describe_failure(
-            job.cell,
-            job.replicate,
-            status="unsupported",
-            message=job.cell.lacks or "",
-            machine=machine,
-            commit=provenance.commit(),
-            command=provenance.command_line(),
-        )
+            return merging.NOWHERE
+        else:
+            last = len(job.attempts) == ATTEMPTS
+            awaited = merged is None and last and any(self._may_tell(other) for other in self._waiting())
+        return None if awaited else merged or merging.NOWHERE
 
     def _may_tell(self, job: Job) -> bool:
         """Whether a job may still say on which machine it runs: not the last one of a cell, if it never began."""
         gone = len(job.attempts) == ATTEMPTS and job.attempts[-1].token in self._ended_at
         return job.cell.lacks is None and not gone
 
-    def _take(self, job: Job, record: Record | None, note: Tell) -> bool:
-        """Merge a record, or submit its cell once more where another job may do better; whether anything was done."""
-        if record is None:
-            return False
+    def _take(self, job: Job, record: Record, note: Tell) -> bool:
+        """Merge a record, or submit its cell once more where another job may do better; either is something done."""
         if record.status not in FINAL and len(job.attempts) < ATTEMPTS:
             note(f"{record.sentence}; submitted again")
             self._submit([job])
             return True
         reason = merging.refusal(record, self._held.values(), self.columns)
         if reason is not None:
-            self.outcome.refused[_name(job)] = reason
-            note(f"{_name(job)} is not merged: it {reason}")
+            self.outcome.refused[job.name] = reason
+            note(f"{job.name} is not merged: it {reason}")
             return True
         path = save_record(record, self.results, merging.column_of(record, self.columns))
         self._records[job.key] = record
@@ -350,22 +297,3 @@ class ClusterRun:
         first = self._held.setdefault((record.machine.kind, record.commit), record)
         if merging.began_at(record) < merging.began_at(first):
             self._held[record.machine.kind, record.commit] = record
-
-
-def _name(job: Job) -> str:
-    return f"{job.cell.id}-r{job.replicate}"
-
-
-def describe_failure(cell: Cell, replicate: int, **found: Any) -> Record:
-    """A record of what was not timed, with what the cell alone says."""
-    shape, element_bytes = cell.images_shape, BYTES_PER_ELEMENT[cell.precision]
-    flops, bytes_moved = total_cost(cell.network, shape, element_bytes).of_phase(cell.phase)
-    return Record(
-        cell=cell,
-        replicate=replicate,
-        spec_fingerprint=cell.network.fingerprint,
-        parameter_count=cell.network.parameter_count,
-        flops=flops,
-        bytes_moved=bytes_moved,
-        **found,
-    )

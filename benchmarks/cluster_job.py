@@ -1,14 +1,12 @@
 """What runs in a job: one process of one cell, timed by the same worker as anywhere, and the answer written as JSON.
 
 The answer goes to a file of its own in the shared folder, whole or not at all; whoever merges reads it there, now or
-from another login. A reference is computed by the first job that needs it and read by those that begin later; ceilings
-are measured in each job, on the machine that it was given.
+from another login. A reference is computed by the first job that needs it and read by the others; ceilings are measured
+in each job, on the machine that it was given.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import signal
 import socket
 import time
@@ -16,24 +14,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError
 
+from shared_specs import TandemError
 from shared_specs.files import write_atomically
+from shared_specs.json_model import JsonModel
 
 from . import contestants, protocol, provenance
 from .ceilings import CeilingsOf
 from .cell import Cell
-from .gate import References, key_of
 from .machine import Machine, this_machine
 from .measure import measure_cell
 from .records import Record, Status
-from .reference import Reference
+from .shared_references import StoredReferences
 
 NEAR_THE_LIMIT = 0.8
 """Of a job's time limit: a signal that comes later is that of the limit, one that comes before is a preemption."""
 
 
-class Task(BaseModel):
+class Task(JsonModel):
     """What a job is to do.
 
     Attributes:
@@ -42,8 +41,6 @@ class Task(BaseModel):
         time_limit_s: that of the worker.
         command: what the user typed, for the record.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     cell: Cell
     replicate: int
@@ -54,23 +51,19 @@ class Task(BaseModel):
     command: str
 
 
-class Failure(BaseModel):
+class Failure(JsonModel):
     """Why a job ended without a record."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     status: Status
     message: str
 
 
-class Answer(BaseModel):
+class Answer(JsonModel):
     """What a job leaves: at first where it runs, at its end a record or a failure too.
 
     Attributes:
         host: stays in this folder; records are made to be published and have none.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
     machine: Machine
     host: str
@@ -87,6 +80,17 @@ class Answer(BaseModel):
 def answer_path(folder: Path, token: str) -> Path:
     """Where a job of this token leaves its answer."""
     return folder / "answers" / f"{token}.json"
+
+
+def read_answer(folder: Path, token: str) -> Answer | None:
+    """What a job of this token has left so far; None where it has not begun. Raises TandemError for no answer."""
+    path = answer_path(folder, token)
+    try:
+        return Answer.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValidationError as error:
+        raise TandemError(f"{path}: is no answer of a job; remove it, and give --resume") from error
 
 
 class Told(BaseException):
@@ -145,41 +149,3 @@ def _hear(limit_min: int) -> None:
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, end)
-
-
-class StoredReferences(References):
-    """References that the jobs of one commit share by files; each is computed where there is no file yet."""
-
-    def __init__(self, folder: Path):
-        super().__init__()
-        self.folder = folder
-
-    def get(self, cell: Cell) -> Reference:
-        """As `References.get` does, from a file where there is one."""
-        key = key_of(cell)
-        if key in self._known:
-            return super().get(cell)
-        path = self.folder / f"{_digest(key)}.json"
-        stored = _read(path)
-        if stored is not None:
-            self._known[key] = stored
-            return stored
-        reference = super().get(cell)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(reference.to_json()).encode())
-        return reference
-
-
-def _read(path: Path) -> Reference | None:
-    try:
-        return Reference.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError):  # none there, or none of ours: it is computed again
-        return None
-
-
-def _digest(key: tuple[object, ...]) -> str:
-    """A name for a reference: of the cell's key and of the code, whose changes since the commit count too."""
-    code = provenance.commit() or ""
-    if not code or code.endswith(provenance.CHANGES):
-        code += provenance.last_change().isoformat()
-    return hashlib.sha256(f"{key!r}{code}".encode()).hexdigest()[:16]

@@ -11,22 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
+from shared_specs.json_model import JsonModel
 from shared_specs.problems import describe
 
 from .cell import Cell
+from .merging import short
 
 FILE, LOCK = "jobs.json", "lock"
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Attempt(Part):
+class Attempt(JsonModel):
     """A job that was submitted.
 
     Attributes:
@@ -39,7 +37,7 @@ class Attempt(Part):
     submitted_at: float
 
 
-class Job(Part):
+class Job(JsonModel):
     """One cell and replicate, and the jobs it has had.
 
     Attributes:
@@ -55,8 +53,12 @@ class Job(Part):
     def key(self) -> tuple[Cell, int]:
         return self.cell, self.replicate
 
+    @property
+    def name(self) -> str:
+        return f"{self.cell.id}-r{self.replicate}"
 
-class Jobs(Part):
+
+class Jobs(JsonModel):
     """All jobs of a run.
 
     Attributes:
@@ -88,6 +90,32 @@ def load(folder: Path) -> Jobs | None:
         return Jobs.model_validate(values)
     except ValidationError as error:
         raise TandemError(f"{path}: {describe(error, values)}; name another --cluster-folder") from error
+
+
+def check(state: Jobs, folder: Path, cluster: str, commit: str | None, resume: bool, any_commit: bool) -> None:
+    """Refuse to begin anew beside jobs that are not merged, and to go on with those of another cluster or commit.
+
+    Args:
+        state: what an earlier login has left.
+        any_commit: whether records of several commits are kept.
+
+    Raises:
+        TandemError: where the run may not begin.
+    """
+    if not resume:
+        if state.unfinished:
+            raise TandemError(
+                f"{folder} has {len(state.unfinished)} jobs whose records are not merged; give --resume to go on with "
+                "them, or name another --cluster-folder"
+            )
+        return
+    if state.cluster != cluster:
+        raise TandemError(f"{folder} has jobs of --cluster {state.cluster}; go on with that one")
+    if state.unfinished and state.commit != commit and not any_commit:
+        raise TandemError(
+            f"{folder} has jobs of commit {short(state.commit)}, and this is {short(commit)}; check that one out, or "
+            "name another --cluster-folder"
+        )
 
 
 def save(jobs: Jobs, folder: Path) -> None:

@@ -11,17 +11,19 @@ from pytest_benchmark.fixture import FixtureAlreadyUsed
 
 from shared_specs import TandemError
 
-from . import contestants, options
+from . import contestants, options, threads
 from .ceilings import CeilingsOf
-from .cell import Cell, check_supported, default_cells, interleave
+from .cell import Cell
 from .gate import References
 from .levers import levers
 from .machine import Machine, differences, this_machine
 from .measure import ROUNDS, measure_cell
 from .options import Options
+from .plan import check_supported, default_cells, interleave
 from .provenance import finished
-from .records import Record, check_folder, save_record
-from .verdict import compare
+from .record_files import check_folder, save_record
+from .records import Record
+from .verdict import bounds, compare
 
 CELLS = pytest.StashKey[list[Cell]]()
 CEILINGS = pytest.StashKey[CeilingsOf]()
@@ -198,9 +200,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for comparison in comparisons:
         terminalreporter.line(f"{comparison.title}")
         terminalreporter.line(f"  {comparison.sentence}")
+    for said in threads.differences(comparison.records for comparison in comparisons):
+        terminalreporter.line(said)
     for found in levers(config.stash[RECORDS]):
         terminalreporter.section(f"{found.title} {found.phase}: times relative to {' '.join(found.baseline)}")
         for arm in found.arms:
             name = f"{arm.backend} {arm.tuning}"
-            ratio = f"{arm.ratio:6.3f}  (95% {arm.low:.3f} to {arm.high:.3f})"
+            ratio = f"{arm.ratio:6.3f}  (95% interval {bounds(arm.low, arm.high)})"
             terminalreporter.line(f"{name:36} {1e3 * arm.median_s:10.2f} ms {ratio}")

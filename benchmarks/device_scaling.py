@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.devices import too_few_for
 from shared_specs import TandemError
 
 from . import contestants, machine
 from .cell import Cell
 from .records import Record
-from .verdict import latest, relative
+from .verdict import NO_INTERVAL, latest, relative
 
 Mode = Literal["strong", "weak"]
 
@@ -95,18 +96,10 @@ def check_devices(device: str, most: int) -> int | None:
     if device.partition(":")[0] != device:
         raise TandemError(f"--device {device} is one device, and replicas take one each; give cuda")
     here = machine.this_machine()
-    if device == "cpu":
-        if most > here.usable_cores:
-            raise TandemError(
-                f"got --most {most}, and each replica takes a core at least, of which there are {here.usable_cores}; "
-                "take fewer replicas"
-            )
-        return here.usable_cores // most
-    if most > len(here.gpus):
-        raise TandemError(
-            f"got --most {most}, and each replica takes a GPU, of which there are {len(here.gpus)}; take fewer replicas"
-        )
-    return None
+    found = here.usable_cores if device == "cpu" else len(here.gpus)
+    if problem := too_few_for(most, device, found):
+        raise TandemError(problem)
+    return found // most if device == "cpu" else None
 
 
 def plan(cell: Cell, most: int, statistics: str) -> list[Cell]:
@@ -200,7 +193,7 @@ def times(records: Iterable[Record]) -> list[float]:
 
 
 def percent(efficiency: tuple[float, float, float]) -> tuple[str, str]:
-    """The efficiency and its interval, for people; an interval of one process each is open."""
+    """The efficiency and its interval, for people, or why there is none: one process each has no spread."""
     value, low, high = efficiency
-    interval = f"{100 * low:.0f} to {100 * high:.0f}%" if low > 0 and high < math.inf else "open"
+    interval = f"{100 * low:.0f} to {100 * high:.0f}%" if low > 0 and high < math.inf else NO_INTERVAL
     return f"{100 * value:.0f}%", interval

@@ -215,6 +215,11 @@ class Local(Cluster):
         return None
 
 
+def unknown(name: str) -> TandemError:
+    """What is said of a cluster that there is not."""
+    return TandemError(f"no cluster is named {name!r}; take one of {', '.join(NAMES)}")
+
+
 def open_cluster(name: str, folder: Path, options: SlurmOptions, on_gpu: bool) -> Cluster:
     """The cluster of this name, whose logs go to a folder that all its machines see.
 
@@ -222,7 +227,7 @@ def open_cluster(name: str, folder: Path, options: SlurmOptions, on_gpu: bool) -
         TandemError: where there is none, or what it needs is missing here.
     """
     if name not in NAMES:
-        raise TandemError(f"no cluster is named {name!r}; take one of {', '.join(NAMES)}")
+        raise unknown(name)
     if find_spec("submitit") is None:
         raise TandemError("--cluster needs submitit, not installed here; pip install 'tandem[cluster]'")
     logging.getLogger("submitit").setLevel(logging.CRITICAL)  # what is worth telling, `benchmarks.cluster` tells

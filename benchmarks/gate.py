@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import psutil
 
 import backends
+from backends.processes import free_memory_limit_bytes
 from parity.batches import telling_size
 from parity.noise_floor import distance
 from shared_specs import SpecError, TandemError
@@ -17,7 +17,6 @@ from shared_specs.cost import total_cost
 
 from . import fingerprint
 from .cell import Cell
-from .machine import FREE_MEMORY_SHARE
 from .process import WorkerFailure, WorkerProcess
 from .records import Gate
 from .reference import Reference, check_room, compute, no_room, replicas_apart
@@ -75,7 +74,7 @@ class References:
         small = proof_cell(cell)
         proof = (cell.device, *key_of(small))
         expected = None if proof in self._proven else _by_numpy(small)
-        limit = int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
+        limit = free_memory_limit_bytes()
         with WorkerProcess(TIME_LIMIT_S, "benchmarks.reference", memory_limit_bytes=limit) as worker:
             try:
                 if expected is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
@@ -21,11 +22,12 @@ PREFIXES = (
     "MALLOC",
     "MKL",
     "NCCL",
+    "NPROC",
     "NVIDIA_TF32",
     "OMP",
     "ONEDNN",
 )
-PREFIXES += ("OPENBLAS", "ORT", "PYTORCH", "TORCH", "XLA")
+PREFIXES += ("OPENBLAS", "ORT", "PJRT", "PYTORCH", "TORCH", "XLA")
 """Of the environment, only what can change a time is recorded."""
 
 FOLDERS = re.compile(r"(?<![^\s:=])/(?:[^\s:/]+/)*")
@@ -38,12 +40,18 @@ def environment() -> dict[str, str]:
     return {name: FOLDERS.sub("", value) for name, value in known.items()}
 
 
+XLA_POOL = "XLAEigen"
+"""In the names of the threads on which XLA computes on a CPU. It tells of their number in no other way."""
+
+
 def threads() -> dict[str, int]:
-    """How many threads each pool has, and how many this process runs."""
+    """How many threads each pool has, and how many this process runs; those of XLA are counted by name (Linux)."""
     counts = {"process": _status_field("Threads") or 0}
     torch = sys.modules.get("torch")
     if torch is not None:
         counts |= {"torch": torch.get_num_threads(), "torch_interop": torch.get_num_interop_threads()}
+    if "jax" in sys.modules and (pool := sum(XLA_POOL in name for name in _thread_names())):
+        counts["xla"] = pool
     if hasattr(os, "sched_getaffinity"):
         counts["usable_cores"] = len(os.sched_getaffinity(0))
     return counts
@@ -101,6 +109,15 @@ def keep_to_cores(cores: int) -> None:
     """Keep this process to the first so many of the cores it may use (Linux); call it before threads are started."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, usable_cores()[:cores])
+
+
+def _thread_names() -> list[str]:
+    """Of this process's threads, as Linux keeps them; none where the system does not say."""
+    names = []
+    for name in Path("/proc/self/task").glob("*/comm"):
+        with contextlib.suppress(OSError):  # the thread has ended meanwhile
+            names.append(name.read_text().strip())
+    return names
 
 
 def _status_field(name: str) -> int | None:

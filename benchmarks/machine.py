@@ -14,10 +14,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backends.devices import usable_core_count
 from shared_specs import TandemError
-
-FREE_MEMORY_SHARE = 0.9
-"""Of the memory that is free: what would take more is told before it is begun, and is a record, no casualty."""
 
 NVIDIA_SMI_LIMIT_S = 15.0
 """A driver in trouble never answers."""
@@ -82,7 +80,7 @@ def this_machine() -> Machine:
     return Machine(
         cpu=_cpu_name(),
         logical_cores=os.cpu_count() or 1,
-        usable_cores=_usable_cores(),
+        usable_cores=usable_core_count(),
         memory_bytes=_memory_bytes(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=f"{platform.python_implementation()} {platform.python_version()}",
@@ -154,10 +152,6 @@ def _cpu_name() -> str:
         found = subprocess.run(["sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True)
         return found.stdout.strip() or platform.machine()
     return platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:

@@ -13,18 +13,21 @@ from typing import Any, Literal
 
 import psutil
 
+from backends.processes import free_memory_limit_bytes
 from shared_specs import TandemError
 from shared_specs.cost import total_cost
 from shared_specs.errors import one_line
 
 from . import contestants, provenance
 from .ceilings import CeilingsOf, is_impossible
-from .cell import Cell, check_supported, interleave
+from .cell import Cell
 from .environment import worker_environment
 from .gate import Reference, References, judge
-from .machine import FREE_MEMORY_SHARE, this_machine
+from .machine import this_machine
+from .plan import check_supported, interleave
 from .process import WorkerFailure, WorkerProcess
-from .records import Gate, Record, Startup, Status, WarmUp, Window, check_folder, save_record
+from .record_files import check_folder, save_record
+from .records import Gate, Record, Startup, Status, WarmUp, Window
 from .replica_worker import GroupWorker
 
 ROUNDS, WINDOW_S = 5, 0.2
@@ -126,9 +129,9 @@ def measure_cell(
 
 
 def _worker_of(cell: Cell, time_limit_s: float) -> WorkerProcess | GroupWorker:
+    limit = free_memory_limit_bytes()
     if cell.replicas > 1:
-        return GroupWorker(cell, time_limit_s)
-    limit = int(FREE_MEMORY_SHARE * psutil.virtual_memory().available)
+        return GroupWorker(cell, time_limit_s, limit)
     return WorkerProcess(time_limit_s, environment=worker_environment(cell), memory_limit_bytes=limit)
 
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 from shared_specs import TandemError
 
 from .machine import Machine, differences
-from .provenance import CHANGES, last_change
+from .provenance import CHANGES, last_change, names_code
 from .records import Record
 
 Column = Literal["machine", "commit"]
@@ -74,10 +74,15 @@ def check_code(held: Iterable[Record], commit: str | None, columns: Collection[s
 
 
 def changed_since(record: Record) -> bool:
-    """Whether a commit with changes, which does not name the code, was of other code than there is now."""
-    if record.commit is not None and not record.commit.endswith(CHANGES):
+    """Whether a record whose commit does not name the code was of other code than there is now."""
+    if names_code(record.commit):
         return False
     return began_at(record) <= last_change()
+
+
+def of_other_changes(record: Record, commit: str | None) -> bool:
+    """Whether a record is of changes that were not committed, and are not those that there are now."""
+    return changed_since(record) or (CHANGES in (record.commit or "") and record.commit != commit)
 
 
 def began_at(record: Record) -> datetime:

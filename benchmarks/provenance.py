@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 import subprocess
 import sys
@@ -16,10 +17,13 @@ from shared_specs import TandemError
 from .cell import Cell
 from .machine import this_machine
 from .process import ROOT
-from .records import FINAL, Record, load_records
+from .record_files import load_records
+from .records import FINAL, Record
 
 CHANGES = "+changes"
-"""Follows a commit from which the tracked files differ."""
+"""Follows a commit from which the tracked files differ, and is followed by a digest of the sources, as in
+"+changes.1a2b3c4d". Without the digest nobody can name the code: the sources were written to while it ran.
+"""
 
 PACKAGES = ("backends", "benchmarks", "parity", "shared_specs")
 """What decides on a time or on its verdict."""
@@ -50,7 +54,7 @@ def is_current(
 ) -> bool:
     """Whether what was measured at a commit, with these versions, at this time, was measured with what is here now.
 
-    A commit with changes does not name the code, and is believed where no source was written since.
+    What does not name its code is believed where no source was written since.
 
     Args:
         recorded: the commit of then. code: that of now.
@@ -61,7 +65,7 @@ def is_current(
     public = {name: number.partition("+")[0] for name, number in versions.items()}
     if any((installed(name) or number).partition("+")[0] != number for name, number in public.items()):
         return False
-    if recorded is not None and not recorded.endswith(CHANGES):
+    if names_code(recorded):
         return True
     try:
         return datetime.fromisoformat(started_at) > changed
@@ -78,14 +82,36 @@ def installed(distribution: str) -> str | None:
         return None
 
 
+def _sources() -> list[Path]:
+    """The source files of this project that decide on a time or on its verdict."""
+    return sorted(file for name in PACKAGES for kind in ("py", "toml") for file in (ROOT / name).rglob(f"*.{kind}"))
+
+
 def last_change() -> datetime:
     """When a source file of this project was last written."""
-    files = [file for name in PACKAGES for kind in ("py", "toml") for file in (ROOT / name).rglob(f"*.{kind}")]
-    return datetime.fromtimestamp(max(file.stat().st_mtime for file in files), UTC)
+    return datetime.fromtimestamp(max(file.stat().st_mtime for file in _sources()), UTC)
+
+
+def sources_digest() -> str:
+    """Eight hexadecimal digits of what the source files hold, and of what they are called."""
+    found = hashlib.sha256()
+    for file in _sources():
+        content = file.read_bytes()
+        found.update(f"{file.relative_to(ROOT)} {len(content)}\n".encode())
+        found.update(content)
+    return found.hexdigest()[:8]
+
+
+def names_code(commit: str | None) -> bool:
+    """Whether a commit says which code it was: alone, or with the digest of what was changed."""
+    return commit is not None and not commit.endswith(CHANGES)
 
 
 def commit() -> str | None:
-    """The commit of this checkout, with "+changes" where tracked files differ from it; None where git says none."""
+    """The commit of this checkout; where tracked files differ from it, with CHANGES and a digest of the sources.
+
+    None where git says none.
+    """
     git = ["git", "--no-optional-locks", "-C", str(ROOT)]
     try:
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
@@ -94,12 +120,12 @@ def commit() -> str | None:
         ).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return head + (CHANGES if status.strip() else "")
+    return f"{head}{CHANGES}.{sources_digest()}" if status.strip() else head
 
 
 def of_run(at_start: str | None) -> str | None:
-    """The commit of a run that began at this one: with "+changes" where the checkout has changed meanwhile."""
-    return at_start if commit() == at_start else f"{(at_start or '').removesuffix(CHANGES)}{CHANGES}"
+    """The commit of a run that began at this one: with CHANGES alone where the checkout has changed meanwhile."""
+    return at_start if commit() == at_start else f"{(at_start or '').partition(CHANGES)[0]}{CHANGES}"
 
 
 def command_line() -> str:

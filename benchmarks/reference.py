@@ -17,6 +17,7 @@ import psutil
 
 import backends
 from backends.contract import UNIT_ROUNDOFF, Backend, Execution, Model, ReferenceBackend, RoundingNoise
+from backends.processes import FREE_MEMORY_SHARE
 from backends.replicas.model import has_batch_norm
 from parity.noise_floor import combine, limit_of, reruns, rms
 from shared_specs import TandemError, initial_weights
@@ -24,7 +25,6 @@ from shared_specs.shapes import feature_shapes
 
 from . import fingerprint, protocol
 from .cell import Cell
-from .machine import FREE_MEMORY_SHARE
 
 
 @dataclass(frozen=True)

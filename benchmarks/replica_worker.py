@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self, cast
@@ -26,7 +26,7 @@ from . import introspection, protocol
 from .cell import Cell
 from .environment import worker_environment
 from .process import WorkerFailure
-from .records import Ranks, Status
+from .records import Ranks, Startup, Status
 from .worker import Worker, awaited, settle
 
 SERVER = f"{__name__}:ReplicaWorker"
@@ -36,10 +36,33 @@ CORES = "TANDEM_CORES"
 
 
 class RankWorker(Worker):
-    """The worker of a cell, for one rank's part of the batch."""
+    """The worker of a cell, for one rank's part of the batch.
 
-    def __init__(self, backend: Backend, execution: Execution, rank: int, replicas: int):
+    Args:
+        began_at, imported_at: when this rank began to import the framework, and had done it, by `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        execution: Execution,
+        rank: int,
+        replicas: int,
+        began_at: float,
+        imported_at: float,
+    ):
         self.backend, self.execution, self.rank, self.replicas = backend, execution, rank, replicas
+        self.began_at, self.imported_at = began_at, imported_at
+
+    def start(self, cell: dict[str, Any], spawned_at: float) -> protocol.Answer:
+        """As of any worker. What came before is told apart: import, and joining the others until all were there."""
+        answer = super().start(cell, spawned_at)
+        startup = answer["startup"]
+        asked_at = spawned_at + startup["start_s"]
+        startup["start_s"] = self.began_at - spawned_at
+        startup["import_s"] += self.imported_at - self.began_at
+        startup["join_s"] = asked_at - self.imported_at
+        return answer
 
     def _telemetry(self) -> None:
         """None: what one GPU says of itself is not what the step took."""
@@ -68,9 +91,11 @@ class ReplicaWorker:
     def __init__(self, backend: str, device: str, rank: int, replicas: int):
         if CORES in os.environ:
             introspection.keep_to_cores(int(os.environ[CORES]))
+        began_at = time.monotonic()
         self.backend = backends.get(backend)
+        imported_at = time.monotonic()
         execution = self.backend.join_replicas(rank, replicas, Execution(device))
-        self.worker = RankWorker(self.backend, execution, rank, replicas)
+        self.worker = RankWorker(self.backend, execution, rank, replicas, began_at, imported_at)
 
     def leave(self) -> None:
         """The last question."""
@@ -87,19 +112,23 @@ class GroupWorker:
 
     Args:
         time_limit_s: for the whole life of the group; then all of it is ended, and the failure names the rank.
+        memory_limit_bytes: of the resident memory of all ranks; where it is passed, likewise.
     """
 
-    def __init__(self, cell: Cell, time_limit_s: float):
+    def __init__(self, cell: Cell, time_limit_s: float, memory_limit_bytes: int | None = None):
         self.cell, self.time_limit_s = cell, time_limit_s
         self.ranks = Ranks()
         environment = worker_environment(cell) | ({CORES: str(cell.cores)} if cell.cores is not None else {})
         self.spawned_at = time.monotonic()
+        kind = Execution(cell.device).device_kind
         self._group = ReplicaGroup(
-            cell.backend, cell.replicas, Execution(cell.device).device_kind, time_limit_s, SERVER, environment
+            cell.backend, cell.replicas, kind, time_limit_s, SERVER, environment, memory_limit_bytes
         )
 
     def ask(self, command: str, **arguments: Any) -> protocol.Answer:
         """Ask all ranks; times are the longest of any of them, memory the most, all else is rank 0's.
+
+        How a rank came to its first step is told of the one that was ready last.
 
         Raises:
             WorkerFailure: naming the rank that failed.
@@ -111,6 +140,8 @@ class GroupWorker:
             self.ranks = self.ranks.model_copy(update={"window_s": (*self.ranks.window_s, tuple(seconds))})
             return {"seconds": max(seconds), "steps": arguments["steps"]}
         answers = self._all(command, arguments)
+        if command == "start":
+            return answers[0] | {"startup": last_to_be_ready([answer["startup"] for answer in answers])}
         if command == "steps":
             slowest = [max(times) for times in zip(*(answer["latencies_s"] for answer in answers), strict=True)]
             return {"latencies_s": slowest}
@@ -154,6 +185,11 @@ class GroupWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._group.__exit__(kind, error, traceback)
+
+
+def last_to_be_ready(startups: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """The way of the rank that the others waited for. It is one rank's, so that its parts add up to what it took."""
+    return max(startups, key=lambda startup: Startup(**startup).ready_s)
 
 
 @contextlib.contextmanager

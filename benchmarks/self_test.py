@@ -66,7 +66,7 @@ def overhead(cell: Cell, run: Run = run_cells) -> Overhead:
 
 def main() -> None:
     """Run both on the smallest cell of the default suite and exit with 1 where one fails."""
-    from .cell import default_cells
+    from .plan import default_cells
 
     cell = next(cell for cell in default_cells(device="cpu") if cell.phase == "forward")
     same, extra = against_itself(cell), overhead(cell)

@@ -30,6 +30,10 @@ FEWEST = 3
 BUSY_PERCENT = 25.0
 """Of the cores, in use by others just before a process, above which its time is not to be trusted."""
 
+FASTER = "is {} times faster than"
+
+TOO_FEW = "from too few processes to tell it from noise"
+
 RESOLUTION = 1.01
 """A smaller ratio is a tie however small the spread: the harness itself may cost up to 1% of a step."""
 
@@ -58,23 +62,32 @@ class Ratio:
         return min(self.processes) >= FEWEST
 
     @property
-    def phrase(self) -> str:
-        return self.words("is {} times faster than", "time")
-
-    @property
     def interval(self) -> str:
         return f"95% interval {_figure(self.low)} to {_figure(self.high)}"
 
     def words(self, better: str, amount: str) -> str:
         """What it says, where `better` has a place for the ratio and `amount` names what was compared."""
         if not self.decided:
-            return (
-                f"{self.faster} took {1 / self.ratio:.2f} of the {amount} of {self.slower}, "
-                f"from too few processes to tell it from noise; take {FEWEST} replicates"
-            )
+            return words([self], better, amount)
         if self.tie:
             return f"a tie between {self.faster} and {self.slower} (ratio {self.ratio:.2f}, {self.interval})"
         return f"{self.faster} {better.format(f'{self.ratio:.2f}')} {self.slower} ({self.interval})"
+
+
+def words(ratios: Sequence[Ratio], better: str, amount: str, which: str = "") -> str:
+    """What several ratios of one against each other say; once, and in the end, that there are too few processes.
+
+    Args:
+        better, amount: as in `Ratio.words`.
+        which: follows all of them, as ", both tuned".
+    """
+    said = [found.words(better, amount) for found in ratios if found.decided]
+    if not (open_ := [found for found in ratios if not found.decided]):
+        return "; ".join(said) + which if said else ""
+    first, *rest = open_
+    shares = [f"{first.faster} took {1 / first.ratio:.2f} of the {amount} of {first.slower}"]
+    shares += [f"{1 / found.ratio:.2f} of that of {found.slower}" for found in rest]
+    return f"{'; '.join([*said, ' and '.join(shares)])}{which}, {TOO_FEW}: take {FEWEST} replicates"
 
 
 Outcome = Literal["faster", "tie", "undecided", "not_comparable", "not_timed"]
@@ -103,7 +116,7 @@ class Comparison:
         """One sentence: who is faster and by how much, a tie, or why nothing can be said."""
         if self.outcome == "not_comparable":
             return f"{self.phase}: not comparable: {'; '.join(self.problems.values())}"
-        said = [ratio.phrase for ratio in self.ratios]
+        said = [words(self.ratios, FASTER, "time")] if self.ratios else []
         if len(self.step_s) == 1:
             (backend, times), *_ = self.step_s.items()
             said = [f"only {backend} was timed, {1e3 * statistics.median(times):.2f} ms a step"]
@@ -177,6 +190,15 @@ def student_t(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> floa
     below = np.concatenate([[0.0], np.cumsum(np.cos(middles) ** (degrees_of_freedom - 1))])
     angle = np.interp(confidence, below / below[-1], edges)
     return float(np.sqrt(degrees_of_freedom) * np.tan(angle))
+
+
+NO_INTERVAL = "none: too few processes"
+"""In the place of an interval that is open, since one process alone has no spread."""
+
+
+def bounds(low: float, high: float) -> str:
+    """An interval of ratios, "1.20 to 1.40", or why there is none."""
+    return f"{_figure(low)} to {_figure(high)}" if low > 0 and math.isfinite(high) else NO_INTERVAL
 
 
 def _figure(x: float) -> str:

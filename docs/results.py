@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.levers import Levers, levers
 from benchmarks.machine import check_one_machine
-from benchmarks.records import Record, RecordError, load_records
+from benchmarks.record_files import RecordError, load_records
+from benchmarks.records import Record
 from benchmarks.verdict import Comparison, Ratio, compare, ratio
 from shared_specs.files import write_atomically
 

@@ -93,21 +93,23 @@ def check(
     batch = batch or random_batch(spec, seed, 2 * replicas)
     how = {"execution": execution, "seed": seed, "steps": steps, "on_progress": on_progress}
     unable = {name: lacks for name, lacks in lacking.items() if lacks is not None}
-    asked, together = (REFERENCE, *lacking), None
+    asked, of_replicas = (REFERENCE, *lacking), None
     if DATA_PARALLEL in wanted:
         from .replicas import Replicas  # which is made of this module
 
         wanted.remove(DATA_PARALLEL)
         together = Replicas(spec, able, execution, recipe, replicas, batch, unable)
         together.check_not_empty()
+        # First, while this process holds no model: on GPUs the ranks find all the memory.
+        of_replicas = together.compare(shared, **how)
         if not wanted:
-            return replace(together.compare(shared, **how), models=asked)
+            return replace(of_replicas, models=asked)
     models: dict[str, Model] = {REFERENCE: registry.get(REFERENCE).build(spec, Execution(precision="float64"), recipe)}
     for name in able:
         models[name] = registry.get(name).build(spec, execution, recipe)
     verdict = compare_all(models, dict.fromkeys(models, shared), batch, probes=wanted, unable=unable, **how)
-    if together is not None:
-        verdict = verdict.and_of_replicas(together.compare(shared, **how))
+    if of_replicas is not None:
+        verdict = verdict.and_of_replicas(of_replicas)
     return replace(verdict, models=asked)
 
 

@@ -17,16 +17,16 @@ curve may lie as far from the reference as the loss was high at the most.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, computed_field, model_validator
+from pydantic import Field, computed_field, model_validator
 
 from backends.contract import UNIT_ROUNDOFF
 from shared_specs import Recipe
+from shared_specs.json_model import JsonModel
 
 from .noise_floor import limit_of
 
@@ -45,12 +45,7 @@ PARTED = 0.1
 Losses = tuple[float, ...]
 
 
-class Part(BaseModel):
-    # JSON has no infinity, and a fault may well end in NaN.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class How(Part):
+class How(JsonModel):
     """What ran: as `Execution` has it."""
 
     device: str
@@ -58,12 +53,12 @@ class How(Part):
     tuning: str
 
 
-class Input(Part):
+class Input(JsonModel):
     shape: tuple[int, ...]
     origin: str
 
 
-class Rerun(Part):
+class Rerun(JsonModel):
     """The reference under rounding noise of `times` the unit roundoff."""
 
     seed: int
@@ -71,14 +66,14 @@ class Rerun(Part):
     losses: Losses
 
 
-class Curve(Part):
+class Curve(JsonModel):
     """The loss of a backend at each step, before the step is taken."""
 
     backend: str
     losses: Losses
 
 
-class Judged(Part):
+class Judged(JsonModel):
     """What is said of a curve.
 
     Attributes:
@@ -102,7 +97,7 @@ class Judged(Part):
         return self.outside[0] if self.outside else None
 
 
-class Curves(Part):
+class Curves(JsonModel):
     """Every backend's loss over a few hundred steps on one batch from the same weights, and the envelope.
 
     Attributes:
@@ -126,8 +121,8 @@ class Curves(Part):
     reference: Annotated[Losses, Field(min_length=1)]
     reruns: Annotated[tuple[Rerun, ...], Field(min_length=1)]
     curves: tuple[Curve, ...]
-    versions: dict[str, dict[str, str]] = {}
-    left_out: dict[str, str] = {}
+    versions: dict[str, dict[str, str]] = Field(default_factory=dict)
+    left_out: dict[str, str] = Field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -193,12 +188,6 @@ class Curves(Part):
         several = "every curve stays" if len(self.judged) > 1 else "the curve stays"
         return f"Within: {several} where rounding alone could have driven it.{untrained}"
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_computed(cls, values: Any) -> Any:
-        """What follows from the losses stands in the file for readers; it is computed again."""
-        return {k: v for k, v in values.items() if k not in COMPUTED} if isinstance(values, dict) else values
-
     @model_validator(mode="after")
     def _consistent(self) -> Curves:
         for run in (*self.reruns, *self.curves):
@@ -209,13 +198,6 @@ class Curves(Part):
         if not all(math.isfinite(loss) for run in (self.reference, *(r.losses for r in self.reruns)) for loss in run):
             raise ValueError("reference, reruns: got a loss that is not finite, expected numbers")
         return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
-        return json.loads(self.model_dump_json())
-
-
-COMPUTED = ("judged", "within")
 
 
 def distances(losses: Sequence[float], reference: Sequence[float]) -> Losses:

@@ -51,30 +51,29 @@ def differentiate(model: Model, weights: Weights, batch: Batch, steps: int) -> d
     """
     model.load_weights(weights)
     result = model.loss_and_gradients(batch.images, batch.labels)
-    return _of_a_pass(result, model.weights())
+    return _statistics_and_gradients(result, model.weights())
 
 
-def _of_a_pass(result: StepResult, weights: Quantities) -> dict[str, Quantities]:
+def _statistics_and_gradients(result: StepResult, weights: Quantities) -> dict[str, Quantities]:
+    """The quantities of these two probes, after one pass."""
+    outputs = {"logits": result.logits, "loss": np.asarray(result.loss)}
+    return {"statistics": weights, "gradients": outputs | _gradients_of(result)}
+
+
+def _gradients_of(result: StepResult) -> Quantities:
+    """In the order in which they are computed."""
     gradients = {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
-    return {
-        "statistics": weights,
-        "gradients": {
-            "logits": result.logits,
-            "loss": np.asarray(result.loss),
-            **gradients,
-            "gradient of the images": result.image_gradient,
-        },
-    }
+    return gradients | {"gradient of the images": result.image_gradient}
 
 
 def train(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """Loss, weights, normalisation and optimizer state at each of several steps; the first is the optimizer's."""
     model.load_weights(weights)
-    return _of_training(model, batch, steps)[1]
+    return _optimizer_and_trajectory(model, batch, steps)[1]
 
 
-def _of_training(model: Model, batch: Batch, steps: int) -> tuple[StepResult, dict[str, Quantities]]:
-    """The result of the first step, and what `train` is about."""
+def _optimizer_and_trajectory(model: Model, batch: Batch, steps: int) -> tuple[StepResult, dict[str, Quantities]]:
+    """The result of the first step, and the quantities of these two probes, after all steps."""
     first: StepResult | None = None
     optimizer: Quantities = {}
     trajectory: Quantities = {}
@@ -95,12 +94,13 @@ def differentiate_and_train(model: Model, weights: Weights, batch: Batch, steps:
     """
     model.load_weights(weights)
     parameters = {tensor.name: model.read_tensor(tensor.name) for tensor in model.spec.tensors if tensor.trainable}
-    first, trained = _of_training(model, batch, steps)
+    first, trained = _optimizer_and_trajectory(model, batch, steps)
     passed = {name: value for name, value in trained["optimizer"].items() if name in weights} | parameters
-    return _of_a_pass(first, {tensor.name: passed[tensor.name] for tensor in model.spec.tensors}) | trained
+    weights = {tensor.name: passed[tensor.name] for tensor in model.spec.tensors}
+    return _statistics_and_gradients(first, weights) | trained
 
 
-def train_replicas(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
+def train_replicas_together(model: Model, weights: Weights, batch: Batch, steps: int) -> dict[str, Quantities]:
     """Of replicas that train together: loss, gradients, weights, optimizer and normalisation state at each step.
 
     What all ranks have in common is shown of the first one, after how many tensors of each rank are others: none.
@@ -111,9 +111,7 @@ def train_replicas(model: Model, weights: Weights, batch: Batch, steps: int) -> 
     for step in range(1, steps + 1):
         result = model.train_step(batch.images, batch.labels)
         unlike = {f"{what} unlike rank 0's": counts for what, counts in model.disagreements().items()}
-        after = unlike | {"loss": np.asarray(result.loss), "logits": result.logits}
-        after |= {f"gradient of {name}": result.gradients[name] for name in reversed(result.gradients)}
-        after |= {"gradient of the images": result.image_gradient}
+        after = unlike | {"loss": np.asarray(result.loss), "logits": result.logits} | _gradients_of(result)
         if model.statistics_are_global:
             after |= model.statistics()[0]
         else:
@@ -156,7 +154,7 @@ OUTPUT_STAGES: dict[Stage, tuple[str, ...]] = {
 }
 """The same where some tensors of a model are not known by name: what they do shows in the outputs."""
 
-REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas: (DATA_PARALLEL,)}
+REPLICA_STAGES: dict[Stage, tuple[str, ...]] = {train_replicas_together: (DATA_PARALLEL,)}
 """That of replicas that train together."""
 
 JOINED: dict[Stage, Stage] = {differentiate: differentiate_and_train}

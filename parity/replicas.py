@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
@@ -15,6 +16,15 @@ from .batches import Batch
 from .compare import REFERENCE, compare_all
 from .probes import DATA_PARALLEL
 from .verdict import Verdict
+
+SPARING = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+"""Else a process of JAX takes most of a GPU's memory when it starts. Here the ranks of all backends and this process
+share the GPUs. https://docs.jax.dev/en/latest/gpu_memory_allocation.html"""
+
+
+def environment() -> dict[str, str]:
+    """What ranks have beside the environment of this process; a setting that the user has made stays."""
+    return {name: value for name, value in SPARING.items() if name not in os.environ}
 
 
 class Replicas:
@@ -75,7 +85,8 @@ class Replicas:
             for name in self.names:
                 if on_progress:
                     on_progress(f"{DATA_PARALLEL}: starting {self.replicas} replicas of {name}")
-                group = ReplicaGroup(name, self.replicas, execution.device_kind, self.time_limit_s)
+                kind, limit_s = execution.device_kind, self.time_limit_s
+                group = ReplicaGroup(name, self.replicas, kind, limit_s, environment=environment())
                 models[name] = running.enter_context(group).build(self.spec, execution, self.recipe)
             return compare_all(
                 models,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import options
+from . import options, options_of_networks
 
 
 def register(app: typer.Typer) -> None:
@@ -15,16 +15,16 @@ def register(app: typer.Typer) -> None:
 
 
 def list_(
-    words: options.Words = None,
-    dimensions: options.Dimensions = None,
-    norm: options.Norm = None,
-    max_parameters: options.MaxParameters = None,
-    min_parameters: options.MinParameters = None,
-    sort: options.Sort = "name",
-    sources: options.Sources = False,
+    words: options_of_networks.Words = None,
+    dimensions: options_of_networks.Dimensions = None,
+    norm: options_of_networks.Norm = None,
+    max_parameters: options_of_networks.MaxParameters = None,
+    min_parameters: options_of_networks.MinParameters = None,
+    sort: options_of_networks.Sort = "name",
+    sources: options_of_networks.Sources = False,
     json: options.Json = None,
 ) -> None:
-    """The networks of the zoo, and the backends that are here.
+    """The networks of the zoo, and what the backends that are here can do.
 
     Given TEXT or options, those networks that have all of it.
     """
@@ -36,11 +36,11 @@ def list_(
 
 def show(
     spec: options.Spec,
-    other: options.Other = None,
+    other: options_of_networks.Other = None,
     size: options.Size = None,
     narrow: options.Narrow = None,
     batch: options.Batch = None,
-    every: options.Every = False,
+    every: options_of_networks.Every = False,
     json: options.Json = None,
 ) -> None:
     """A network drawn, with its layers, parameters, FLOPs and memory; or what two differ in.

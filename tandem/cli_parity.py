@@ -89,15 +89,14 @@ def curves(
 
     Widths are divided by 16 where they can be, unless --narrow or --full-width is given.
     """
-    from .commands import curves
+    from .commands import check, curves
 
-    request = curves.Request(
-        spec=spec,
+    request = check.Request(
+        specs=[spec],
         backends=backends,
-        precision=precision,
+        precisions=[precision],
         tuning=tuning,
         optimizer=optimizer,
-        steps=steps,
         seed=seed,
         narrow=options.divisor(narrow, full_width),
         images=image or (),
@@ -105,9 +104,8 @@ def curves(
         size=size,
         batch=batch,
         device=device,
-        judge=judge,
     )
-    raise typer.Exit(curves.run(request, output))
+    raise typer.Exit(curves.run(request, steps, judge, output))
 
 
 def adopt(

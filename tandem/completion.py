@@ -93,9 +93,9 @@ def batch_statistics() -> tuple[str, ...]:
 
 
 def tunings() -> list[str]:
-    from backends import capabilities, names
+    from backends import available, capabilities
 
-    return list(dict.fromkeys(tuning for name in names() for tuning in capabilities(name).tunings))
+    return list(dict.fromkeys(tuning for name in available() for tuning in capabilities(name).tunings))
 
 
 def devices() -> tuple[str, ...]:

@@ -15,9 +15,9 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 FIRST_STEPS = """\
 [bold]First steps[/bold]
-[dim]$[/dim] tandem doctor           [dim]what works here, and what to install for the rest[/dim]
-[dim]$[/dim] tandem compare          [dim]the same network in every framework? Which is faster?[/dim]
-[dim]$[/dim] tandem COMMAND --help   [dim]what a command takes, with examples[/dim]"""
+[dim]$[/dim] tandem doctor           [dim]# what works here, what to install for the rest[/dim]
+[dim]$[/dim] tandem compare          [dim]# the same network everywhere? Which is faster?[/dim]
+[dim]$[/dim] tandem COMMAND --help   [dim]# what a command takes, with examples[/dim]"""
 
 EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "doctor": (("tandem doctor", ""), ("tandem doctor --json here.json", "for a bug report")),
@@ -53,13 +53,14 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "convert": (
         ("tandem convert unet.pth unet.safetensors --spec unet_bn_same", ""),
         ("tandem convert unet.pth unet_flax --spec my_net.toml", ""),
-        ("tandem convert unet_flax unet.pt --spec my_net.toml --scheme-out original", ""),
+        ("tandem convert unet_flax unet_linen --to flax_linen --spec my_net.toml", ""),
+        ("tandem convert unet_flax unet.pt --spec monai_unet --scheme-out monai", ""),
     ),
     "bench": (
         ("tandem bench unet_paper --phase forward", ""),
         ("tandem bench --tuning tuned --results out/monday", ""),
         ("tandem bench --tuning tuned --results out/monday --resume", "goes on"),
-        ("tandem bench --results /shared/out --cluster slurm", "jobs"),
+        ("tandem bench --results /shared/out --cluster slurm", "as jobs"),
     ),
     "scale": (
         ("tandem scale batch unet_bn_same --tuning tuned", "up to where memory ends"),
@@ -92,7 +93,10 @@ def epilog(command: str) -> str | None:
     if examples is None:
         return None
     column = max((len(typed) for typed, words in examples if words), default=0)
-    lines = [f"[dim]$[/dim] {typed:<{column}}   [dim]{words}[/dim]" for typed, words in examples]
+    lines = [
+        f"[dim]$[/dim] {typed:<{column}}   [dim]# {words}[/dim]" if words else f"[dim]$[/dim] {typed}"
+        for typed, words in examples
+    ]
     return "\n".join(["[bold]Examples[/bold]", *lines])
 
 

@@ -7,33 +7,33 @@ from typing import Annotated
 import typer
 
 from .completion import one_of
-from .options import OUTPUT
+from .option_shapes import OUTPUT, option, switch
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="JSON files, or folders that compare or bench wrote.")]
 AcrossMachines = Annotated[
-    bool, typer.Option("--across-machines", help="Allow records of different machines, which are not comparable.")
+    bool, switch("--across-machines", help="Allow records of different machines, which are not comparable.")
 ]
 ReportFile = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--output",
         "-o",
         metavar="FILE",
         help="report.html or report.md; by default stdout.",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
 ]
 ReportFormat = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--format",
         metavar="F",
         help="html or markdown; else as FILE is called, and Markdown on stdout.",
-        rich_help_panel=OUTPUT,
-        autocompletion=one_of(lambda: ("html", "markdown")),
+        panel=OUTPUT,
+        complete=one_of(lambda: ("html", "markdown")),
     ),
 ]
 Against = Annotated[
     list[str] | None,
-    typer.Option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
+    option("--against", metavar="FILE", help="Compare with this run, for regressions; repeatable."),
 ]

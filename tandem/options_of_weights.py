@@ -8,36 +8,36 @@ import typer
 
 from . import completion
 from .completion import one_of
-from .options import OUTPUT
+from .option_shapes import OUTPUT, option, switch
 
 Factory = Annotated[
     str, typer.Argument(metavar="MODULE:FACTORY", help="A class or function, called without arguments; it is run.")
 ]
 OptionalSpec = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--spec",
         metavar="S",
         help="What it is to be, a zoo name or a TOML file; inferred by default.",
-        autocompletion=completion.a_spec,
+        complete=completion.a_spec,
     ),
 ]
 TheirCheckpoint = Annotated[
     str | None,
-    typer.Option("--checkpoint", metavar="FILE", help="A state dict to load first; no code of it is run."),
+    option("--checkpoint", metavar="FILE", help="A state dict to load first; no code of it is run."),
 ]
 InputShape = Annotated[
     str | None,
-    typer.Option("--input-shape", metavar="N,C,H,W", help="Of images that it takes; chosen by default."),
+    option("--input-shape", metavar="N,C,H,W", help="Of images that it takes; chosen by default."),
 ]
 AdoptedFolder = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--output",
         "-o",
         metavar="DIR",
         help="For spec, key map and weights, where all is equal.",
-        rich_help_panel=OUTPUT,
+        panel=OUTPUT,
     ),
 ]
 
@@ -47,28 +47,26 @@ Target = Annotated[
 ]
 OneSpec = Annotated[
     str,
-    typer.Option(
-        "--spec", metavar="S", help="A name in the zoo or a path to a TOML file.", autocompletion=completion.a_spec
-    ),
+    option("--spec", metavar="S", help="A name in the zoo or a path to a TOML file.", complete=completion.a_spec),
 ]
 Scheme = Annotated[
     str | None,
-    typer.Option("--from", metavar="SCHEME", help="Names in IN: canonical, or the spec's own scheme; else recognised."),
+    option("--from", metavar="SCHEME", help="Names in IN: canonical, or the spec's own scheme; else recognised."),
 ]
 To = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--to",
         metavar="T",
         help="pytorch, flax_nnx, flax_linen or canonical; else OUT's suffix tells.",
-        autocompletion=one_of(completion.formats),
+        complete=one_of(completion.formats),
     ),
 ]
 SchemeOut = Annotated[
     str | None,
-    typer.Option("--scheme-out", metavar="SCHEME", help="Names in a PyTorch OUT: canonical, or the spec's own scheme."),
+    option("--scheme-out", metavar="SCHEME", help="Names in a PyTorch OUT: canonical, or the spec's own scheme."),
 ]
 CheckResult = Annotated[
     bool,
-    typer.Option("--check/--no-check", help="Read OUT back and compare it with IN, in bits and in what it computes."),
+    switch("--check/--no-check", help="Read OUT back and compare it with IN, in bits and in what it computes."),
 ]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,8 +93,16 @@ class Parity:
         except TandemError as error:
             raise type(error)(str(error)) from None  # without the way there, which is not the test's
         if not comparison.equal:
-            raise AssertionError(str(comparison))
+            raise AssertionError(_in_words(comparison))
         return comparison
+
+
+def _in_words(comparison: Comparison) -> str:
+    """What is different, in tables that fit beside pytest's margin."""
+    from .verdict_tables import in_text
+
+    said = str(replace(comparison, verdict=None))
+    return said if comparison.verdict is None else f"{said}\n{in_text(comparison.verdict)}"
 
 
 @pytest.fixture

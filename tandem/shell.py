@@ -38,10 +38,15 @@ class Commands(TyperGroup):
         """The commands in the order of the help."""
         return help_texts.in_order(super().list_commands(ctx))
 
+    def get_params(self, ctx: Any) -> Any:
+        """The options that stand before a command."""
+        return _without_types(super().get_params(ctx))
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command, with its panel and its examples."""
         command: Any = super().get_command(ctx, cmd_name)
         if command is not None:
+            _without_types([*command.params, command.get_help_option(ctx)])
             command.rich_help_panel = help_texts.panel_of(cmd_name)
             command.epilog = command.epilog or help_texts.epilog(cmd_name)
             command.help = help_texts.unwrapped(command.help)
@@ -66,6 +71,14 @@ class Commands(TyperGroup):
             # the reader has seen enough: `tandem list | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(BROKEN_PIPE) from None
+
+
+def _without_types(parameters: list[Any]) -> list[Any]:
+    """The same, of which the help does not show Python's types beside a flag or an argument: <bool>, <list[str]>."""
+    for parameter in parameters:
+        if parameter.param_type_name == "argument" or parameter.metavar is None:
+            parameter.display_type_rich = lambda ctx: None
+    return parameters
 
 
 def _message(error: Exception) -> str:

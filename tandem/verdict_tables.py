@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -44,6 +45,15 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
+
+
+def in_text(verdict: Verdict, columns: int = 96) -> str:
+    """The table without colours, for a page that is no terminal, and the first difference with its place and values."""
+    text = io.StringIO()
+    page = Console(file=text, width=columns, color_system=None, markup=False, highlight=False, emoji=False)
+    page.print(verdict_table(verdict))
+    table = "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    return table + (f"\n\nfirst difference: {verdict.first_difference}" if verdict.first_difference else "")
 
 
 def _by_probe(verdict: Verdict) -> Table:

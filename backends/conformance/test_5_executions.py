@@ -8,6 +8,7 @@ import pytest
 
 import parity
 from backends.contract import PRECISIONS, BackendError, Execution
+from backends.devices import too_few_for, usable_core_count
 from parity.probes import DATA_PARALLEL
 from shared_specs import Recipe
 
@@ -71,6 +72,8 @@ def test_replicas(subject: Subject) -> None:
     if lacks := subject.capabilities.lacks(replicas=2):
         pytest.skip(f"{subject.name} {lacks}")
     spec, backend = subject.spec("smallest"), subject.backend
+    if subject.base.device == "cpu" and (few := too_few_for(2, "cpu", usable_core_count())):
+        pytest.skip(f"{few} to run this")
     recipes = [Recipe(batch_statistics=kind) for kind in ("per_replica", "global")]
     lacking = [backend.lacks_replicas(spec, subject.base, recipe) for recipe in recipes]
     able = [recipe for recipe, lacks in zip(recipes, lacking, strict=True) if lacks is None]

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from multiprocessing.connection import Client
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from backends import Execution, Model, StepResult
 from shared_specs import Recipe, UNetSpec
 
 from ..processes import describe, die_with_parent, usable_cores
+from .failures import rank_file
 from .starts import ADDRESS, FOLDER, KEY, WHERE
 
 
@@ -124,7 +126,7 @@ def main(backend: str, device: str, server: str) -> None:
     die_with_parent()
     rank, replicas = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     key = bytes.fromhex(os.environ.pop(KEY))
-    place = open(os.path.join(os.environ[FOLDER], f"rank-{rank}"), "w")  # noqa: SIM115 (as long as the process)
+    place = open(rank_file(Path(os.environ[FOLDER]), rank), "w")  # noqa: SIM115 (as long as the process)
     faulthandler.register(WHERE, place, all_threads=False)
     with Client(os.environ[ADDRESS], "AF_UNIX", authkey=key) as connection, contextlib.suppress(EOFError, OSError):
         connection.send((rank, os.getpid()))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import sys
 from dataclasses import dataclass
+
+from ..devices import usable_core_count
 
 ADDRESS, KEY, FOLDER = "TANDEM_REPLICAS_ADDRESS", "TANDEM_REPLICAS_KEY", "TANDEM_REPLICAS_FOLDER"
 """The parent's socket, the secret by which both know each other, and where a rank writes where it is when asked."""
 
 WHERE = signal.SIGUSR1
 """A rank that gets it writes down where it is, also while it waits for the others."""
+
+RANK_MODULE, LAUNCH_MODULE = "backends.replicas.rank", "backends.replicas.launch"
+"""What a rank runs, and what torchrun runs in, which starts ranks in turn."""
 
 TORCHRUN = ("pytorch",)
 """Backends whose processes torchrun starts. Those of the others are given a coordinator's address."""
@@ -33,14 +37,14 @@ def starts(backend: str, device: str, replicas: int, server: str) -> list[Start]
     """The processes of a group; those that torchrun starts in turn are not among them."""
     shared: dict[str, str] = {}
     if device == "cpu":
-        shared["OMP_NUM_THREADS"] = str(max(1, cores() // replicas))
+        shared["OMP_NUM_THREADS"] = str(max(1, usable_core_count() // replicas))
         if sys.platform.startswith("linux"):
             shared["GLOO_SOCKET_IFNAME"] = "lo"  # else Gloo looks the machine's name up
-    rank_module = ["-m", "backends.replicas.rank", backend, device, server]
+    rank_module = ["-m", RANK_MODULE, backend, device, server]
     if backend in TORCHRUN:
         torchrun = [
             "-m",
-            "backends.replicas.launch",
+            LAUNCH_MODULE,
             "torch.distributed.run",
             f"--nproc-per-node={replicas}",
             *RENDEZVOUS,
@@ -62,8 +66,3 @@ def port_was_taken(message: str) -> bool:
     """Whether this is how a framework says that somebody uses the port."""
     words = ("address already in use", "failed to add port", "eaddrinuse", "no address added")
     return any(each in message.lower() for each in words)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

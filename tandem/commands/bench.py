@@ -13,8 +13,9 @@ from pathlib import Path
 import benchmarks
 from backends.contract import PHASES, PRECISIONS
 from benchmarks import contestants
-from benchmarks.cell import Cell, check_supported, default_cells
-from benchmarks.records import check_folder
+from benchmarks.cell import Cell
+from benchmarks.plan import check_supported, default_cells
+from benchmarks.record_files import check_folder
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
 
@@ -87,7 +88,7 @@ def cells(request: Request, devices: Sequence[str] | None = None) -> list[Cell]:
         size=selections.size(request.size),
         narrow=request.narrow,
         precisions=selections.choose("precision", request.precisions, PRECISIONS) or ["float32"],
-        tunings=selections.split(request.tunings) or ["default"],
+        tunings=tunings_of(request),
         devices=devices,
     )
 
@@ -107,6 +108,14 @@ def check_cells(chosen: Sequence[Cell]) -> None:
 def backends_of(request: Request) -> list[str] | None:
     """The backends to time, None for the default. Raises TandemError."""
     return selections.choose("backend", request.backends, contestants.known())
+
+
+def tunings_of(request: Request) -> list[str]:
+    """The tunings to time. Raises TandemError where they were asked for and none is named."""
+    chosen = selections.split(request.tunings)
+    if request.tunings and not chosen:
+        raise TandemError("got no tuning, expected default, tuned, or another that a backend has")
+    return chosen or ["default"]
 
 
 def pytest_command(request: Request, results: str | None = None, resume: bool = False) -> list[str]:

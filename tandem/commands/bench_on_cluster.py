@@ -9,7 +9,8 @@ from pathlib import Path
 from benchmarks import executors, merging
 from benchmarks.cluster import ClusterRun, Outcome
 from benchmarks.executors import Cluster
-from benchmarks.records import FINE, check_folder
+from benchmarks.record_files import check_folder
+from benchmarks.records import FINE
 from benchmarks.slurm_options import SlurmOptions
 from benchmarks.verdict import compare
 from shared_specs import TandemError
@@ -50,6 +51,8 @@ def run(
     output = Output(json_path, request.specs)
     if where.cluster is None:
         raise TandemError("--slurm, --cluster-folder and --columns belong to --cluster; name it, slurm or local")
+    if where.cluster not in executors.NAMES:
+        raise executors.unknown(where.cluster)
     if results is None:
         raise TandemError("--cluster merges records into a folder, and none was given; name it with --results")
     options = SlurmOptions.read(where.slurm)

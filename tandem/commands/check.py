@@ -19,6 +19,7 @@ from shared_specs.shapes import output_shape
 
 from .. import selections
 from ..console import Output, progress, say_note
+from ..gpu_memory import sparing_the_gpu
 from ..images import LABEL_DTYPES, read_images
 from ..verdict_tables import difference_report, measurement_table, verdict_table
 from . import replica_plans
@@ -29,7 +30,7 @@ EVERYWHERE = ("float64", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Request:
-    """What `tandem check` was asked for, as typed; None and empty stand for what nobody asked for."""
+    """What `tandem check` or `curves` was asked for, as typed; None and empty stand for what nobody asked for."""
 
     specs: Sequence[str]
     backends: Sequence[str] | None = None
@@ -76,7 +77,16 @@ class Plan:
 def run(request: Request, json_path: str | None = None, verbose: bool = False) -> int:
     """Check, print, and return 0 where all is equal, 1 where a difference was found."""
     output = Output(json_path, [*request.specs, *request.images, *request.labels, *filter(None, [request.weights])])
-    chosen = plan(request)
+    with sparing_the_gpu():
+        checks = _run(plan(request), output, verbose)
+    equal = all(check["equal"] for check in checks)
+    output.print(summary(checks), style="bold green" if equal else "bold red")
+    output.write("check", {"equal": equal, "checks": checks})
+    return 0 if equal else 1
+
+
+def _run(chosen: Plan, output: Output, verbose: bool) -> list[dict[str, Any]]:
+    """Every check of a plan, each printed as soon as it is there."""
     checks = []
     for job in chosen.jobs:
         describe(job, chosen, output)
@@ -86,10 +96,7 @@ def run(request: Request, json_path: str | None = None, verbose: bool = False) -
                     verdict = check(job, execution, part, tell)
                 checks.append(keys(verdict, job))
                 show(verdict, output, verbose)
-    equal = all(check["equal"] for check in checks)
-    output.print(summary(checks), style="bold green" if equal else "bold red")
-    output.write("check", {"equal": equal, "checks": checks})
-    return 0 if equal else 1
+    return checks
 
 
 def plan(request: Request) -> Plan:
@@ -101,7 +108,7 @@ def plan(request: Request) -> Plan:
     if not request.specs:
         raise TandemError("got no spec, expected a name or a path, or all; `tandem list` lists the names")
     probes = replica_plans.probes(request)
-    precisions = selections.choose("precision", request.precisions, known_precisions(request.device))
+    precisions = chosen_precisions(request)
     recipe = Recipe.named(request.optimizer)
     specs = selections.specs(request.specs)
     names, left_out = selections.backend_names(request.backends)
@@ -111,6 +118,7 @@ def plan(request: Request) -> Plan:
         )
     for reason in left_out:
         say_note(reason)
+    _check_named(request, [name for name in names if name != REFERENCE])
     if request.weights and len(specs) > 1:
         raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
     jobs = [_job(spec, request) for spec in specs]
@@ -123,6 +131,22 @@ def plan(request: Request) -> Plan:
     return chosen
 
 
+def _check_named(request: Request, names: Sequence[str]) -> None:
+    """Refuse a device or tuning that no backend has, once for all of them. Raises BackendError."""
+    able = [backends.capabilities(name) for name in names]
+    kinds = list(dict.fromkeys(kind for can in able for kind in can.devices))
+    kind, colon, number = request.device.partition(":")
+    if kind not in kinds or (colon and not number.isdecimal()):
+        raise backends.BackendError(
+            f"no device is named {request.device!r}; take one of {', '.join(kinds)}, or the second GPU as cuda:1"
+        )
+    tunings = list(dict.fromkeys(tuning for can in able for tuning in can.tunings))
+    if request.tuning not in tunings:
+        raise backends.BackendError(
+            f"no tuning of {', '.join(names)} is named {request.tuning!r}; take one of {', '.join(tunings)}"
+        )
+
+
 def _check_backends(names: Sequence[str], execution: Execution) -> None:
     """Refuse an execution that none of them has, or for which a device is missing. Raises BackendError."""
     lacking = {name: backends.get(name).capabilities.lacks(execution) for name in names}
@@ -133,9 +157,11 @@ def _check_backends(names: Sequence[str], execution: Execution) -> None:
             backends.get(name).check_execution(execution)
 
 
-def known_precisions(device: str) -> Sequence[str]:
-    """Those that a device has, as far as it is known before a backend is asked."""
-    return PRECISIONS if device != "cpu" else EVERYWHERE
+def chosen_precisions(request: Request) -> list[str] | None:
+    """Those that were asked for; "all" means those of the device. Raises TandemError."""
+    if request.device == "cpu" and "tf32" in selections.split(request.precisions):
+        raise TandemError("tf32 is a precision of NVIDIA GPUs; on a CPU take float32 or bfloat16")
+    return selections.choose("precision", request.precisions, PRECISIONS if request.device != "cpu" else EVERYWHERE)
 
 
 def _job(spec: UNetSpec, request: Request) -> Job:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import count
@@ -15,7 +13,7 @@ import psutil
 from rich.table import Table
 
 from backends import capabilities
-from benchmarks import provenance
+from benchmarks import provenance, threads
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
@@ -28,9 +26,10 @@ from shared_specs.files import check_writable, write_atomically
 
 from .. import interrupts, selections
 from ..console import Output, plain_table, progress, say_command, say_note
+from ..gpu_memory import sparing_the_gpu
 from ..report import Findings, to_html, to_markdown
-from ..report.markdown import TIMING_COLUMNS, timing_rows
-from ..report.sentences import parity_sentence
+from ..report.sentences import gates_sentence, parity_sentence
+from ..report.timing import TIMING_COLUMNS, timing_rows
 from ..run_display import RunDisplay
 from . import bench, check
 from .kept_checks import KeptChecks, now, verdict_of
@@ -57,7 +56,7 @@ class Plan:
 def run(request: bench.Request, folder: str | None = None, json_path: str | None = None) -> int:
     """Check, time what is equal, and say which is faster; 1 where the builds differ or a cell was not timed."""
     output = Output(json_path, request.specs)
-    with progress("tandem compare") as tell:
+    with progress("tandem compare") as tell, sparing_the_gpu():
         tell("loading the backends")
         chosen = plan(request, folder)
     chosen = replace(chosen, folder=make_folder(chosen.folder, fresh=folder is None))
@@ -116,7 +115,9 @@ def plan(request: bench.Request, folder: str | None) -> Plan:
             specs=request.specs,
             backends=request.backends,
             precisions=[*([SEMANTICS] if has_semantics else []), *(request.precisions or ["float32"])],
-            # The gate holds the full width, at the very size that is timed; NumPy would take hours for all probes.
+            # Neither size nor batch of the times: a check is on images of unequal sides that tell all choices of a
+            # network apart. The gate holds every program at the very input and width that is timed, for which NumPy
+            # would take hours with all probes.
             narrow=None if request.narrow == 1 else request.narrow,
             device=request.device or "cpu",
         )
@@ -158,25 +159,12 @@ def other_work() -> list[str]:
     return [f"Other work kept {busy_percent:.0f}% of the cores busy: measure again when the machine is quiet."]
 
 
-@contextmanager
-def sparing_the_gpu() -> Iterator[None]:
-    """Keep JAX in this process from taking most of the GPU's memory, which the workers are to have."""
-    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
-    before = os.environ.get(name)
-    os.environ.setdefault(name, "false")
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(name, None)
-
-
 def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) -> None:
     """Every check, those aside that an earlier run has made; each is printed and kept as soon as it is there."""
     parity = chosen.parity
     for job in parity.jobs:
         with display.aside():
-            check.describe(job, parity, output)
+            describe(job, chosen, output)
         for execution in parity.executions:
             part = part_of_check(job, execution, parity)
             checked = kept.find(job, execution, parity)
@@ -192,6 +180,25 @@ def _check(chosen: Plan, kept: KeptChecks, display: RunDisplay, output: Output) 
                 check.show(verdict_of(checked), output)
                 if was_there:
                     output.print(f"From an earlier run, of {checked.made and checked.made.started_at}.", style="dim")
+
+
+def describe(job: check.Job, chosen: Plan, output: Output) -> None:
+    """Say on what one network is checked, on what it is timed, and what holds the two together."""
+    checked = f"{shape_in_words(job.batch.images.shape)}, {selections.width_in_words(job.spec, job.divisor)}"
+    recipe = chosen.parity.recipe.optimizer.kind
+    timed = [
+        f"{shape_in_words(cell.images_shape)}, {selections.width_in_words(cell.network, cell.narrow)}"
+        for cell in chosen.cells
+        if cell.network.name == job.spec.name
+    ]
+    output.print(job.spec.name, style="bold")
+    output.print(f"Checked on {checked}: {job.batch.origin}; optimizer {recipe}; {chosen.cells[0].device}", style="dim")
+    output.print(f"Timed on   {'; '.join(dict.fromkeys(timed))}; the gate checks every program there", style="dim")
+
+
+def shape_in_words(shape: Sequence[int]) -> str:
+    """ "2 images of 3x32x48"."""
+    return f"{shape[0]} image{'s' if shape[0] > 1 else ''} of {'x'.join(map(str, shape[1:]))}"
 
 
 def _time(chosen: Plan, timed: TimedParts, display: RunDisplay) -> list[Record]:
@@ -246,9 +253,13 @@ def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Outp
     """The answer: the same network or not, and for each phase which is faster."""
     equal = all(checked.equal for checked in findings.checks)
     output.print(parity_sentence(findings.checks), style="bold green" if equal else "bold red")
+    inputs = dict.fromkeys(shape_in_words(checked.batch.shape) for checked in findings.checks)
+    gates = gates_sentence(findings.records)
+    output.print(f"Checked on {', '.join(inputs)}.{f' {gates}' if gates else ''}", style="dim")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
-    for remark in findings.remarks if comparisons else ():
+    limits = threads.differences(comparison.records for comparison in comparisons)
+    for remark in [*findings.remarks, *limits] if comparisons else ():
         output.print(remark, style="bold yellow")
     if not equal:
         output.print("Nothing was timed: there is no time without parity.")

@@ -139,7 +139,9 @@ def format_of_target(path: Path, to: str | None) -> str:
     suffix = path.suffix.lower()
     told = next((name for name, suffixes in checkpoints.SUFFIXES.items() if suffix in suffixes), None)
     if wanted and told and wanted[0] != told:
-        raise TandemError(f"{path}: --to {wanted[0]} does not write {suffix} files; expected {formats_in_words()}")
+        raise TandemError(
+            f"{path}: --to {wanted[0]} does not write {suffix} files; expected {format_in_words(wanted[0])}"
+        )
     if wanted:
         return wanted[0]
     if told is None and suffix:
@@ -150,9 +152,15 @@ def format_of_target(path: Path, to: str | None) -> str:
 
 
 def formats_in_words() -> str:
-    """The formats with their suffixes."""
-    files = (f"{' or '.join(suffixes)} for {TITLES[name]}" for name, suffixes in checkpoints.SUFFIXES.items())
-    return f"{', '.join(files)}, a folder for {TITLES[checkpoints.FOLDERS[0]]}"
+    """All formats with their suffixes."""
+    folders = " or ".join(TITLES[name] for name in checkpoints.FOLDERS)
+    return ", ".join([*map(format_in_words, checkpoints.SUFFIXES), f"a folder for {folders}"])
+
+
+def format_in_words(name: str) -> str:
+    """ ".pt or .pth for a PyTorch state dict", "a folder for an Orbax checkpoint of the Flax Linen module"."""
+    where = "a folder" if name in checkpoints.FOLDERS else " or ".join(checkpoints.SUFFIXES[name])
+    return f"{where} for {TITLES[name]}"
 
 
 def check_target(path: Path, format_name: str, source: Path, others: list[str]) -> None:

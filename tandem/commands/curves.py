@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import parity
 from parity.batches import brightness_classes, telling_size
@@ -24,44 +23,36 @@ SIZE = {2: (64, 80), 3: (16, 24, 32)}
 """Of the part of an image that is trained on unless told otherwise, or the telling size where that is larger."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """What `tandem curves` was asked for, as typed."""
+def run(
+    request: check.Request,
+    steps: int = STEPS,
+    judge: str = parity.compare.REFERENCE,
+    json_path: str | None = None,
+) -> int:
+    """Train, judge, print, and return 0 where every curve stays within the envelope, 1 where one leaves it.
 
-    spec: str
-    backends: Sequence[str] | None = None
-    precision: str = "float32"
-    tuning: str = "default"
-    optimizer: str = "sgd"
-    steps: int = STEPS
-    seed: int = 0
-    narrow: int | None = None
-    images: Sequence[str] = ()
-    labels: Sequence[str] = ()
-    size: str | None = None
-    batch: int | None = None
-    device: str = "cpu"
-    judge: str = parity.compare.REFERENCE
-
-
-def run(request: Request, json_path: str | None = None) -> int:
-    """Train, judge, print, and return 0 where every curve stays within the envelope, 1 where one leaves it."""
-    output = Output(json_path, [request.spec, *request.images, *request.labels])
-    chosen = plan(request)
+    Args:
+        request: as that of a check, of one spec and one precision, without probes, weights and replicas.
+        steps: of training.
+        judge: the backend whose float64 is the reference.
+        json_path: where the losses go.
+    """
+    output = Output(json_path, [*request.specs, *request.images, *request.labels])
+    chosen = plan(request, judge)
     (job,) = chosen.jobs
     if not request.images:
         say_note(f"no --image was given: all are trained on {job.batch.origin}")
     check.describe(job, chosen, output)
-    with progress(f"{job.spec.name}, {request.precision}") as tell:
+    with progress(f"{job.spec.name}, {chosen.executions[0].precision}") as tell:
         curves = train_curves(
             job.spec,
             chosen.backends,
             chosen.executions[0],
             chosen.recipe,
-            request.seed,
+            chosen.seed,
             job.batch,
-            request.steps,
-            request.judge,
+            steps,
+            judge,
             job.divisor,
             tell,
         )
@@ -70,29 +61,17 @@ def run(request: Request, json_path: str | None = None) -> int:
     return 0 if curves.within else 1
 
 
-def plan(request: Request) -> check.Plan:
-    """As `check.plan`, for one spec and precision, with labels that can be learned. Raises TandemError."""
-    spec = load_spec(request.spec)
-    precision = selections.choose("precision", [request.precision], check.known_precisions(request.device)) or []
-    if len(precision) != 1:
-        raise TandemError(f"got the precision {request.precision!r}, expected one; run one command for each")
-    selections.choose("backend", [request.judge], parity.curves.registry.names())
+def plan(request: check.Request, judge: str) -> check.Plan:
+    """As `check.plan`, with labels that can be learned. Raises TandemError."""
+    (name,) = request.specs
+    spec = load_spec(name)
+    precisions = check.chosen_precisions(request) or []
+    if len(precisions) != 1:
+        raise TandemError(f"got the precision {','.join(request.precisions or ())!r}, expected one; run one for each")
+    selections.choose("backend", [judge], parity.curves.registry.names())
     _, divisor = selections.narrowed(spec, request.narrow, NARROW)
-    asked = check.Request(
-        specs=[request.spec],
-        backends=request.backends,
-        precisions=precision,
-        tuning=request.tuning,
-        optimizer=request.optimizer,
-        seed=request.seed,
-        narrow=divisor,
-        images=request.images,
-        labels=request.labels,
-        size=request.size or (default_size(spec) if request.images else None),
-        batch=request.batch,
-        device=request.device,
-    )
-    chosen = check.plan(asked)
+    size = request.size or (default_size(spec) if request.images else None)
+    chosen = check.plan(replace(request, precisions=precisions, narrow=divisor, size=size))
     untrained([name for name in chosen.backends if name != parity.compare.REFERENCE], chosen.executions[0])
     (job,) = chosen.jobs
     batch = job.batch if request.labels else brightness_classes(job.spec, job.batch)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 import backends
 from backends.contract import PHASES, PRECISIONS
+from backends.registry import BUILT_IN
 from benchmarks.machine import Machine, this_machine
 
 from ..console import Output, plain_table, progress, version
@@ -84,9 +85,16 @@ def backends_table(examinations: Sequence[Examination]) -> Table:
         devices = list(dict.fromkeys(device for device, _ in tried)) or [NOTHING]
         for device in devices:
             cells = [_cell(tried.get((device, precision))) for precision in PRECISIONS]
-            table.add_row(examination.name, device, *cells, versions or "not installed")
+            table.add_row(examination.name, device, *cells, versions or _absent(examination))
             versions = " "
     return table
+
+
+def _absent(examination: Examination) -> str:
+    """In the place of versions: a plugin that is registered is installed, and fails for the reason that is told."""
+    return (
+        "not installed" if examination.name in BUILT_IN and backends.missing(examination.name) else "cannot be loaded"
+    )
 
 
 def _cell(trial: dict[str, Any] | None) -> Text:

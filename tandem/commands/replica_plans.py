@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -105,3 +107,22 @@ def _replicas(job: Job, execution: Execution, part: Plan) -> Replicas:
     able = [name for name in names if lacking[name] is None]
     unable = {name: lacks for name, lacks in lacking.items() if lacks is not None}
     return Replicas(job.spec, able, execution, part.recipe, part.replicas, job.batch, unable)
+
+
+def check_one_device(command: str, specs: Sequence[str], replicas: int | None) -> None:
+    """Refuse replicas where they are not timed.
+
+    A comparison is of all phases, with ceilings, of one process each. Replicas have one phase, no ceilings, and one
+    device beside them, without which their times say little.
+
+    Raises:
+        TandemError: with the commands to take.
+    """
+    if replicas is None or replicas == 1:
+        return
+    names = shlex.join(specs or ["unet_bn_same"])
+    raise TandemError(
+        f"{command} times one device; `tandem check {names} --replicas {replicas} --json check.json` proves {replicas} "
+        f"replicas, `tandem scale replicas {names} --most {replicas} --json times.json` times them, and `tandem report "
+        "check.json times.json` has both"
+    )

@@ -12,7 +12,7 @@ from shared_specs.files import check_writable, write_atomically
 
 from ..console import Output, say_note
 from ..report import Findings, html, load, to_markdown
-from ..report.runs import are_two_runs
+from ..report.runs import are_two_runs, check_one_run
 
 FORMATS = ("html", "markdown")
 
@@ -35,6 +35,9 @@ def run(
     if output_path is not None:
         check_writable(output_path, [*paths, *against])
     findings = read(paths, against)
+    if findings.against:
+        check_one_run(findings.records, ", ".join(paths))
+        check_one_run(findings.against, ", ".join(against) or "what it is compared with")
     if not across_machines:
         check_one_machine([record.machine for record in (*findings.records, *findings.against)])
     page = html.to_html(findings) if chosen == "html" else to_markdown(findings)

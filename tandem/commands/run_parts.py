@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from backends import Execution, capabilities
 from backends.contract import PHASES, UNIT_ROUNDOFF
 from benchmarks import ceilings, contestants, gate
-from benchmarks.cell import Cell, interleave
+from benchmarks.cell import Cell
 from benchmarks.measure import Progress
+from benchmarks.plan import interleave
 from parity.compare import REFERENCE
 from parity.noise_floor import reruns
 from parity.probes import EVALUATION, STAGES, TRAINING, joined_with, train

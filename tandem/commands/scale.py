@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks import threads
 from benchmarks.ceilings import CeilingsOf
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
-from benchmarks.records import FINE, Record, check_folder, save_record
+from benchmarks.record_files import check_folder, save_record
+from benchmarks.records import FINE, Record
 from benchmarks.scaling import AXES, Axis, Sweep, steps, sweep
 from shared_specs import TandemError
 
 from .. import selections
 from ..console import Output, plain_table, progress, say_note
-from ..units import milliseconds, sized
+from ..report.sweeps import HEAD, row, title
 from . import bench
 
 MOST: dict[Axis, int] = {"batch": 64, "size": 1024}
@@ -60,6 +62,8 @@ def run(
             found = sweep(cell, along, measure, most or MOST[along])
         sweeps.append(found)
         show(found, output)
+    for said in threads.differences([[record for found in sweeps for record in found.records]]):
+        say_note(said)
     output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps]})
     return 0 if all(found.timed or unsupported(found) for found in sweeps) else 1
 
@@ -73,27 +77,12 @@ def check_not_given(axis: str, given: Mapping[str, object]) -> None:
 
 def show(found: Sweep, output: Output) -> None:
     """One table a sweep, and what it amounts to in a sentence."""
-    cell = found.cell
-    columns = (found.axis, "ms a step", "images/s", "ns a pixel", "memory", "% of the floor")
-    title = f"{cell.spec_label} {cell.phase} {cell.precision} {cell.device}: {cell.backend} {cell.tuning}"
-    table = plain_table(title, *columns, right=columns)
+    columns = (found.axis, *HEAD)
+    table = plain_table(title(found), *columns, right=columns)
     for record in sorted(found.records, key=found.place):
-        place = str(found.place(record))
-        if record.step_s is None:
-            table.add_row(place, record.status.replace("_", " "), "", "", "", "")
-            if record.status not in FINE:
-                say_note(record.sentence)
-            continue
-        memory = record.peak_device_memory_bytes or record.peak_memory_bytes
-        share = record.percent_of_floor
-        table.add_row(
-            place,
-            milliseconds(record.step_s),
-            f"{record.images_per_s:.1f}",
-            f"{found.ns_per_pixel(record):.1f}",
-            sized(memory) if memory else "",
-            f"{share:.0f}" if share is not None else "",
-        )
+        table.add_row(*row(found, record))
+        if record.status not in FINE:
+            say_note(record.sentence)
     output.print(table)
     output.print(sentence(found))
 

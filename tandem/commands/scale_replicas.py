@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contestants, machine
+from rich.table import Table
+
+from benchmarks import contestants, machine, threads
 from benchmarks.cell import Cell
 from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, plan
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
-from benchmarks.records import Record, check_folder, save_record
+from benchmarks.record_files import check_folder, save_record
+from benchmarks.records import Record
 from benchmarks.verdict import is_busy
 from shared_specs import TandemError
 from shared_specs.recipe import BatchStatistics
@@ -66,6 +69,8 @@ def run(
         show(found, output)
     if is_busy(records):
         say_note("other work kept the cores busy meanwhile: measure again when the machine is quiet")
+    for said in threads.differences([records]):
+        say_note(said)
     content = [content_of(found) for found in scalings]
     output.write("scale_replicas", {"scalings": content, "lacking": lacking, "records": records})
     return 0 if all(record.status == "ok" for record in records) else 1
@@ -128,11 +133,22 @@ def measure(planned: Sequence[Sequence[Cell]], replicates: int, results: str | N
 
 def show(found: DeviceScaling, output: Output) -> None:
     """One table, and what it amounts to in a sentence for each mode."""
-    table = plain_table(found.title, *HEAD, right=HEAD[2:])
-    for point in found.points:
-        table.add_row(*row(point))
-    output.print(table)
+    table = table_of(found, HEAD)
+    output.print(table if output.fits(table) else table_of(found, NARROW_HEAD))
     output.print(sentence(found))
+
+
+NARROW_HEAD = ("scaling", "devices", "ms a step", "efficiency", "memory per device")
+"""Of the columns, those that a terminal of 80 columns has room for; the sentence below has the intervals."""
+
+
+def table_of(found: DeviceScaling, columns: Sequence[str]) -> Table:
+    """One row a point."""
+    table = plain_table(found.title, *columns, right=HEAD[2:])
+    for point in found.points:
+        cells: dict[str, str] = dict(zip(HEAD, row(point), strict=True))
+        table.add_row(*(cells[column] for column in columns))
+    return table
 
 
 def content_of(found: DeviceScaling) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 import backends
+from backends import Capabilities
+from backends.contract import PHASES, PRECISIONS
 from shared_specs import TandemError, UNetSpec, load_spec, spec_names
 from shared_specs.cost import total_cost
 from shared_specs.shapes import Axes, size_label
@@ -116,9 +118,9 @@ def choose(zoo: Sequence[Network], request: Request) -> list[Network]:
     """
     dimensions = sorted({str(network.spec.dimensions) for network in zoo})
     norm = request.norm if request.norm is None else [request.norm]
-    dimension = request.dimensions if request.dimensions is None else [request.dimensions]
     chosen_norms = selections.choose("norm", norm, norms_of(zoo))
-    chosen_dimensions = selections.choose("number of dimensions", dimension, dimensions)
+    if request.dimensions is not None and request.dimensions not in dimensions:
+        raise TandemError(f"--dimensions: got {request.dimensions!r}, expected {' or '.join(dimensions)}")
     sort = selections.choose("order", [request.sort], list(SORTS))
     most = parameter_count("--max-parameters", request.max_parameters)
     fewest = parameter_count("--min-parameters", request.min_parameters)
@@ -127,7 +129,7 @@ def choose(zoo: Sequence[Network], request: Request) -> list[Network]:
         for network in zoo
         if all(map(network.holds, request.words))
         and (chosen_norms is None or set(chosen_norms) & set(network.norms))
-        and (chosen_dimensions is None or str(network.spec.dimensions) in chosen_dimensions)
+        and request.dimensions in (None, str(network.spec.dimensions))
         and (most is None or network.spec.parameter_count <= most)
         and (fewest is None or network.spec.parameter_count >= fewest)
     ]
@@ -150,14 +152,34 @@ def _print_networks(networks: Sequence[Network], of: int, output: Output) -> Non
     if len(networks) < of:
         output.print(f"{len(networks)} of the {of} networks of the zoo.", style="dim")
     output.print("tandem list --sources: titles, sources in full, licences and citations.", style="dim")
-    here = [
-        f"{name}{f' ({note})' if (note := backends.capabilities(name).note) else ''}" for name in backends.available()
-    ]
-    output.print(f"Backends here: {', '.join(here) or 'none'}; each builds every network above.")
+    here = backends.available()
+    output.print(backends_table(here) if here else "No backend is here.")
     for name in backends.names():
         reason = backends.missing(name)
         if reason:
             output.print(f"Not here: {reason}")
+
+
+def backends_table(names: Sequence[str]) -> Table:
+    """One row a backend, with what it can do of what any of these can: "all", or which."""
+    able = {name: backends.capabilities(name) for name in names}
+    devices = tuple(dict.fromkeys(device for can in able.values() for device in can.devices))
+    table = plain_table("Backends here", "backend", "phases", "precisions", "devices", "replicas", "")
+    for name, can in able.items():
+        table.add_row(
+            name,
+            some_or_all(can.phases, PHASES),
+            some_or_all(can.precisions, PRECISIONS),
+            some_or_all(can.devices, devices),
+            "yes" if can.replicas else "no",
+            can.note,
+        )
+    return table
+
+
+def some_or_all(of: Sequence[str], known: Sequence[str]) -> str:
+    """ "all", or those that there are, in the usual order."""
+    return "all" if set(known) <= set(of) else ", ".join(name for name in known if name in of) or "none"
 
 
 def zoo_table(networks: Sequence[Network], compact: bool = False) -> Table:
@@ -220,13 +242,18 @@ def _backends() -> dict[str, object]:
 
 
 def _backend(name: str) -> dict[str, object]:
-    can = backends.capabilities(name)
+    reason = backends.missing(name)
+    try:
+        can = backends.capabilities(name)
+    except backends.BackendError:  # a plugin may fail at saying even that; `missing` has the reason
+        can = Capabilities((), (), (), ())
     return {
-        "available": not backends.missing(name),
-        "missing": backends.missing(name),
+        "available": reason is None,
+        "missing": reason,
         "phases": can.phases,
         "precisions": can.precisions,
         "tunings": can.tunings,
         "devices": can.devices,
+        "replicas": can.replicas,
         "note": can.note,
     }

@@ -54,7 +54,7 @@ class MadeWith(Part):
 
     machine: Machine
     commit: str | None
-    """Of the checkout, with `+changes` where tracked files differed from it; null where git says none."""
+    """Of the checkout; with `+changes` and a digest of the sources where they differed; null where git says none."""
     versions: dict[str, str]
     """Of the frameworks."""
     started_at: str

@@ -45,8 +45,10 @@ class BackendHere(Part):
     tunings: tuple[str, ...]
     devices: tuple[str, ...]
     """The kinds of device that it could have, whatever this machine has."""
+    replicas: bool
+    """Whether it trains on several devices at once."""
     note: str
-    """Why it lacks phases, in a few words."""
+    """Why it lacks phases or replicas, in a few words."""
 
 
 class ListDocument(Document):

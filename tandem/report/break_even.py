@@ -14,12 +14,12 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 
 from benchmarks import contestants
 from benchmarks.levers import Arm
 from benchmarks.records import Record
-from benchmarks.verdict import comparable_key, latest
+from benchmarks.verdict import FEWEST, comparable_key, latest, ratio
 
 from .scenarios import first_step_s, step_s
 
@@ -48,19 +48,18 @@ class Running:
 class BreakEven:
     """Attributes:
     steps: after which the one that starts later is level, by the medians of both.
-    fewest, most: over all pairs of a process of each; `most` is None where in one pair it never is.
+    fewest, most: over all pairs of a process of each.
     """
 
     later: Running
     sooner: Running
     steps: int
     fewest: int
-    most: int | None
+    most: int
 
     @property
     def span(self) -> str:
-        most = "never" if self.most is None else f"{self.most:,}"
-        return f"{self.fewest:,} to {most}" if self.fewest != self.most else f"{self.fewest:,}"
+        return f"{self.fewest:,} to {self.most:,}" if self.fewest != self.most else f"{self.fewest:,}"
 
 
 def steps_to_break_even(later_s: float, later_step_s: float, sooner_s: float, sooner_step_s: float) -> int | None:
@@ -100,21 +99,36 @@ def _arms(records: Sequence[Record]) -> list[Running]:
 
 
 def break_even(later: Running, sooner: Running) -> BreakEven | None:
-    """None where the one does not start later by the medians, or never catches up."""
-    median = statistics.median
-    if median(later.first_step_s) <= median(sooner.first_step_s):
+    """None unless it is decided that the one starts later, and that it steps faster."""
+    if not (_is_more(later.first_step_s, sooner.first_step_s) and _is_more(sooner.step_s, later.step_s)):
         return None
+    median = statistics.median
     steps = steps_to_break_even(
         median(later.first_step_s), median(later.step_s), median(sooner.first_step_s), median(sooner.step_s)
     )
-    if steps is None:
+    if steps is None:  # so little saved that no number of steps makes up for it
         return None
     processes = product(
         zip(later.first_step_s, later.step_s, strict=True), zip(sooner.first_step_s, sooner.step_s, strict=True)
     )
     each = [steps_to_break_even(*one, *other) for one, other in processes]
     counts = [count for count in each if count is not None]
-    return BreakEven(later, sooner, steps, min(counts, default=steps), None if None in each else max(counts))
+    return BreakEven(later, sooner, steps, min(counts, default=steps), max(counts, default=steps))
+
+
+def _is_more(those: Sequence[float], these: Sequence[float]) -> bool:
+    """Whether the processes are enough, and far enough apart, to say so: by the rules of `benchmarks.verdict`."""
+    found = ratio("these", these, "those", those)
+    return found.decided and not found.tie and found.slower == "those"
+
+
+def undecided_pairs(arms: Iterable[Running]) -> list[tuple[Running, Running]]:
+    """Pairs of which no break-even can be stated, as there are too few processes of one of the two."""
+    return [
+        (one, other)
+        for one, other in combinations(arms, 2)
+        if _alike(one.arm, other.arm) and min(len(one.step_s), len(other.step_s)) < FEWEST
+    ]
 
 
 def all_break_evens(arms: Iterable[Running]) -> list[BreakEven]:

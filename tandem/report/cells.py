@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -47,9 +48,10 @@ class TimedCell:
         return statistics.median(values) if values else None
 
     def interval(self, quantity: Quantity) -> tuple[float, float] | None:
-        """The 95% interval of the mean over processes; None where there are too few."""
+        """The 95% interval of the mean over processes; None where there are too few to bound it."""
         values = self.values(quantity)
-        return mean_with_interval(values)[1:] if len(values) > 1 else None
+        low, high = mean_with_interval(values)[1:] if len(values) > 1 else (0.0, math.inf)
+        return (low, high) if low > 0 and math.isfinite(high) else None
 
 
 def groups(records: Iterable[Record]) -> list[list[TimedCell]]:

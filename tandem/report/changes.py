@@ -13,9 +13,11 @@ from benchmarks.scaling import ENDS
 from benchmarks.verdict import ratio
 from shared_specs.shapes import size_label
 
+from .answers import Answer
 from .break_even import Running, break_even, running
-from .scenarios import Answer, Setting, first_step_s, step_s
+from .scenarios import first_step_s, step_s
 from .sweeps import sweeps
+from .verdicts import Setting
 
 
 @dataclass(frozen=True)

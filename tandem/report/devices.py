@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.device_scaling import MODES, DeviceScaling, Point, percent
+from benchmarks.verdict import NO_INTERVAL
 
 from ..units import milliseconds, sized
 
@@ -35,6 +36,12 @@ def row(point: Point) -> list[str]:
     return [*place, milliseconds(step_s), f"{point.batch / step_s:.1f}", *said, memory]
 
 
+def name(point: Point) -> str:
+    """ "strong scaling, 2 images in all", or "weak scaling, 2 images each"."""
+    fixed = f"{point.batch} images in all" if point.mode == "strong" else f"{point.batch // point.replicas} images each"
+    return f"{point.mode} scaling, {fixed}"
+
+
 def sentence(found: DeviceScaling) -> str:
     """The efficiency at the most devices, in both modes, and whose batch statistics they are."""
     said = []
@@ -46,8 +53,8 @@ def sentence(found: DeviceScaling) -> str:
             said.append(f"{mode} scaling could not be told")
             continue
         value, interval = percent(last.efficiency)
-        fixed = f"{last.batch} images in all" if mode == "strong" else f"{last.batch // last.replicas} images each"
-        said.append(f"{mode} scaling, {fixed}: {value} efficient on {last.records[0].cell.where} (95% {interval})")
+        sure = NO_INTERVAL.replace("none", "no interval") if interval == NO_INTERVAL else f"95% {interval}"
+        said.append(f"{name(last)}: {value} efficient on {last.records[0].cell.where} ({sure})")
     kind = found.batch_statistics.replace("_", " ")
     text = "; ".join(said)
     return f"{text[:1].upper()}{text[1:]}. Batch statistics, where the network has any: {kind}."

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmarks.records import Record, load_records
+from benchmarks.record_files import load_records
+from benchmarks.records import Record
 from parity.envelope import Curves
 from shared_specs import TandemError
 from shared_specs.problems import describe

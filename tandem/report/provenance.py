@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks import threads
 from benchmarks.records import Record
 
 from ..left_out import processes
@@ -24,10 +25,35 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         "Machine": machines | gpus,
         "System": {f"{record.machine.system}, {record.machine.python}" for record in records},
         "Versions": {f"{name} {number}" for record in records for name, number in record.versions.items()},
-        "Precision flags": {f"{name} {value}" for record in records for name, value in record.flags.items()},
+        "Threads": {f"{backend} {count}" for backend, count in threads.by_backend(records).items()},
         "Commit": {record.commit or "not known" for record in records},
         "Command": {Code(record.command) for record in records if record.command},
         "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
         "Processes": {str(processes(records))},
     }
     return {name: sorted(values) for name, values in found.items() if values}
+
+
+def flags(records: Sequence[Record]) -> dict[str, list[str]]:
+    """The switches of precision and algorithms by whose they are: of a backend, or of each way in which it was run."""
+    found: dict[str, list[str]] = {}
+    for backend in dict.fromkeys(record.cell.backend for record in records if record.flags):
+        own = [record for record in records if record.cell.backend == backend and record.flags]
+        parts = next((parts for parts in WAYS if _tell_apart(own, parts)), WAYS[-1])
+        for record in own:
+            name = " ".join(getattr(record.cell, part) for part in ("backend", *parts))
+            found.setdefault(name, []).extend(f"{flag} {value}" for flag, value in record.flags.items())
+    return {name: sorted(set(values)) for name, values in found.items()}
+
+
+WAYS = ((), ("tuning",), ("precision",), ("tuning", "precision"), ("tuning", "precision", "phase", "device"))
+"""What of a cell may decide on its flags, the least of it first."""
+
+
+def _tell_apart(records: Sequence[Record], parts: Sequence[str]) -> bool:
+    """Whether records that are alike in these parts have the same flags."""
+    seen: dict[tuple[str, ...], dict[str, str]] = {}
+    return all(
+        seen.setdefault(tuple(getattr(record.cell, part) for part in parts), record.flags) == record.flags
+        for record in records
+    )

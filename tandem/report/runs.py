@@ -10,6 +10,7 @@ from benchmarks import contestants
 from benchmarks.machine import differences
 from benchmarks.records import Record
 from benchmarks.verdict import Ratio, latest, problem, ratio
+from shared_specs import TandemError
 
 from .cells import short
 from .scenarios import step_s
@@ -28,7 +29,7 @@ class Change:
     Attributes:
         before_s, after_s: the times of a step, one of each process.
         ratio: None where one of the two was not timed.
-        why: for what is failing.
+        why: for what is failing, or was.
     """
 
     record: Record
@@ -63,6 +64,13 @@ class Runs:
     only_after: int
 
     @property
+    def unpaired(self) -> str:
+        """The cells that are not compared, as one run alone has them; "" where there are none."""
+        if not (self.only_before or self.only_after):
+            return ""
+        return f"Cells in the earlier run alone: {self.only_before}; in this alone: {self.only_after}"
+
+    @property
     def regressions(self) -> list[Change]:
         return [change for change in self.changes if change.became in REGRESSIONS]
 
@@ -84,6 +92,17 @@ def compare_runs(after: Sequence[Record], before: Sequence[Record]) -> Runs:
     return Runs(_apart(after, before), tuple(changes), len(old.keys() - new.keys()), len(new.keys() - old.keys()))
 
 
+def check_one_run(records: Sequence[Record], what: str) -> None:
+    """Refuse to compare what is of several runs itself: its times would be mixed. Raises TandemError."""
+    commits = sorted({short(record.commit) for record in records})
+    apart = f"commits ({', '.join(commits)})" if len(commits) > 1 else ""
+    machines = [said for record in records if (said := differences(records[0].machine, record.machine))]
+    if machines and not apart:
+        apart = f"machines ({machines[0]})"
+    if apart:
+        raise TandemError(f"{what}: holds records of several {apart}, and two runs are compared; name files of one")
+
+
 def are_two_runs(one: Sequence[Record], other: Sequence[Record]) -> bool:
     """Whether each is of one machine and commit, not the same in both, and they have cells in common."""
     runs = [{(record.machine.kind, record.commit) for record in records} for records in (one, other)]
@@ -102,23 +121,35 @@ def _by_cell(records: Iterable[Record]) -> dict[tuple[object, ...], list[Record]
 
 
 def _change(after: list[Record], before: list[Record]) -> Change:
-    times = [tuple(t for r in latest(records) if (t := step_s(r)) is not None) for records in (before, after)]
+    after, before = latest(after), latest(before)
+    times = [tuple(t for r in records if (t := step_s(r)) is not None) for records in (before, after)]
     old, new = times
     if any(record.status == "unsupported" for record in after):
         return Change(after[0], old, new, None, "unsupported", _why(after))
-    if not new:
-        return Change(after[0], old, new, None, "failing" if old else "still failing", _why(after))
-    if not old:
-        return Change(after[0], old, new, None, "timed now", f"before: {_why(before)}")
+    if failed := _failed(after):  # one process is enough, however fast the others are
+        more = len(failed) / len(after) > len(_failed(before)) / len(before)
+        return Change(after[0], old, new, None, "failing" if more else "still failing", _why(after))
+    failed_before = f"before: {_why(before)}" if _failed(before) else ""
+    if not old or not new:
+        return Change(after[0], old, new, None, "timed now" if new else "not decided", failed_before)
     found = ratio(BEFORE, old, AFTER, new)
     if not found.decided:
-        return Change(after[0], old, new, found, "not decided")
+        return Change(after[0], old, new, found, "not decided", failed_before)
     became: Became = "the same" if found.tie else "faster" if found.faster == AFTER else "slower"
-    return Change(after[0], old, new, found, became)
+    return Change(after[0], old, new, found, became, failed_before)
+
+
+def _failed(records: Sequence[Record]) -> list[Record]:
+    """The processes that were not timed, and those that had come to NaN or Inf."""
+    return [record for record in records if record.status != "ok" or record.finite_at_end is False]
 
 
 def _why(records: Sequence[Record]) -> str:
-    return problem(next((record for record in records if record.status != "ok"), records[0]))
+    """What the first failure was, and how many processes failed where not all did."""
+    failed = _failed(records)
+    first = failed[0]
+    said = problem(first) if first.status != "ok" else f"{first.cell.backend} had come to NaN or Inf by the end"
+    return said if len(failed) == len(records) else f"{said} in {len(failed)} of {len(records)} processes"
 
 
 def _apart(after: Sequence[Record], before: Sequence[Record]) -> str:

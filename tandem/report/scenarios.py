@@ -1,19 +1,14 @@
-"""Which backend for what: the answer of the records in each scenario, and what would change it."""
+"""What somebody wants to do, and what of a record tells how well a backend does it."""
 
 from __future__ import annotations
 
 import math
-import shlex
-import statistics
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks import contestants
 from benchmarks.records import Record
-from benchmarks.verdict import Outcome, Ratio, comparable_key, is_busy, judge, latest, problem
-from shared_specs.shapes import size_label
+from benchmarks.verdict import FASTER
 
 from ..units import milliseconds, seconds, sized
 
@@ -77,8 +72,6 @@ def memory_bytes(record: Record) -> float | None:
     return positive(peak) if record.status == "ok" else None
 
 
-FASTER = "is {} times faster than"
-
 SCENARIOS = (
     Scenario(
         "inference-latency",
@@ -139,206 +132,3 @@ SCENARIOS = (
         "--phase forward,train_step",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the records say of cells that differ in the backend alone.
-
-    Attributes:
-        values: by backend, one of each process.
-        ratios: of the best to each other one.
-        problems: by backend, why it has none.
-    """
-
-    scenario: Scenario
-    records: tuple[Record, ...]
-    values: dict[str, list[float]]
-    ratios: tuple[Ratio, ...]
-    outcome: Outcome
-    problems: dict[str, str]
-
-    @property
-    def winner(self) -> str | None:
-        return self.ratios[0].faster if self.outcome == "faster" else None
-
-    @property
-    def leader(self) -> str | None:
-        """Who is ahead, told from noise or not."""
-        return self.ratios[0].faster if self.ratios else None
-
-    @property
-    def phrase(self) -> str:
-        """The best against each other one, or why nothing can be said; no sentence yet."""
-        return self._said("")
-
-    @property
-    def sentence(self) -> str:
-        """The same with the tuning that both have."""
-        tuning = self.records[0].cell.tuning
-        if len(self.values) < 2:
-            return f"{tuning}: {self._said('')}"
-        return self._said(f", both {tuning}" if len(self.values) == 2 else f", all {tuning}")
-
-    def _said(self, tuning: str) -> str:
-        if self.outcome == "not_comparable":
-            return f"not comparable: {'; '.join(self.problems.values())}"
-        said = "; ".join(ratio.words(self.scenario.better, self.scenario.amount) for ratio in self.ratios) + tuning
-        if len(self.values) == 1:
-            (backend, values), *_ = self.values.items()
-            said = f"only {backend} was measured, {self.scenario.shown(statistics.median(values))}"
-        beware = "not to be relied on, as other work kept the machine busy meanwhile"
-        busy = self.scenario.amount == "time" and self.values and is_busy(self.records)
-        return (
-            "; ".join(filter(None, [said, beware if busy else "", *self.problems.values()])) or "nothing was measured"
-        )
-
-    @property
-    def medians(self) -> str:
-        """The values themselves, best first: "29.00 ms a step against 42.30 ms a step"."""
-        order = [self.ratios[0].faster, *(ratio.slower for ratio in self.ratios)] if self.ratios else []
-        return ", ".join(f"{name} {self.scenario.shown(statistics.median(self.values[name]))}" for name in order)
-
-
-def answers(records: Iterable[Record], scenario: Scenario) -> list[Answer]:
-    """One for all that is compared with each other, as in `benchmarks.verdict`, in every phase and at every batch.
-
-    Public U-Nets are other networks, and the hand-written module is no backend: neither can be chosen. Replicas, and
-    processes that have some of the cores alone, answer another question (`tandem.report.devices`).
-    """
-    groups: dict[tuple[object, ...], list[Record]] = {}
-    for record in records:
-        if record.cell.backend not in contestants.BESIDE and record.cell.is_alone:
-            groups.setdefault(comparable_key(record), []).append(record)
-    return [_answer(latest(group), scenario) for group in groups.values()]
-
-
-def _answer(records: list[Record], scenario: Scenario) -> Answer:
-    values: dict[str, list[float]] = {}
-    problems: dict[str, str] = {}
-    for record in records:
-        if record.status != "ok":
-            problems[record.cell.backend] = problem(record)
-        elif (value := scenario.quantity(record)) is not None:
-            values.setdefault(record.cell.backend, []).append(value)
-            if record.finite_at_end is False:
-                problems[record.cell.backend] = f"{record.cell.backend} had come to NaN or Inf by the end"
-    ratios, outcome = judge(values)
-    if any(record.status == "not_comparable" for record in records):
-        outcome = "not_comparable"
-    return Answer(scenario, tuple(records), values, ratios, outcome, problems)
-
-
-DECIDED: dict[Outcome, int] = {"faster": 3, "tie": 3, "undecided": 2, "not_comparable": 1, "not_timed": 0}
-
-
-NO_CHOICE = "nothing to compare"
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The answer for one network, precision and device, and all others of the scenario."""
-
-    headline: Answer
-    others: tuple[Answer, ...]
-
-    @property
-    def choice(self) -> str:
-        """Which backend and tuning, in a word or two."""
-        answer = self.headline
-        if answer.winner is not None:
-            return f"{answer.winner}, {answer.records[0].cell.tuning}"
-        return {
-            "tie": "a tie",
-            "undecided": "not decided",
-            "not_comparable": "not comparable",
-        }.get(answer.outcome, NO_CHOICE)
-
-    @property
-    def label(self) -> str:
-        cell = self.headline.records[0].cell
-        phase = f" {cell.phase}" if len(self.headline.scenario.phases) > 1 else ""
-        return f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device}{phase}"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Of one scenario: a setting for each network, precision and device; or the command that would measure it."""
-
-    scenario: Scenario
-    settings: tuple[Setting, ...]
-    command: str
-
-    @property
-    def choice(self) -> str:
-        """One for all, or that it depends; "not measured" where there is nothing."""
-        choices = self._counted()
-        if not choices:
-            return "not measured"
-        return next(iter(choices)) if len(choices) == 1 else "it depends"
-
-    @property
-    def choices(self) -> str:
-        """How often which, where they differ."""
-        counts = self._counted()
-        return "; ".join(f"{name}: {count} of {counts.total()}" for name, count in counts.most_common())
-
-    def _counted(self) -> Counter[str]:
-        """A setting with one backend alone leaves nothing to choose, and counts where there are no others."""
-        choices = [setting.choice for setting in self.settings]
-        return Counter([choice for choice in choices if choice != NO_CHOICE] or choices)
-
-
-def verdicts(records: Sequence[Record]) -> list[Verdict]:
-    """One a scenario, in the order of `SCENARIOS`."""
-    return [_verdict(records, scenario) for scenario in SCENARIOS]
-
-
-def _verdict(records: Sequence[Record], scenario: Scenario) -> Verdict:
-    found = answers(records, scenario)
-    families: dict[tuple[object, ...], list[Answer]] = {}
-    for answer in found:
-        if answer.values and scenario.takes(answer.records[0]):
-            families.setdefault(_family(answer.records[0]), []).append(answer)
-    settings = [Setting(_headline(family), tuple(found)) for family in families.values()]
-    return Verdict(scenario, tuple(settings), command(records, scenario))
-
-
-def _family(record: Record) -> tuple[object, ...]:
-    """What has one answer: all but backend, tuning, batch and size."""
-    cell = record.cell
-    what = (record.spec_fingerprint, cell.phase, cell.recipe, cell.precision, cell.device)
-    return *what, record.machine.kind, record.commit
-
-
-def _headline(family: Sequence[Answer]) -> Answer:
-    """At one shape, the tuning whose best backend is the best of all: each pairs its backends in one tuning."""
-    at_shapes: dict[tuple[object, ...], list[Answer]] = {}
-    for answer in family:
-        cell = answer.records[0].cell
-        at_shapes.setdefault((cell.batch, cell.size, cell.seed), []).append(answer)
-    shape = max(at_shapes.values(), key=lambda those: max(map(_preference, those)))
-    return max(shape, key=lambda answer: (DECIDED[answer.outcome], -_best(answer)))
-
-
-def _preference(answer: Answer) -> tuple[int, float]:
-    cell = answer.records[0].cell
-    pixels = float(cell.batch * math.prod(cell.size))
-    prefers = pixels / _best(answer) if answer.scenario.prefers == "throughput" else pixels
-    return DECIDED[answer.outcome], prefers
-
-
-def _best(answer: Answer) -> float:
-    return min(statistics.median(values) for values in answer.values.values())
-
-
-def command(records: Sequence[Record], scenario: Scenario) -> str:
-    """What to type to measure a scenario, for the network that most of the records are of."""
-    if not records:
-        return f"tandem compare unet_bn_same {scenario.options} --tuning default,tuned"
-    cells = Counter((r.cell.spec, r.cell.narrow, r.cell.size, r.cell.precision, r.cell.device) for r in records)
-    (spec, narrow, size, precision, device), _ = cells.most_common(1)[0]
-    words = ["tandem", "compare", shlex.quote(spec), "--narrow", str(narrow), "--size", size_label(size)]
-    words += [scenario.options, "--tuning default,tuned"]
-    words += [] if precision == "float32" else ["--precision", shlex.quote(precision)]
-    return " ".join([*words, "--device", shlex.quote(device)])

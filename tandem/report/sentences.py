@@ -30,7 +30,5 @@ def gates_sentence(records: Sequence[Record]) -> str:
     if not gates:
         return ""
     farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
-    return (
-        f"{len(gates)} timed programs passed their gate: at most {floors(farthest.distance)} noise floors from the "
-        f"reference, {farthest.limit:g} allowed."
-    )
+    who = f"{len(gates)} timed programs passed their gate" if len(gates) > 1 else "1 timed program passed its gate"
+    return f"{who}: at most {floors(farthest.distance)} noise floors from the reference, {farthest.limit:g} allowed."

@@ -1,4 +1,5 @@
-"""Scaling: the records of one arm along one axis, put together again from wherever they come."""
+"""Scaling over the batch or the image: the records of one arm along one axis, put together again from wherever they
+come, and each point as a row of a table."""
 
 from __future__ import annotations
 
@@ -6,7 +7,11 @@ from collections.abc import Iterable
 
 from benchmarks import contestants
 from benchmarks.records import Record
-from benchmarks.scaling import Axis, Sweep
+from benchmarks.scaling import ENDS, Axis, Sweep
+from shared_specs.shapes import size_label
+
+from ..units import milliseconds, sized
+from .scenarios import memory_bytes
 
 
 def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
@@ -43,3 +48,42 @@ def _sweep(records: list[Record], axis: Axis) -> Sweep:
     largest = max(within, default=None)
     ended = next((r.status for r in records if failed and sweep.place(r) == failed[0]), None)
     return Sweep(records[0].cell, axis, tuple(records), largest, ended)
+
+
+def end(found: Sweep) -> str:
+    """How the sweep ended, without the place."""
+    what = "batch" if found.axis == "batch" else "side"
+    if found.largest is None:
+        return "Nothing fits" if all(record.status in ENDS for record in found.records) else "Nothing was timed"
+    if found.ended is None:
+        return f"The largest {what} tried, which fits"
+    if found.ended == "out_of_memory":
+        return f"The largest {what} that fits, before memory ends"
+    return f"The largest {what} that was timed; beyond it, {found.ended.replace('_', ' ')}"
+
+
+HEAD = ("ms a step", "images/s", "ns a pixel", "memory", "% of the floor")
+"""Beside the place on the axis, in the terminal and in Markdown."""
+
+
+def title(found: Sweep) -> str:
+    """ "unet_paper train_step float32 cpu: pytorch tuned", with what does not grow."""
+    cell = found.cell
+    fixed = f"{size_label(cell.size)} pixels" if found.axis == "batch" else f"batch {cell.batch}"
+    return f"{cell.spec_label} {fixed} {cell.phase} {cell.precision} {cell.device}: {cell.backend} {cell.tuning}"
+
+
+def row(found: Sweep, record: Record) -> tuple[str, ...]:
+    """The cells of a table, the place first; a status where nothing was timed."""
+    place = str(record.cell.batch) if found.axis == "batch" else size_label(record.cell.size)
+    if record.step_s is None:
+        return place, record.status.replace("_", " "), "", "", "", ""
+    memory, share = memory_bytes(record), record.percent_of_floor
+    return (
+        place,
+        milliseconds(record.step_s),
+        f"{record.images_per_s:.1f}",
+        f"{found.ns_per_pixel(record):.1f}",
+        sized(memory) if memory else "",
+        f"{share:.0f}" if share is not None else "",
+    )

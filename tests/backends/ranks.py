@@ -8,6 +8,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from backends.replicas import ReplicaGroup
+
+IDLE = "tests.backends.ranks:Idle"
+
+
+def idle(replicas: int = 2, server: str = IDLE, time_limit_s: float = 20.0, **environment: str) -> ReplicaGroup:
+    """Of the reference, which joins no engine: the server is one that needs none."""
+    return ReplicaGroup("numpy_reference", replicas, "cpu", time_limit_s, server, environment)
+
 
 class Idle:
     """Needs no framework, so that a group of it starts at once."""
@@ -45,6 +56,15 @@ class Idle:
             if sign:
                 Path(sign).touch()
             time.sleep(600)
+
+    def take(self, rank: int, megabytes: int, hold_s: float) -> int:
+        """Hold memory for a while."""
+        taken = np.ones(megabytes * 2**20 // 8) if rank == self.rank else np.empty(0)
+        time.sleep(hold_s if rank == self.rank else 0)
+        return taken.nbytes
+
+    def variable(self, name: str) -> str | None:
+        return os.environ.get(name)
 
     def exhaust(self) -> None:
         raise MemoryError("of this rank")

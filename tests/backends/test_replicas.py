@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,29 +16,16 @@ import pytest
 
 import backends
 from backends import BackendError, Execution
-from backends.contract import MOST_REPLICAS_ON_A_CPU
+from backends.devices import usable_core_count
 from backends.replicas import ReplicaFailure, ReplicaGroup
-from backends.replicas.starts import cores, free_port, port_was_taken
+from backends.replicas.starts import free_port, port_was_taken
 from parity import random_batch
 from shared_specs import Recipe, ShapeError
+from tests.backends.ranks import idle
 from tests.conftest import small_variant
 
-IDLE = "tests.backends.ranks:Idle"
 ROOT = Path(__file__).parent.parent.parent
 OWN = Recipe(batch_statistics="per_replica")
-
-
-def idle(replicas: int = 2, server: str = IDLE, time_limit_s: float = 20.0, **environment: str) -> ReplicaGroup:
-    """Of the reference, which joins no engine: the server is one that needs none."""
-    return ReplicaGroup("numpy_reference", replicas, "cpu", time_limit_s, server, environment)
-
-
-@pytest.fixture
-def nothing_left() -> Iterator[None]:
-    """No process that a test has started outlives it."""
-    before = set(psutil.Process().children(recursive=True))
-    yield
-    assert _ended(set(psutil.Process().children(recursive=True)) - before)
 
 
 def _ended(processes: set[psutil.Process]) -> bool:
@@ -59,7 +45,7 @@ def test_every_rank_answers_in_order_and_has_its_own_cores() -> None:
     share = len(allowed) // 2
     own = [allowed[:share], allowed[share : 2 * share]] if share else [allowed, allowed]
     assert [kept for _, _, kept, _ in places] == own
-    assert {threads for *_, threads in places} == {str(max(1, cores() // 2))}
+    assert {threads for *_, threads in places} == {str(max(1, usable_core_count() // 2))}
 
 
 FAILURES: dict[str, tuple[str, dict, int, str, str]] = {
@@ -181,7 +167,7 @@ def _interrupted(group: ReplicaGroup) -> None:
 
 PARENT = """
 import sys
-from tests.backends.test_replicas import idle
+from tests.backends.ranks import idle
 with idle() as group:
     print(*group.pids, flush=True)
     group.ask("sleep_on", rank=0, sign=sys.argv[1], time_limit_s=600)
@@ -205,18 +191,6 @@ def test_ranks_die_with_their_parent(tmp_path: Path, sent: signal.Signals) -> No
         parent.send_signal(sent)
         parent.wait(timeout=20)
         assert _ended(ranks)
-
-
-def test_replicas_without_devices_are_refused(backend_name: str) -> None:
-    backend = backends.get(backend_name)
-    backend.check_replicas(Execution("cpu"), 2)
-    with pytest.raises(BackendError, match=rf"^got {MOST_REPLICAS_ON_A_CPU + 1} replicas, and .* share a CPU at most;"):
-        backend.check_replicas(Execution("cpu"), MOST_REPLICAS_ON_A_CPU + 1)
-    with pytest.raises(BackendError, match=r"^cpu:0 is one device, and replicas take one each; give cpu$"):
-        backend.check_replicas(Execution("cpu:0"), 2)
-    gpus = sum(name.startswith("cuda") for name in backend.devices())
-    with pytest.raises(BackendError, match=rf"^got {gpus + 1} replicas, and {backend_name} finds {gpus} cuda device"):
-        backend.check_replicas(Execution("cuda"), gpus + 1)
 
 
 @pytest.mark.parametrize("count", [3, 5])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import cluster_job, provenance
-from benchmarks.cluster import describe_failure
+from benchmarks.cluster_failures import describe_failure
 from benchmarks.cluster_job import Task
 from benchmarks.machine import this_machine
 from benchmarks.records import Record, Window

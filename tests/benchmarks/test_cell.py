@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmarks import contestants, machine
-from benchmarks.cell import Cell, default_cells, interleave, parse_size
+from benchmarks.cell import Cell
+from benchmarks.plan import default_cells, interleave, parse_size
 from shared_specs import Recipe, ShapeError, SpecError, TandemError
 from shared_specs.catalog import CORE
 

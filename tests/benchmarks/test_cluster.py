@@ -19,7 +19,7 @@ from benchmarks.cell import Cell
 from benchmarks.cluster import ClusterRun
 from benchmarks.executors import open_cluster
 from benchmarks.machine import this_machine
-from benchmarks.records import load_records, save_record
+from benchmarks.record_files import load_records, save_record
 from benchmarks.slurm_options import SlurmOptions
 from shared_specs import TandemError
 
@@ -228,6 +228,19 @@ def test_what_other_code_gave_is_not_read_but_run_again(
     (before,), (now,) = ([job.attempts for job in each.jobs.values()] for each in (run, again))
     assert len(now) == 1 and now != before, "the answer of then is not read either"
     assert len(load_records(tmp_path / "results")) == 1
+
+
+def test_with_changes_what_never_began_is_read_again_like_the_rest(
+    make: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No date tells of which code it is; the commit does."""
+    monkeypatch.setattr(provenance, "commit", lambda: "a" * 40 + "+changes.12345678")
+    first = make(jobs.never_begins, replicates=1)
+    (record,) = first.run().records
+    assert (record.status, record.started_at) == ("failed", "")
+    again = make(jobs.works, replicates=1, resume=True)
+    assert again.run().records == [record]
+    assert again.jobs == first.jobs
 
 
 def test_records_from_before_a_change_of_the_sources_stay_alone(

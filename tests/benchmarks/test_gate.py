@@ -15,7 +15,8 @@ from benchmarks.cell import Cell
 from benchmarks.gate import References, check_proof, is_small, judge, proof_cell
 from benchmarks.measure import measure_cell
 from benchmarks.process import WorkerFailure
-from benchmarks.records import Gate, Record, load_records, save_record
+from benchmarks.record_files import load_records, save_record
+from benchmarks.records import Gate, Record
 from benchmarks.reference import Reference, compute
 from shared_specs import TandemError
 from shared_specs.shapes import feature_shapes

@@ -122,7 +122,7 @@ def test_benchmark_compare_refuses_another_machine(saved: dict | None, across: b
 
 
 def test_headlines_of_the_readme_come_from_records(arm: Callable[..., list[Record]], tmp_path: Path) -> None:
-    from benchmarks.records import save_record
+    from benchmarks.record_files import save_record
     from docs.results import headline_table, results
 
     for record in [*arm("pytorch", "tuned", 0.010), *arm("flax_nnx", "tuned", 0.020), *arm("pytorch", "default", 0.9)]:
@@ -134,7 +134,7 @@ def test_headlines_of_the_readme_come_from_records(arm: Callable[..., list[Recor
 
 
 def test_results_page_comes_from_records(arm: Callable[..., list[Record]], tmp_path: Path) -> None:
-    from benchmarks.records import save_record
+    from benchmarks.record_files import save_record
     from docs.results import device_table, results
 
     for record in [*arm("handwritten_pytorch", "default", 0.010), *arm("pytorch", "tuned", 0.008)]:

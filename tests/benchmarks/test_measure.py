@@ -23,7 +23,8 @@ from benchmarks.gate import References, judge
 from benchmarks.machine import this_machine
 from benchmarks.measure import Progress, measure_cell, run_cells, worker_clock
 from benchmarks.process import WorkerProcess
-from benchmarks.records import Record, load_records, save_record
+from benchmarks.record_files import load_records, save_record
+from benchmarks.records import Record
 from benchmarks.worker import Worker
 from shared_specs import TandemError
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import Gate, Record, RecordError, Startup, Window, load_records, save_record
+from benchmarks.record_files import RecordError, load_records, save_record
+from benchmarks.records import Gate, Record, Startup, Window
 from shared_specs import TandemError
 
 MakeRecord = Callable[..., Record]

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import device_scaling, machine
+from benchmarks import device_scaling, machine, measure, replica_worker
 from benchmarks.cell import Cell, CellError
 from benchmarks.device_scaling import by_turns, counts, device_scalings, plan
 from benchmarks.gate import References, key_of
 from benchmarks.measure import measure_cell
-from benchmarks.records import Ranks, Record
+from benchmarks.records import Ranks, Record, Startup
 from benchmarks.replica_worker import GroupWorker
+from benchmarks.worker import Worker
 from shared_specs import Recipe, TandemError
 
 TinyCell = Callable[..., Cell]
@@ -71,9 +74,63 @@ def test_two_ranks_are_timed_and_judged(two: Cell) -> None:
     assert record.status == "ok", record.message
     assert record.gate is not None and record.gate.comparable
     assert record.ranks is not None and record.ranks.usable_cores == (1, 1)
+    assert record.startup is not None and min(record.startup.import_s, record.startup.join_s) > 0
     assert [window.seconds for window in record.windows] == [max(times) for times in record.ranks.window_s]
     assert record.peak_memory_bytes == max(record.ranks.peak_memory_bytes) and len(record.ranks.peak_memory_bytes) == 2
     assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_ranks_that_take_more_than_is_free_are_a_record_that_names_one(
+    two: Cell, monkeypatch: pytest.MonkeyPatch, gone: Callable[[int], bool]
+) -> None:
+    """And no casualty of the kernel."""
+    pids: list[int] = []
+    real = GroupWorker.__enter__
+
+    def enter(self: GroupWorker) -> GroupWorker:
+        entered = real(self)
+        pids.extend(self._group.pids)
+        self._group.memory_limit_bytes = given.pop()
+        return entered
+
+    given = [64 * 2**20]
+    monkeypatch.setattr(GroupWorker, "__enter__", enter)
+    record = measure_cell(two, 1, References())
+    assert (record.status, record.step_s) == ("out_of_memory", None)
+    said = r"^rank [01] of 2 replicas of pytorch held 0\.\d GiB, .* than the 0\.1 GiB that were free, during 'start'$"
+    assert re.search(said, record.message)
+    assert len(pids) == 2 and all(map(gone, pids))
+
+
+def test_the_limit_of_a_group_is_that_of_one_process(two: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "free_memory_limit_bytes", lambda: 12345)
+    worker = measure._worker_of(two, 60)
+    assert isinstance(worker, GroupWorker) and worker._group.memory_limit_bytes == 12345
+
+
+def test_what_a_rank_spends_before_it_is_asked_is_import_and_joining(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts add up to the time from the start of the processes to the end of the first call."""
+    seconds = iter([101.0, 104.0])  # by the clock: the import begins, and is done
+    monkeypatch.setattr(replica_worker, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    joined = SimpleNamespace(join_replicas=lambda rank, replicas, execution: execution)
+    monkeypatch.setattr(replica_worker.backends, "get", lambda name: joined)
+    rank = replica_worker.ReplicaWorker("pytorch", "cpu", 0, 2).worker
+    alone = {"start_s": 9.0, "import_s": 0.25, "build_s": 1.0, "program_s": 2.0, "first_call_s": 3.0}
+    monkeypatch.setattr(Worker, "start", lambda self, cell, spawned_at: {"startup": dict(alone)})
+    told = rank.start({}, spawned_at=100.0)["startup"]
+    assert told == alone | {"start_s": 1.0, "import_s": 3.25, "join_s": 5.0}
+    assert Startup(**told).time_to_first_step_s == Startup(**alone).time_to_first_step_s
+    assert Startup(**told).ready_s == 1.0 + 3.25 + 1.0 + 2.0
+
+
+def test_the_start_is_that_of_the_rank_that_the_others_waited_for(two: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = {"start_s": 1.0, "import_s": 1.0, "join_s": 6.0, "build_s": 1.0, "program_s": 1.0, "first_call_s": 2.0}
+    slow = quick | {"import_s": 6.9, "join_s": 0.1, "compile_s": 0.5}
+    answers = [{"startup": quick, "versions": "of rank 0"}, {"startup": slow, "versions": "of rank 1"}]
+    worker = GroupWorker(two, 60)
+    monkeypatch.setattr(worker._group, "ask", lambda *_, **__: answers)
+    assert worker.ask("start", cell={}, spawned_at=0.0) == {"startup": slow, "versions": "of rank 0"}
 
 
 @pytest.mark.needs_backends("pytorch")
@@ -145,9 +202,9 @@ def test_the_plan_is_strong_and_weak_from_one_device(tiny: TinyCell, cores: Call
 @pytest.mark.parametrize(
     ("values", "most", "words"),
     [
-        ({}, 4, "got --most 4, and each replica takes a core at least, of which there are 2"),
+        ({}, 4, "got 4 replicas, each of which takes one core, and this machine has 2 cores; take 2 replicas"),
         ({"batch": 3}, 2, "give --batch a multiple of 2"),
-        ({"device": "cuda"}, 2, "each replica takes a GPU, of which there are 0"),
+        ({"device": "cuda"}, 2, "each of which takes one cuda device, and this machine has 0 cuda devices"),
         ({"device": "cuda:1"}, 2, "is one device, and replicas take one each; give cuda"),
     ],
 )

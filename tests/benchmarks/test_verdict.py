@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
 import pytest
 
 from benchmarks.records import Gate, Record
-from benchmarks.verdict import Comparison, compare, ratio, student_t
+from benchmarks.verdict import Comparison, bounds, compare, ratio, student_t
 
 MakeRecord = Callable[..., Record]
 
@@ -76,6 +77,23 @@ def test_one_process_each_decides_nothing(record: MakeRecord) -> None:
     comparison = only(timed(record, pytorch=[0.01], flax_nnx=[0.05]))
     assert comparison.outcome == "undecided"
     assert "take 3 replicates" in comparison.sentence
+
+
+def test_too_few_processes_are_said_once_for_all_pairs(record: MakeRecord) -> None:
+    comparison = only(timed(record, pytorch=[0.01], flax_nnx=[0.05], numpy_reference=[0.1]))
+    assert comparison.sentence == (
+        "forward: pytorch took 0.20 of the time of flax_nnx and 0.10 of that of numpy_reference, from too few "
+        "processes to tell it from noise: take 3 replicates"
+    )
+    some = only(timed(record, pytorch=[0.010, 0.011, 0.010], flax_nnx=[0.05, 0.05, 0.05], numpy_reference=[0.1]))
+    assert some.sentence.startswith("forward: pytorch is 4.84 times faster than flax_nnx (95% interval ")
+    assert some.sentence.count("replicates") == 1
+    assert "; pytorch took 0.10 of the time of numpy_reference, from too few processes" in some.sentence
+
+
+def test_an_open_interval_says_why() -> None:
+    assert bounds(0.0, math.inf) == "none: too few processes"
+    assert bounds(0.005, 250.0) == "under 0.01 to over 100" and bounds(1.2, 1.4) == "1.20 to 1.40"
 
 
 def test_a_stray_is_not_comparable(record: MakeRecord) -> None:

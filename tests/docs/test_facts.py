@@ -210,7 +210,7 @@ def test_zoo_table_is_the_zoo() -> None:
 
 
 def test_benchmark_figures_are_the_constants() -> None:
-    from benchmarks import cell, fingerprint, measure, verdict, worker
+    from benchmarks import fingerprint, measure, plan, verdict, worker
 
     words = {5: "Five", 7: "Seven"}
     page = " ".join(read("docs/benchmarks.md").split())
@@ -221,8 +221,8 @@ def test_benchmark_figures_are_the_constants() -> None:
         f"Up to {measure.LATENCIES} single steps, each with a synchronisation, "
         f"for about {measure.LATENCIES_LIMIT_S:g} s",
         f"exceeds `--time-limit` ({measure.TIME_LIMIT_S:g} s)",
-        f"widths divided by {cell.CPU_NARROW}, at batch {cell.CPU_BATCH} of {cell.CPU_SIZE}²",
-        f"at full width, batch {cell.GPU_BATCH}",
+        f"widths divided by {plan.CPU_NARROW}, at batch {plan.CPU_BATCH} of {plan.CPU_SIZE}²",
+        f"at full width, batch {plan.GPU_BATCH}",
         f"{fingerprint.SAMPLES} sampled logits",
         f"the ratio is above {verdict.RESOLUTION:g}",
     ):

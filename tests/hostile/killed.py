@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from backends import checkpoints
-from benchmarks.records import load_records, save_record
+from benchmarks.record_files import load_records, save_record
 from shared_specs import initial_weights, load_spec, load_weights, save_weights
 from shared_specs.files import folder_written_whole, write_atomically
 from shared_specs.toml import to_toml

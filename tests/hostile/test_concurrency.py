@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import load_records, save_record
+from benchmarks.record_files import load_records, save_record
 from shared_specs import load_spec, load_weights
 from tandem.commands.compare import make_folder
 
@@ -22,7 +22,7 @@ MANY = 60
 RECORDS = """
 import sys
 from pathlib import Path
-from benchmarks.records import save_record
+from benchmarks.record_files import save_record
 from tests.hostile.results import record
 backend, folder = sys.argv[1], Path(sys.argv[2])
 print("ready", flush=True)

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt  # which rich brings along
 
 from benchmarks.machine import this_machine
 from benchmarks.provenance import finished
-from benchmarks.records import load_records
+from benchmarks.record_files import load_records
 from shared_specs import TandemError
 from tandem.report import load, to_markdown
 

@@ -1,6 +1,6 @@
 """Weights that are damaged or made to harm: refused in a line that names the file, nothing run, nothing written.
 
-What single formats refuse for what they hold is in `tests/backends/test_checkpoints.py`; here files lie about their
+What single formats refuse for what they hold is in `tests/backends/test_*_checkpoints.py`; here files lie about their
 size, want to run code, or are damaged at every place in turn.
 """
 

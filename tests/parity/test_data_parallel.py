@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import backends
 import parity
-from backends import BackendError, Execution, StepResult
-from backends.numpy_reference.model import NumPyModel
-from backends.numpy_reference.replicas import NumPyReplicas
+from backends import BackendError, Execution
 from backends.replicas import ReplicaFailure, ReplicaGroup
 from parity.probes import DATA_PARALLEL, EVERY_PROBE, PROBES
-from shared_specs import Recipe, TandemError, UNetSpec, initial_weights
+from shared_specs import Recipe, TandemError, initial_weights
 from tests.conftest import small_variant
+from tests.meta.faults.replicas import (
+    FAULTS,
+    FLOAT64,
+    GLOBAL,
+    OWN,
+    SOUND,
+    Judged,
+    ReplicaFault,
+    compared,
+    first_difference,
+    groups,
+    reference,
+)
 
-GLOBAL, OWN = Recipe(), Recipe(batch_statistics="per_replica")
-FLOAT64 = Execution(precision="float64")
 KINDS = {"global": GLOBAL, "per_replica": OWN}
 TINY = {"widths": [2, 4]}
-FIRST_NORM = "encoder.0.block.0.norm"
-
-
-def reference(spec: UNetSpec, recipe: Recipe, replicas: int = 2):
-    return backends.get("numpy_reference").build_replicas(spec, recipe, replicas)
-
-
-def compared(one, other, spec: UNetSpec, count: int = 4, steps: int = 2) -> parity.Verdict:
-    weights = initial_weights(spec, 1)
-    for model in (one, other):
-        model.load_weights(weights)
-    return parity.compare_models(one, other, batch=parity.random_batch(spec, count=count), steps=steps)
 
 
 # ----------------------------------------------------------------------------------------- the definition, in NumPy
@@ -103,80 +100,6 @@ def test_every_quantity_is_measured(kind: str) -> None:
     assert {m.quantity for m in verdict.measurements} == {f"step {step}: {name}" for step in (1, 2) for name in names}
 
 
-# ------------------------------------------------------------------------------------------ faults in the definition
-
-
-class Summed(NumPyReplicas):
-    def _mean(self, values: list[np.ndarray]) -> np.ndarray:
-        return np.sum(values, axis=0) if values[0].ndim else super()._mean(values)
-
-
-class LossOfRank0(NumPyReplicas):
-    def _mean(self, values: list[np.ndarray]) -> np.ndarray:
-        return super()._mean(values) if values[0].ndim else values[0]
-
-
-class PartDropped(NumPyReplicas):
-    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        half = len(images) // 2
-        return super()._differentiate(np.tile(images[:half], (2, 1, 1, 1)), np.tile(labels[:half], (2, 1, 1)))
-
-
-class WholeWhereParts(NumPyReplicas):
-    """Global statistics where each replica was to have its own."""
-
-    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        return NumPyModel._differentiate(self, images, labels)
-
-
-class PartsWhereWhole(NumPyReplicas):
-    """Each has its own where they were to be global, as of DistributedDataParallel without SyncBatchNorm."""
-
-    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        self.recipe = OWN
-        result = super()._differentiate(images, labels)
-        self.recipe = GLOBAL
-        return result
-
-
-class StatisticsOfRank0(NumPyReplicas):
-    def statistics(self) -> list[dict[str, np.ndarray]]:
-        return [super().statistics()[0]] * self.replicas
-
-
-class StatisticsAveraged(NumPyReplicas):
-    def statistics(self) -> list[dict[str, np.ndarray]]:
-        first, second = super().statistics()
-        return [{name: (first[name] + second[name]) / 2 for name in first}] * self.replicas
-
-
-class ImagesNotScaled(NumPyReplicas):
-    def _differentiate(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
-        result = super()._differentiate(images, labels)
-        return StepResult(result.loss, result.logits, result.gradients, 2 * result.image_gradient)
-
-
-FAULTS: dict[type[NumPyReplicas], tuple[Recipe, str]] = {
-    Summed: (OWN, "step 1: gradient of head.bias"),
-    LossOfRank0: (OWN, "step 1: loss"),
-    PartDropped: (OWN, "step 1: loss"),
-    WholeWhereParts: (OWN, "step 1: loss"),
-    PartsWhereWhole: (GLOBAL, "step 1: loss"),
-    StatisticsOfRank0: (OWN, f"step 1: rank 1: {FIRST_NORM}.running_mean"),
-    StatisticsAveraged: (OWN, f"step 1: rank 0: {FIRST_NORM}.running_mean"),
-    ImagesNotScaled: (OWN, "step 1: gradient of the images"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_in_what_replicas_compute_is_named(fault: type[NumPyReplicas]) -> None:
-    spec, (recipe, named) = small_variant(**TINY), FAULTS[fault]
-    model = fault(spec, FLOAT64, recipe, replicas=2)
-    found = compared(reference(spec, recipe), model, spec, steps=1).first_difference
-    assert found is not None, "it was not caught"
-    assert (found.probe, found.quantity) == (DATA_PARALLEL, named)
-
-
 # ------------------------------------------------------------------------------------------------------ the engines
 
 ENGINES = [
@@ -188,15 +111,7 @@ ENGINES = [
 @pytest.fixture(scope="module")
 def group() -> Iterator[Callable[[str], ReplicaGroup]]:
     """Two processes of a backend, started where the first test needs them."""
-    with ExitStack() as running:
-        found: dict[str, ReplicaGroup] = {}
-
-        def of(name: str) -> ReplicaGroup:
-            if name not in found:
-                started = ReplicaGroup(name, 2, time_limit_s=300, server="tests.parity.faulty_ranks:Faulty")
-                found[name] = running.enter_context(started)
-            return found[name]
-
+    with groups() as of:
         yield of
 
 
@@ -230,33 +145,41 @@ def test_replicas_with_global_statistics_are_one_device_in_every_probe(group: Ca
     assert verdict.probes == list(PROBES)
 
 
-ENGINE_FAULTS: dict[str, tuple[str, str, str]] = {
-    "no_synchronisation": ("pytorch", "per_replica", "step 1: gradients unlike rank 0's"),
-    "sum_in_ddp": ("pytorch", "per_replica", "step 1: gradient of head.bias"),
-    "own_loss": ("pytorch", "per_replica", "step 1: loss"),
-    "buffers_of_rank_0": ("pytorch", "per_replica", f"step 2: rank 1: {FIRST_NORM}.running_mean"),
-    "other_optimizer": ("pytorch", "per_replica", "step 1: weights unlike rank 0's"),
-    "sum_in_shard_map": ("flax_nnx", "per_replica", "step 1: gradient of head.bias"),
-    "own_statistics": ("flax_nnx", "global", "step 1: statistics unlike rank 0's"),
-}
-
-
 @pytest.mark.parametrize(
-    ("fault", "name", "kind", "named"),
-    [
-        pytest.param(fault, *case, marks=pytest.mark.needs_backends(case[0]), id=f"{case[0]}-{fault}")
-        for fault, case in ENGINE_FAULTS.items()
-    ],
+    "fault",
+    [pytest.param(fault, marks=pytest.mark.needs_backends(fault.backend), id=fault.id) for fault in FAULTS],
 )
-def test_a_fault_in_an_engine_is_named(group: Callable, fault: str, name: str, kind: str, named: str) -> None:
-    spec = small_variant(**TINY)
-    model = group(name).build(spec, FLOAT64, KINDS[kind])
-    group(name).ask("plant", fault=fault)
-    found = compared(reference(spec, KINDS[kind]), model, spec).first_difference
+def test_a_fault_of_replicas_is_caught_and_named(group: Callable, fault: ReplicaFault) -> None:
+    found = first_difference(fault, group)
     assert found is not None, "it was not caught"
-    assert found.quantity == named
-    if "unlike" in named:
+    assert (found.probe, found.quantity) == (DATA_PARALLEL, fault.quantity)
+    if "unlike" in fault.quantity:
         assert found.index == (1,) and found.candidate_value > 0, "the rank was not named"
+
+
+def test_a_fault_of_replicas_that_is_missed_fails_the_run() -> None:
+    """Of `make faults`."""
+    one, other = FAULTS[:2]
+    found = first_difference(one, lambda name: pytest.fail(f"{one} is not planted in {name}"))
+    assert Judged([(one, found)], [("pytorch", None)]).failures == []
+    wrong = Judged([(one, None), (other, found)], [("pytorch", found)])
+    assert wrong.failures == [
+        "replicas: numpy_reference: gradients summed: found nothing, expected step 1: gradient of head.bias",
+        "replicas: numpy_reference: loss of rank 0 for all: found step 1: gradient of head.bias (data_parallel), "
+        "expected step 1: loss",
+        "replicas: false alarm: pytorch: step 1: gradient of head.bias",
+    ]
+    assert wrong.table.endswith("2 faults: 1 caught. 1 sound groups: 1 false alarms.")
+
+
+def test_the_page_has_every_fault_where_it_was_named() -> None:
+    """As `make faults` has written it."""
+    lines = (Path(__file__).parents[2] / "docs" / "data_parallel.md").read_text(encoding="utf-8").splitlines()
+    told = [line for line in lines if line.startswith("| ") and line.split(" | ")[-1].strip(" |")[-1:].isdigit()]
+    told += [line for line in lines if line.endswith("infinitely many |")]
+    expected = {f"| {fault.name} | `{fault.backend}` | {fault.batch_statistics} | {fault.quantity}" for fault in FAULTS}
+    assert {line.rpartition(" | ")[0] for line in told} == expected
+    assert f"{len(FAULTS)} faults: {len(FAULTS)} caught. {len(SOUND)} sound groups: 0 false alarms." in lines
 
 
 @pytest.mark.needs_backends("pytorch")

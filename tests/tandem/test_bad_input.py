@@ -20,7 +20,6 @@ MISTYPED = {
     "unknown_command": (["chekc"], "No such command 'chekc'. Did you mean 'check'?"),
     "unknown_option": (["check", "unet_same", "--bogus"], "No such option: --bogus"),
     "missing_argument": (["show"], "Missing argument 'SPEC'"),
-    "no_number": (["check", "unet_same", "--seed", "one"], "Invalid value for '--seed'"),
     "spec_typo": (["check", "unet_bn_sam"], "no spec is named 'unet_bn_sam'; the nearest are unet_bn_same"),
     "spec_typo_in_show": (["show", "unet_papers"], "the nearest are unet_paper"),
     "spec_typo_in_bench": (["bench", "unet_papers"], "the nearest are unet_paper"),
@@ -37,6 +36,10 @@ MISTYPED = {
         "no phase is named 'forwards'; take one of forward, forw",
     ),
     "precision_typo": (["check", "unet_same", "--precision", "float46"], "did you mean float64"),
+    "precision_of_gpus": (
+        ["check", "unet_same", "--precision", "tf32"],
+        "tf32 is a precision of NVIDIA GPUs",
+    ),
     "precision_typo_in_bench": (["bench", "--precision", "float46"], "no precision is named 'float46'"),
     "device_typo_in_bench": (["bench", "--device", "abacus"], "no device is named 'abacus'; take one of cpu"),
     "precision_that_a_backend_has_not": (
@@ -51,7 +54,28 @@ MISTYPED = {
     "size_too_small": (["check", "unet_paper", "--size", "64"], "images of 64x64 are too small: nothing is left after"),
     "size_that_does_not_fit": (["show", "unet_same", "--size", "199x207"], "level 3: the skip is 24x25"),
     "size_too_small_to_time": (["bench", "unet_paper", "--size", "64"], "too small"),
-    "empty_batch": (["check", "unet_same", "--batch", "0"], "'--batch'"),
+    "empty_batch": (
+        ["check", "unet_same", "--batch", "0"],
+        "error: --batch: got '0', expected a whole number, at least 1",
+    ),
+    "batch_of_too_many": (["check", "unet_same", "--batch", "9" * 20], "expected at most 2147483647"),
+    "negative_seed": (["check", "unet_same", "--seed", "-1"], "--seed: got '-1', expected a whole number, at least 0"),
+    "steps_in_words": (["curves", "unet_same", "--steps", "ten"], "--steps: got 'ten', expected a whole number"),
+    "half_a_replicate": (["bench", "--replicates", "1.5"], "--replicates: got '1.5', expected a whole number"),
+    "most_of_nothing": (["scale", "batch", "--most", "0"], "--most: got '0', expected a whole number, at least 1"),
+    "an_empty_variable": (["check", "unet_same", "--weights="], "--weights: got nothing; give it a value, or leave it"),
+    "json_to_nowhere": (["list", "--json", ""], "--json: got nothing; give it a value, or leave it out"),
+    "tuning_typo": (
+        ["check", "unet_same", "--backends", "pytorch,flax_nnx", "--tuning", "tunde"],
+        "no tuning of pytorch, flax_nnx is named 'tunde'; take one of default, ",
+    ),
+    "no_tuning_between_commas": (["bench", "--tuning", ","], "got no tuning, expected default, tuned, or another"),
+    "cluster_typo": (["bench", "--cluster", "slum"], "no cluster is named 'slum'; take one of slurm, local"),
+    "dimensions_of_time": (["list", "--dimensions", "4"], "--dimensions: got '4', expected 2 or 3"),
+    "precision_that_no_phase_brings": (
+        ["bench", "--backends", "onnxruntime", "--precision", "float64"],
+        "error: onnxruntime has no precision 'float64'; take one of float32",
+    ),
     "indivisible_widths": (["check", "unet_same", "--narrow", "3"], "cannot all be divided by 3"),
     "two_widths": (["check", "unet_same", "--narrow", "8", "--full-width"], "exclude each other"),
     "labels_without_image": (["check", "unet_same", "--labels", "x.png"], "--labels go with --image"),
@@ -59,7 +83,11 @@ MISTYPED = {
     "no_such_image": (["check", "unet_same", "--image", "no.png"], "no.png: cannot be read (No such file"),
     "no_such_weights": (["check", "unet_same", "--weights", "no.safetensors"], "no.safetensors: cannot be read"),
     "no_such_report": (["report", "no.json"], "no.json: cannot be read (No such file"),
-    "no_such_device": (["check", "unet_same", "--device", "abacus", "--backends", "pytorch"], "no abacus device"),
+    "no_such_device": (
+        ["check", "unet_same", "--device", "abacus"],
+        "error: no device is named 'abacus'; take one of cpu, cuda, or the second GPU as cuda:1",
+    ),
+    "no_such_gpu": (["compare", "--device", "cuda:x"], "error: no device is named 'cuda:x'; take one of cpu"),
 }
 
 

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from backends import BackendError, contract
+from backends.numpy_reference.model import NumPyReference
 from parity import PROBES
 
 from .conftest import Run
 
 SMALL = ("unet_bn_same", "--narrow", "16", "--size", "16", "--replicas", "2")
+PREALLOCATE = "XLA_PYTHON_CLIENT_PREALLOCATE"
 DIFFERENT = "global and per-replica batch statistics are two different models"
+
+
+@pytest.fixture(autouse=True)
+def _two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the machine has."""
+    monkeypatch.setattr(contract, "usable_core_count", lambda: 2)
+
+
+@pytest.mark.parametrize("command", ["check", "compare"])
+def test_this_process_leaves_the_memory_of_the_gpu_before_it_asks_for_devices(
+    run: Run, twin: Callable[..., None], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    """JAX takes it when it is first asked, which a plan does already."""
+    monkeypatch.delenv(PREALLOCATE, raising=False)
+    seen: list[str | None] = []
+
+    def check_execution(*_: object) -> None:
+        seen.append(os.environ.get(PREALLOCATE))
+        raise BackendError("enough was seen")
+
+    twin()
+    monkeypatch.setattr(NumPyReference, "check_execution", check_execution)
+    assert run(command, "unet_same").exit_code == 2
+    assert seen == ["false"]
+    assert PREALLOCATE not in os.environ
 
 
 @pytest.mark.needs_backends("pytorch")
@@ -46,8 +75,21 @@ def test_both_frameworks_are_proven_equal_to_one_device(run: Run, tmp_path: Path
     assert [(left["model"], left["probe"]) for left in shared["not_compared"]] == [("pytorch", "data_parallel")]
 
 
+@pytest.mark.parametrize("command", ["compare", "bench"])
+def test_what_times_one_device_says_what_to_use_for_several(refused: Callable[..., str], command: str) -> None:
+    said = refused(command, "unet_bn_same", "--replicas", "2")
+    assert said == (
+        f"error: {command} times one device; `tandem check unet_bn_same --replicas 2 --json check.json` proves 2 "
+        "replicas, `tandem scale replicas unet_bn_same --most 2 --json times.json` times them, and `tandem report "
+        "check.json times.json` has both"
+    )
+
+
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "more_than_a_cpu_takes": (("--replicas", "99"), "error: got 99 replicas, and "),
+    "more_than_a_cpu_takes": (
+        ("--replicas", "99"),
+        "error: got 99 replicas, each of which takes one core, and this",
+    ),
     "a_batch_that_does_not_divide": (
         ("--replicas", "2", "--batch", "3"),
         "a batch of 3 images does not divide among 2 replicas; take a multiple of 2",

@@ -14,7 +14,8 @@ import pytest
 
 from backends.numpy_reference.model import NumPyModel
 from benchmarks.cell import Cell
-from benchmarks.records import Record, load_records
+from benchmarks.record_files import load_records
+from benchmarks.records import Record
 from shared_specs import load_spec
 from tandem.commands import bench, compare
 from tandem.documents import model_of
@@ -58,6 +59,21 @@ class TestARealComparison:
         assert result.stdout.endswith(
             f"Report   {folder}/report.html\n         {folder}/report.md\nRecords  {folder}/records\n"
         )
+
+    def test_says_on_what_it_checks_and_on_what_it_times(self, compared: tuple[Any, Path]) -> None:
+        """A small input of unequal sides for all probes, and the gate for what is timed; never one for the other."""
+        result, folder = compared
+        checked, timed = [line for line in result.stdout.splitlines() if line.startswith(("Checked on", "Timed on"))][
+            :2
+        ]
+        assert checked.startswith("Checked on 2 images of 3x32x48, widths divided by 16, ")
+        assert timed.startswith("Timed on   2 images of 3x32x32, widths divided by 16, ")
+        assert timed.endswith("; the gate checks every program there")
+        (record,) = load_records(folder / "records")
+        assert record.gate is not None and record.cell.images_shape == (2, 3, 32, 32)
+        last = "Checked on 2 images of 3x32x48. 1 timed program passed its gate: at most "
+        assert [line for line in result.stdout.splitlines() if line.startswith(last)]
+        assert "Input " not in result.stdout and "--full-width" not in result.stdout
 
     def test_tells_each_part_on_stderr(self, compared: tuple[Any, Path]) -> None:
         result, _ = compared
@@ -172,6 +188,38 @@ def test_without_plotly_there_is_a_note_and_no_page(
     assert reports == {"markdown": f"{tmp_path}/report.md", "html": None}
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
     assert "note: no report.html: the HTML report needs plotly" in capsys.readouterr().err
+
+
+@pytest.mark.needs_backends("pytorch")
+@pytest.mark.parametrize(
+    ("options", "checked", "timed"),
+    [
+        (["--full-width"], ("widths divided by 8", "3x32x48"), ("full width", "3x96x96")),
+        (
+            ["--size", "64x48", "--batch", "5"],
+            ("widths divided by 8", "2 images"),
+            ("divided by 4", "5 images of 3x64x48"),
+        ),
+    ],
+    ids=["full_width", "size"],
+)
+def test_width_and_size_of_the_times_are_not_taken_for_those_of_the_check(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    options: list[str],
+    checked: Sequence[str],
+    timed: Sequence[str],
+) -> None:
+    def stop(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compare.check.parity, "check", stop)
+    arguments = ["unet_same", "--device", "cpu", "--backends", "pytorch", "--output", tmp_path, *options]
+    lines = run("compare", *arguments).stdout.splitlines()
+    for start, words in (("Checked on ", checked), ("Timed on ", timed)):
+        (line,) = [line for line in lines if line.startswith(start)]
+        assert [word for word in words if word not in line] == []
 
 
 @pytest.mark.parametrize(("percent", "remarks"), [(3.0, 0), (90.0, 1)], ids=["idle", "busy"])

@@ -98,6 +98,16 @@ def test_what_is_not_installed_is_not_started(monkeypatch: pytest.MonkeyPatch) -
     assert "pip install 'tandem[torch]'" in examination.problem and not examination.works
 
 
+def test_a_plugin_that_fails_is_not_said_to_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is installed, or nobody would know of it."""
+    monkeypatch.setitem(REQUIREMENTS, "pytorch", (("a_module_that_is_not_here",), "torch"))
+    absent, broken = Examination("pytorch", 0.0), Examination("a_plugin", 0.0)
+    broken.problem = "backend a_plugin cannot be loaded (RuntimeError: no driver); install it again"
+    versions = list(doctor.backends_table([absent, broken]).columns[-1].cells)
+    assert versions == ["not installed", "cannot be loaded"]
+    assert doctor.problems([broken]) == [f"a_plugin: {broken.problem}"]
+
+
 @pytest.mark.parametrize(("code", "words"), [(-11, "killed by SIGSEGV"), (1, "exit code 1")])
 def test_ends_of_processes_are_put_in_words(code: int, words: str) -> None:
     assert words in ending(code)

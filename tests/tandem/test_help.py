@@ -39,7 +39,20 @@ def test_every_command_has_examples_and_no_line_is_wrapped(run: Run, name: str, 
     assert len(shown) == len(help_texts.EXAMPLES[name]) >= 2
     assert lines[lines.index("Examples") + 1 :][: len(shown)] == shown
     for line, (typed, words) in zip(shown, help_texts.EXAMPLES[name], strict=True):
-        assert line.startswith(f"$ {typed}") and line.endswith(words or typed)
+        assert line.startswith(f"$ {typed}") and line.endswith(f"  # {words}" if words else typed)
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_help_shows_no_types_of_python(run: Run, name: str) -> None:
+    text = run(*filter(None, [name]), "--help").stdout
+    assert "--help" in text and not re.search(r"<\w+>|list\[", text)
+
+
+def test_the_first_steps_are_a_line_each(run: Run, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = [line.strip() for line in run("--help").stdout.splitlines()]
+    steps = re.sub(r"\[/?\w+\]", "", help_texts.FIRST_STEPS).splitlines()
+    assert len(steps) == 4 and lines[lines.index("First steps") :][: len(steps)] == steps
 
 
 @pytest.mark.parametrize(("name", "typed"), [(name, typed) for name, typed, _ in EXAMPLES])

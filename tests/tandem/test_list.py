@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+import backends
+from backends import Capabilities
 from shared_specs import load_spec, spec_names
 from tandem import console
 from tandem.commands.zoo import parameter_count, short_source
@@ -26,9 +28,8 @@ def test_list_shows_the_zoo(run: Run) -> None:
         (row,) = [line for line in result.stdout.splitlines() if line.startswith(f" {name} ")]
         assert f"{load_spec(name).parameter_count:,}" in row
         assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
-    assert "Backends here: numpy_reference" in result.stdout
     assert "tandem list --sources" in result.stdout
-    assert len(result.stdout.splitlines()) < len(spec_names()) + 12
+    assert len(result.stdout.splitlines()) < len(spec_names()) + 10 + len(backends.names())
     assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
 
 
@@ -39,14 +40,46 @@ def test_list_says_where_each_network_comes_from(run: Run) -> None:
             assert " ".join(said.split()) in text
 
 
+def test_list_shows_what_each_backend_can_do(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    can = {
+        "does_all": Capabilities(replicas=True),
+        "infers": Capabilities(("float32",), ("default",), ("forward",), ("cpu",), note="inference only"),
+    }
+    monkeypatch.setattr(backends, "available", lambda: list(can))
+    monkeypatch.setattr(backends, "capabilities", lambda name: can.get(name, Capabilities()))
+    text = run("list").stdout
+    rows = [line.split() for line in text.partition("Backends here")[2].splitlines()]
+    assert ["does_all", "all", "all", "all", "yes"] in rows
+    assert ["infers", "forward", "float32", "cpu", "no", "inference", "only"] in rows
+    assert "every network" not in text
+
+
+def test_a_plugin_that_cannot_say_what_it_can_do_is_not_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is no end of the list."""
+    names, missing, capabilities = backends.names, backends.missing, backends.capabilities
+    reason = "backend broken cannot be loaded (RuntimeError: no driver); install it again"
+
+    def ask(name: str) -> Capabilities:
+        if name == "broken":
+            raise backends.BackendError(reason)
+        return capabilities(name)
+
+    monkeypatch.setattr(backends, "names", lambda: [*names(), "broken"])
+    monkeypatch.setattr(backends, "missing", lambda name: reason if name == "broken" else missing(name))
+    monkeypatch.setattr(backends, "capabilities", ask)
+    assert f"Not here: {reason}" in run("list").stdout
+    broken = json.loads(run("list", "--json", "-").stdout)["backends"]["broken"]
+    assert (broken["available"], broken["missing"], broken["phases"]) == (False, reason, [])
+
+
 def test_list_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     from backends.registry import REQUIREMENTS
 
     monkeypatch.setitem(REQUIREMENTS, "flax_nnx", (("a_module_that_is_not_here",), "flax"))
     result = run("list", "--json", "-")
-    backends = json.loads(result.stdout)["backends"]
-    assert (backends["numpy_reference"]["available"], backends["numpy_reference"]["missing"]) == (True, None)
-    assert "pip install 'tandem[flax]'" in backends["flax_nnx"]["missing"]
+    here = json.loads(result.stdout)["backends"]
+    assert (here["numpy_reference"]["available"], here["numpy_reference"]["missing"]) == (True, None)
+    assert "pip install 'tandem[flax]'" in here["flax_nnx"]["missing"]
     assert "Not here: backend flax_nnx needs a_module_that_is_not_here" in run("list").stdout
 
 
@@ -105,7 +138,7 @@ def test_nothing_found_is_said(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dimensions", "4"], "no number of dimensions is named '4'; take one of 2, 3"),
+        (["--dimensions", "4"], "--dimensions: got '4', expected 2 or 3"),
         (["--norm", "bach"], "no norm is named 'bach'; take one of batch, instance, none; did you mean batch?"),
         (["--sort", "size"], "no order is named 'size'; take one of name, parameters, flops"),
         (["--max-parameters", "ten"], "--max-parameters: got 'ten', expected a number"),

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.verdict import FEWEST
+from benchmarks.verdict import FEWEST, bounds
 
 from ...units import milliseconds
 from ..findings import Findings
@@ -35,10 +35,8 @@ def against(findings: Findings) -> Html:
         return Html("")
     runs = compare_runs(findings.records, findings.against)
     parts: list[object] = [paragraph(f"{runs.sentence}. They differ in: {runs.apart}."), _regressions(runs)]
-    if runs.only_before or runs.only_after:
-        parts.append(
-            paragraph(f"{runs.only_before} cells are only in the earlier run, {runs.only_after} only in this.")
-        )
+    if runs.unpaired:
+        parts.append(paragraph(f"{runs.unpaired}."))
     drawn = [change for change in runs.changes if change.factor is not None]
     if drawn:
         parts.append(_figure(drawn))
@@ -68,7 +66,7 @@ def _sentence(change: Change) -> str:
     if change.factor is None:
         return f"{name}: {change.why}"
     factor, low, high = change.factor
-    return f"{name}: {factor:.2f} times as long as before (95% interval {low:.2f} to {high:.2f})"
+    return f"{name}: {factor:.2f} times as long as before (95% interval {bounds(low, high)})"
 
 
 def _title(change: Change) -> str:
@@ -136,6 +134,6 @@ def _row(change: Change) -> list[object]:
         cell.tuning,
         *("" if value is None else Number.of(value, milliseconds(value)) for value in times),
         Number.of(factor[0], f"{factor[0]:.2f}") if factor else "",
-        f"{factor[1]:.2f} to {factor[2]:.2f}" if factor else "",
+        bounds(*factor[1:]) if factor else "",
         element("span", became, class_=mark),
     ]

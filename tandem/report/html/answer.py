@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks import threads
 from benchmarks.records import Record
-from benchmarks.verdict import FEWEST
+from benchmarks.verdict import FEWEST, compare
 
 from ..cells import Names
 from ..changes import beside, changes
 from ..findings import Findings
-from ..scenarios import Setting, Verdict, verdicts
+from ..scaled import NO_CHOICE_YET, Scaled, nothing_else, scaled
 from ..sentences import gates_sentence, parity_sentence
+from ..verdicts import Setting, Verdict, to_choose, verdicts
 from .markup import Html, bullets, details, element, join, paragraph, section
 from .ratios import ratios
 
@@ -20,12 +22,16 @@ SHOWN = 3
 
 
 def answer(findings: Findings) -> Html:
-    """A card a scenario, the ratios with their intervals, and each answer in full."""
+    """A card a scenario, the ratios with their intervals, and each answer in full; of scaling alone, a card a sweep."""
     records, names = findings.records, Names(findings.records)
-    remarks = dict.fromkeys(findings.remarks)
+    limits = threads.differences(comparison.records for comparison in compare(records))
+    remarks = dict.fromkeys([*findings.remarks, *limits])
     parts = [_parity(findings), *(paragraph("Beware: ", said, class_="beware") for said in remarks)]
+    found = verdicts(records)
+    if nothing_else(records, found):
+        parts += [element("ul", join(map(_scaling_card, scaled(records))), class_="cards"), _no_choice(records)]
+        return section("answer", "How it scales", *parts)
     if records:
-        found = verdicts(records)
         parts += [element("ul", join(map(_card, found)), class_="cards"), ratios(records, names)]
         parts += [_in_full(verdict, records, names) for verdict in found]
     return section("answer", "Which backend, for what", *parts)
@@ -49,6 +55,20 @@ def _card(verdict: Verdict) -> Html:
     ]
     link = element("a", join(content, ""), href=f"#{verdict.scenario.identity}")
     return element("li", link, class_="card" if measured else "card empty")
+
+
+def _scaling_card(found: Scaled) -> Html:
+    """Of one sweep; it leads to its figures."""
+    content = [
+        element("span", f"{found.who}: {found.what}", class_="scenario"),
+        element("span", _capital(found.choice), class_="choice"),
+        element("span", f"{'; '.join(found.beside)}.", class_="factors"),
+    ]
+    return element("li", element("a", join(content, ""), href=f"#{found.section}"), class_="card")
+
+
+def _no_choice(records: Sequence[Record]) -> Html:
+    return join([paragraph(NO_CHOICE_YET, class_="soft"), element("pre", element("code", to_choose(records)))])
 
 
 def _factors(verdict: Verdict) -> str:
@@ -104,5 +124,5 @@ def _sentence(said: str) -> str:
 
 def _capital(said: str) -> str:
     """But for names, which keep their small letters."""
-    common = ("a tie", "only ", "not ", "nothing ", "it depends")
+    common = ("a tie", "only ", "not ", "nothing ", "it depends", "fastest ", "efficiency ")
     return f"{said[0].upper()}{said[1:]}" if said.startswith(common) else said

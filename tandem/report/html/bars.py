@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.verdict import NO_INTERVAL
+
 from ..cells import Names, TimedCell
 from ..scenarios import Quantity
 from .figures import Template, colour, figure, fill
@@ -73,12 +75,17 @@ def bars(kind: Bars, cells: Sequence[TimedCell], names: Names) -> Html:
 def _label(place: int, text: str, side: str) -> dict[str, Any]:
     """Above its bar, which leaves the bars the whole width of a phone."""
     at = {"x": 0 if side == "left" else 1, "xref": "paper", "xanchor": side}
-    return {**at, "y": place, "yanchor": "bottom", "yshift": 9, "text": text, "showarrow": False}
+    over = {} if side == "left" else {"bgcolor": "var(--card)"}  # the value, where a long name reaches it
+    return {**at, **over, "y": place, "yanchor": "bottom", "yshift": 9, "text": text, "showarrow": False}
 
 
 def _interval(kind: Bars, cell: TimedCell) -> str:
     interval = cell.interval(kind.quantity)
-    return f"95% interval {kind.shown(interval[0])} to {kind.shown(interval[1])}" if interval else "one process"
+    return (
+        f"95% interval {kind.shown(interval[0])} to {kind.shown(interval[1])}"
+        if interval
+        else f"95% interval {NO_INTERVAL}"
+    )
 
 
 def _whiskers(kind: Bars, rows: Iterable[tuple[TimedCell, float]]) -> dict[str, Any]:

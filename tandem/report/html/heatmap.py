@@ -23,7 +23,10 @@ SCALE = [
 ]
 """The colour jumps at the limit, in the middle."""
 
-ROW_PX, HEAD_PX, LEAST_WIDTH_PX = 38, 70, 760
+ROW_PX, HEAD_PX, FOOT_PX = 46, 90, 60
+
+LABEL = 0.42
+"""Of a row, the strip above its cells in which its name stands: so the cells have the whole width of a phone."""
 
 
 def networks(checks: Iterable[Check]) -> list[list[Check]]:
@@ -41,25 +44,35 @@ def networks(checks: Iterable[Check]) -> list[list[Check]]:
 
 def heatmap(checks: Sequence[Check]) -> Html:
     """One network on one input: a row for each precision and pair, a column for each probe."""
-    # In one order in every group: plotly's axis has each name once, where it first occurs, and draws the rows there.
+    # In one order in every precision, also where one of them lacks a pair.
     order = list(dict.fromkeys(pair for check in checks for pair in check.pairs))
     rows = [(check, pair) for check in checks for pair in order if pair in check.pairs]
     probes = list(dict.fromkeys(probe for check in checks for probe in check.probes))
     distances = [[distance(check, probe, pair) for probe in probes] for check, pair in rows]
     about = [" vs ".join(pair) for _, pair in rows]
+    empty = [None] * len(probes)
     trace: dict[str, Any] = {
         "type": "heatmap",
         "x": probes,
-        "y": [[_group(check) for check, _ in rows], about],
-        "z": [[_shade(d, check.limit) for d in row] for (check, _), row in zip(rows, distances, strict=True)],
-        "text": [
-            [_text(d, takes_no_part(check.not_compared, probe, pair)) for probe, d in zip(probes, row, strict=True)]
-            for (check, pair), row in zip(rows, distances, strict=True)
-        ],
-        "customdata": [
-            [[pair, check.execution.precision, f"{check.limit:g}"]] * len(probes)
-            for (check, _), pair in zip(rows, about, strict=True)
-        ],
+        "y": [edge for row in range(len(rows)) for edge in (row, row + LABEL)] + [len(rows)],
+        "z": _under_labels(
+            [[_shade(d, check.limit) for d in row] for (check, _), row in zip(rows, distances, strict=True)], empty
+        ),
+        "text": _under_labels(
+            [
+                [_text(d, takes_no_part(check.not_compared, probe, pair)) for probe, d in zip(probes, row, strict=True)]
+                for (check, pair), row in zip(rows, distances, strict=True)
+            ],
+            [""] * len(probes),
+        ),
+        "customdata": _under_labels(
+            [
+                [[pair, check.execution.precision, f"{check.limit:g}"]] * len(probes)
+                for (check, _), pair in zip(rows, about, strict=True)
+            ],
+            empty,
+        ),
+        "textfont": {"size": 11},
         "texttemplate": Template("%{text}"),
         "hovertemplate": Template(
             "<b>%{x}</b>, %{customdata[1]}<br>%{customdata[0]}<br>%{text} floors, at most %{customdata[2]} is equal"
@@ -72,7 +85,11 @@ def heatmap(checks: Sequence[Check]) -> Html:
         "ygap": 2,
         "hoverongaps": False,
         "colorbar": {
-            "title": {"text": "share of the limit", "side": "right", "font": {"size": 12}},
+            "orientation": "h",
+            "y": 0,
+            "yanchor": "top",
+            "len": 0.6,
+            "title": {"text": "share of the limit", "side": "bottom", "font": {"size": 12}},
             "tickvals": [-DECADES, 0, DECADES],
             "ticktext": [Template(f"10<sup>-{DECADES}</sup>"), "limit", Template(f"10<sup>{DECADES}</sup>")],
             "tickfont": {"size": 11},
@@ -81,14 +98,34 @@ def heatmap(checks: Sequence[Check]) -> Html:
         },
     }
     layout = {
-        "height": HEAD_PX + ROW_PX * max(len(rows), 3),
-        "margin": {"t": 30, "b": 8},
-        "xaxis": {"side": "top", "showgrid": False, "fixedrange": True, "ticks": ""},
-        "yaxis": {"autorange": "reversed", "showgrid": False, "showdividers": False, "fixedrange": True, "ticks": ""},
+        "height": HEAD_PX + ROW_PX * len(rows) + FOOT_PX,
+        "margin": {"l": 4, "r": 4, "t": 30, "b": FOOT_PX},
+        "xaxis": {
+            "side": "top",
+            "autotickangles": [0, 90],  # upright where there is no room, which needs none at the sides
+            "showgrid": False,
+            "fixedrange": True,
+            "ticks": "",
+        },
+        "yaxis": {"visible": False, "range": [len(rows), 0], "fixedrange": True},
+        "annotations": [
+            _label(row + LABEL, f"{_group(check)}: {pair}")
+            for row, ((check, _), pair) in enumerate(zip(rows, about, strict=True))
+        ],
     }
     shape = "x".join(map(str, checks[0].batch.shape))
     name = f"{checks[0].spec.name} on {shape}, {checks[0].execution.device}"
-    return figure([trace], layout, name, description(checks), least_width_px=LEAST_WIDTH_PX)
+    return figure([trace], layout, name, description(checks))
+
+
+def _under_labels(rows: Sequence[list[Any]], strip: list[Any]) -> list[list[Any]]:
+    """Each row under the empty strip of its label."""
+    return [each for row in rows for each in (strip, row)]
+
+
+def _label(place: float, text: str) -> dict[str, Any]:
+    at = {"x": 0, "xref": "paper", "xanchor": "left", "y": place, "yanchor": "bottom"}
+    return {**at, "text": text, "showarrow": False, "font": {"size": 12}}
 
 
 def distance(check: Check, probe: str, pair: tuple[str, str]) -> float | None:

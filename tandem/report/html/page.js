@@ -58,15 +58,16 @@ const drawn = new Set();
 function draw(plot, width) {
   const data = JSON.parse(plot.nextElementSibling.textContent);
   const layout = {...data.layout, template: template(), ...width};
+  drawn.add(plot); // first, so that one that cannot be drawn is not tried for ever
   Plotly.react(plot, coloured(data.data), coloured(layout), options);
-  drawn.add(plot);
 }
 
-// What is looked at, or soon will be, is drawn, one plot at a time while nothing else is to be done.
-const wanted = new Set();
+// Every plot that is not folded away is drawn, one at a time while nothing else is to be done, and first what is looked
+// at: a capture of the whole page has them all. A folded one is drawn when it comes into sight.
+const near = new Set();
 const watcher = new IntersectionObserver((entries) => {
   for (const entry of entries) {
-    wanted[entry.isIntersecting && !drawn.has(entry.target) ? "add" : "delete"](entry.target);
+    near[entry.isIntersecting ? "add" : "delete"](entry.target);
   }
   later(drawNext);
 }, {rootMargin: "800px"});
@@ -74,11 +75,16 @@ const watcher = new IntersectionObserver((entries) => {
 const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, {timeout: 200}) : setTimeout;
 
 function drawNext() {
-  const [plot] = wanted;
-  if (plot && window.Plotly) {
-    wanted.delete(plot);
-    draw(plot);
+  const waiting = plots.filter((plot) => !drawn.has(plot) && plot.getClientRects().length);
+  const plot = waiting.find((one) => near.has(one)) ?? waiting[0];
+  if (!window.Plotly) {
+    return;
+  }
+  if (plot) {
     later(drawNext);
+    draw(plot);
+  } else {
+    hold?.close();
   }
 }
 
@@ -90,14 +96,24 @@ async function loadPlotly() {
   later(drawNext);
 }
 
+// The page counts as loaded when it is drawn: what prints or captures it as soon as it is loaded finds no plot blank.
+// A document that is still open, in a hidden frame, is what a page waits for.
+function holdLoading() {
+  const frame = document.body.appendChild(document.createElement("iframe"));
+  frame.hidden = true;
+  frame.contentDocument.open();
+  return {close: () => { frame.contentDocument?.close(); frame.remove(); }};
+}
+
 async function unpacked(identity) {
   const packed = Uint8Array.from(atob(document.getElementById(identity).textContent), (sign) => sign.charCodeAt(0));
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).blob();
 }
 
+const hold = plots.length ? holdLoading() : null;
 if (plots.length) {
   plots.forEach((plot) => watcher.observe(plot));
-  later(loadPlotly);
+  later(() => loadPlotly().catch((error) => { hold.close(); throw error; }));
 }
 
 // ------------------------------------------------------------------------------------------------------ theme

@@ -22,11 +22,10 @@ def provenance(findings: Findings) -> Html:
     if not findings.records and not findings.checks:
         return Html("")
     records = [*findings.records, *findings.against]
-    listed = facts(records)
-    flags = listed.pop("Precision flags", [])
-    said = [_fact(name, values) for name, values in listed.items()]
-    parts: list[object] = [element("dl", join(said))] if said else []
-    if flags:
+    parts: list[object] = [_facts(findings.records)] if findings.records else []
+    if findings.against:
+        parts += [element("h3", "The run that it is compared with"), _facts(findings.against)]
+    if any(record.flags for record in records):
         parts.append(details("Precision flags, read back while a step ran", _settings(records, "flags")))
     if any(record.environment for record in records):
         parts.append(details("Environment variables that can change a time", _settings(records, "environment")))
@@ -46,6 +45,10 @@ def provenance(findings: Findings) -> Html:
         packed("records", to_json(findings.to_dict())),
     ]
     return section("provenance", "Where these numbers come from", *parts)
+
+
+def _facts(records: Sequence[Record]) -> Html:
+    return element("dl", join(_fact(name, values) for name, values in facts(records).items()))
 
 
 def _fact(name: str, values: Sequence[str]) -> Html:

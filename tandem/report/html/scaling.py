@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.records import Record
-from benchmarks.scaling import ENDS, Axis, Sweep
+from benchmarks.scaling import Axis, Sweep
 
 from ...units import milliseconds, sized
 from ..cells import Names
 from ..findings import Findings
 from ..scenarios import memory_bytes, positive
-from ..sweeps import sweeps
+from ..sweeps import end, sweeps
 from .bars import grid
 from .figures import Template, colour, dash, figure, fill, log_axis, symbol
 from .markup import Html, details, element, join, paragraph, section
@@ -145,19 +145,8 @@ def ends_of(lines: Sequence[Sweep]) -> str:
     said: dict[str, list[str]] = {}
     for found in lines:
         arm = f"{found.cell.backend} {found.cell.tuning}"
-        said.setdefault(_end(found), []).append(arm if found.largest is None else f"{arm} {found.largest}")
+        said.setdefault(end(found), []).append(arm if found.largest is None else f"{arm} {found.largest}")
     return " ".join(f"{end}: {', '.join(arms)}." for end, arms in said.items())
-
-
-def _end(found: Sweep) -> str:
-    what = "batch" if found.axis == "batch" else "side"
-    if found.largest is None:
-        return "Nothing fits" if all(record.status in ENDS for record in found.records) else "Nothing was timed"
-    if found.ended is None:
-        return f"The largest {what} tried, which fits"
-    if found.ended == "out_of_memory":
-        return f"The largest {what} that fits, before memory ends"
-    return f"The largest {what} that was timed; beyond it, {found.ended.replace('_', ' ')}"
 
 
 def _row(found: Sweep, record: Record) -> list[object]:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.records import Record, Startup
+from benchmarks.verdict import FEWEST
 
 from ...units import milliseconds, seconds
-from ..break_even import BreakEven, Running, all_break_evens, running
+from ..break_even import BreakEven, Running, all_break_evens, running, undecided_pairs
 from ..cells import Names, TimedCell, groups
 from ..findings import Findings
 from .bars import grid
@@ -48,16 +49,28 @@ def start(findings: Findings) -> Html:
     paid = [_paid(names(first), first, each) for first, arms in drawn for each in all_break_evens(arms)]
     rows = [row for cells in groups(findings.records) for cell in cells if (row := _parts(cell, names))]
     parts = [paragraph(SAID), left_out(findings), grid(figures)]
-    if paid:
-        parts += [element("h3", "Steps to break even"), table(_CAPTION, PAID_HEAD, paid, range(4, len(PAID_HEAD)))]
+    undecided = [pair for _, arms in drawn for pair in undecided_pairs(arms)]
+    if paid or undecided:
+        parts.append(element("h3", "Steps to break even"))
+        parts += [table(_CAPTION, PAID_HEAD, paid, range(4, len(PAID_HEAD)))] if paid else []
+        parts += [paragraph(_undecided(undecided), class_="soft")] if undecided else []
     parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 13)))]
     return section("start", "Start and compiling", *parts)
 
 
 _CAPTION = (
-    "One backend in two tunings, or two backends in one: after how many steps the one that starts later is level, by "
-    "the medians and over all pairs of processes"
+    "One backend in two tunings, or two backends in one, where it is decided that one starts later and steps faster: "
+    "after how many steps it is level, by the medians and over all pairs of processes"
 )
+
+
+def _undecided(pairs: Sequence[tuple[Running, Running]]) -> str:
+    """Which pairs have no number, and why."""
+    named = dict.fromkeys(f"{' '.join(one.arm)} and {' '.join(other.arm)}" for one, other in pairs)
+    return (
+        f"None is stated for {', '.join(named)}: too few processes to decide who starts later or steps faster. "
+        f"Take {FEWEST} replicates."
+    )
 
 
 def _figure(name: str, arms: Sequence[Running]) -> Html:
@@ -75,6 +88,8 @@ def _figure(name: str, arms: Sequence[Running]) -> Html:
         f"First at the first step: {' '.join(first.arm)}, {seconds(first.seconds_for(1))} after its start. "
         f"Ahead at step {last:,}, where the lines end: {' '.join(final.arm)}."
     )
+    if len(arms) > 1 and min(len(arm.step_s) for arm in arms) < FEWEST:
+        described += " This is by the medians of so few processes that it is not decided."
     return figure([_line(arm, steps) for arm in arms], layout, name, described)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.levers import Levers, levers
 from benchmarks.records import Record
+from benchmarks.verdict import NO_INTERVAL, bounds
 
 from ...left_out import UNSUPPORTED
 from ...units import floors, milliseconds
@@ -72,7 +73,7 @@ def _row(cell: TimedCell, compared: Levers | None, names: Names) -> list[object]
     return [
         *row,
         number(images, "{:.1f}"),
-        f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else "",
+        f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else NO_INTERVAL,
         Number.of(step, milliseconds(step)),
         *(number(value, "{:.1f}") for value in latency),
         *_against_baseline(cell, compared),
@@ -86,5 +87,5 @@ def _against_baseline(cell: TimedCell, compared: Levers | None) -> list[object]:
         if (arm.backend, arm.tuning) == (cell.backend, cell.tuning):
             if compared and (arm.backend, arm.tuning) == compared.baseline:
                 return ["the baseline", ""]
-            return [Number.of(arm.ratio, f"{arm.ratio:.2f}"), f"{arm.low:.2f} to {arm.high:.2f}"]
+            return [Number.of(arm.ratio, f"{arm.ratio:.2f}"), bounds(arm.low, arm.high)]
     return ["", ""]

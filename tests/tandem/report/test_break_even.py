@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tandem.report.break_even import all_break_evens, break_even, running, steps_to_break_even
+from benchmarks.records import Record
+from tandem.report import Findings, to_html
+from tandem.report.break_even import all_break_evens, break_even, running, steps_to_break_even, undecided_pairs
 
 from .made_up import processes, record, startup
 
@@ -39,16 +43,44 @@ def test_at_that_step_the_later_one_has_caught_up_and_one_step_before_it_had_not
     assert seconds(*later, steps - 1) > seconds(*sooner, steps - 1)
 
 
-def test_the_span_is_that_of_single_processes_and_never_where_one_never_pays() -> None:
+def test_the_span_is_that_of_single_processes() -> None:
     records = [
-        *[record(step, "pytorch", n, tuning="tuned", startup=startup(11.0)) for n, step in enumerate((1.0, 1.5, 2.5))],
+        *[record(step, "pytorch", n, tuning="tuned", startup=startup(11.0)) for n, step in enumerate((1.0, 1.1, 1.2))],
         *[record(step, "pytorch", n, startup=startup(1.0)) for n, step in enumerate((2.0, 2.0, 2.0))],
     ]
     ((_, arms),) = running(records)
     (found,) = all_break_evens(arms)
     assert (found.later.arm, found.sooner.arm) == (("pytorch", "tuned"), ("pytorch", "default"))
-    assert (found.steps, found.fewest, found.most) == (21, 11, None)
-    assert found.span == "11 to never"
+    assert (found.steps, found.fewest, found.most) == (13, 11, 14)
+    assert found.span == "11 to 14"
+
+
+LATER: dict[str, Any] = {"tuning": "tuned", "startup": startup(11.0)}
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [record(1.0, **LATER), record(2.0, startup=startup(1.0))],
+        [*processes(1.0, count=2, **LATER), *processes(2.0, startup=startup(1.0))],
+        [*processes(1.0, spread=0.9, **LATER), *processes(2.0, startup=startup(1.0))],
+        [*processes(1.0, tuning="tuned", startup=startup(1.01)), *processes(2.0, startup=startup(1.005))],
+    ],
+    ids=["one process", "two of one", "a tie in the step", "a tie in the start"],
+)
+def test_no_break_even_is_stated_where_it_is_not_decided_who_starts_later_or_steps_faster(
+    records: list[Record],
+) -> None:
+    ((_, arms),) = running(records)
+    assert all_break_evens(arms) == []
+    few = min(len(arm.step_s) for arm in arms) < 3
+    assert bool(undecided_pairs(arms)) == few
+    pytest.importorskip("plotly", reason="plotly is not installed; it comes with the extra `report`")
+    page = to_html(Findings(records=records))
+    assert "level after steps" not in page
+    said = "None is stated for pytorch tuned and pytorch default: too few processes to decide"
+    assert (said in page) == few
+    assert ("so few processes that it is not decided" in page) == few
 
 
 def test_pairs_are_one_backend_in_two_tunings_or_two_backends_in_one() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.records import Record
 from tandem.report.changes import beside, changes
-from tandem.report.scenarios import verdicts
+from tandem.report.verdicts import verdicts
 
 from .made_up import GIB, GPU_MACHINE, both, processes, record, startup, sweep
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record, save_record
+from benchmarks.record_files import save_record
+from benchmarks.records import Record
 from tandem.report import html
 
 from ..conftest import Run
@@ -106,6 +107,27 @@ def test_runs_of_two_machines_are_refused_unless_it_is_asked_for(run: Run, refus
     assert "different machines (gpus: " in refused("report", here, "--against", there)
     page = run("report", here, "--against", there, "--across-machines").stdout
     assert "1 slower, 1 the same" in page and "different machines" in page
+
+
+@pytest.mark.parametrize("mixed", ["after", "before"])
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"commit": "c" * 40}, "holds records of several commits ("),
+        ({"machine": GPU_MACHINE}, "holds records of several machines (gpus: "),
+    ],
+    ids=["commits", "machines"],
+)
+def test_a_run_that_is_several_itself_is_refused(
+    refused: Callable[..., str], folder, mixed: str, other: dict[str, Any], words: str
+) -> None:
+    """Their times would be taken for processes of one cell."""
+    runs = {"after": both(0.01, 0.02), "before": both(0.01, 0.01, **OLD)}
+    commit = runs[mixed][0].commit
+    runs[mixed] += both(0.03, 0.03, **{"commit": commit} | other)
+    after, before = (folder(name, records) for name, records in runs.items())
+    line = refused("report", after, "--against", before, "--across-machines")
+    assert words in line and f"{mixed}: holds" in line and "name files of one" in line
 
 
 def test_nothing_to_compare_with_is_refused(refused: Callable[..., str], folder, tmp_path: Path) -> None:

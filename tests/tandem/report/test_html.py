@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 
 from benchmarks.records import Record, Window
-from tandem.report import Findings, load, to_html
-from tandem.report.html import figures
-from tandem.report.html.markup import as_json, element, text
-from tandem.report.html.tables import Number, table
+from tandem.report import Findings, load, to_html, to_markdown
 
 from .made_up import GPU_MACHINE, both, check, five_hundred, on_gpu, processes, record, startup, sweep
 
@@ -211,6 +208,26 @@ def test_provenance_has_versions_flags_and_commands() -> None:
         assert words in page
 
 
+def test_flags_have_the_name_of_their_backend() -> None:
+    flags = {"pytorch": {"mkldnn": "ieee"}, "flax_nnx": {"precision": "HIGHEST"}}
+    records = [each.model_copy(update={"flags": flags[each.cell.backend]}) for each in both(0.01, 0.02)]
+    page = to_markdown(Findings(records=records))
+    assert "- Precision flags of pytorch: mkldnn ieee\n- Precision flags of flax_nnx: precision HIGHEST\n" in page
+    tuned = processes(0.01, tuning="tuned", flags={"mkldnn": "tf32"})
+    page = to_markdown(Findings(records=[*records, *tuned]))
+    assert "flags of pytorch default: mkldnn ieee\n" in page and "flags of pytorch tuned: mkldnn tf32\n" in page
+    in_bfloat16 = processes(0.01, precision="bfloat16", flags={"mkldnn": "bf16"})
+    page = to_markdown(Findings(records=[*records, *in_bfloat16]))
+    assert "flags of pytorch float32: mkldnn ieee\n" in page and "flags of pytorch bfloat16: mkldnn bf16\n" in page
+
+
+def test_no_interval_of_one_process_is_a_number() -> None:
+    page = to_html(Findings(records=[record(0.01), record(0.02, "flax_nnx")]))
+    cells = bare(section(page, "throughput"))
+    assert cells.count("none: too few processes") == 3, "of two throughputs, and of the ratio"
+    assert not re.search(r"\binf\b", cells)
+
+
 def test_a_check_that_failed_is_said_first() -> None:
     page = to_html(Findings(checks=[check(equal=False)]))
     assert "The builds of unet_bn_same differ in float64, first in logits (probe forward)." in section(page, "answer")
@@ -220,54 +237,6 @@ def test_a_check_that_failed_is_said_first() -> None:
 def test_remarks_are_said_once() -> None:
     page = to_html(Findings(records=[record()], remarks=["busy", "busy"]))
     assert page.count("Beware: ") == 1
-
-
-# -------------------------------------------------------------------------------------------------- the small parts
-
-
-def test_text_is_escaped_and_markup_of_ours_is_not() -> None:
-    assert text('<b title="x">') == "&lt;b title=&quot;x&quot;&gt;"
-    assert element("p", element("b", "<"), " & ", class_="a b", hidden=True, title=None) == (
-        '<p class="a b" hidden><b>&lt;</b> &amp; </p>'
-    )
-    assert text("a\nb\x1b\u202e") == "a b "
-
-
-def test_json_cannot_end_its_script_and_holds_no_nan() -> None:
-    written = as_json({"</script>": [float("nan"), float("inf"), 1.5, "&<>\u2028"]})
-    assert not set("<>&") & set(written)
-    assert json.loads(written) == {"</script>": [None, None, 1.5, "&<>\u2028"]}
-
-
-def test_a_figure_shows_texts_as_they_are_but_for_templates() -> None:
-    made = figures.figure([{"name": "<b>&", "hovertemplate": figures.Template("%{x}<br>")}], {}, "Name", "Words")
-    (plot,) = plots(made)
-    assert plot["data"][0] == {"name": "&lt;b&gt;&amp;", "hovertemplate": "%{x}<br>"}
-    assert 'role="img"' in made and 'aria-label="Name. Words"' in made
-
-
-def test_backends_keep_their_colour_and_symbol() -> None:
-    known = [figures.colour(name) for name in figures.COLOURS]
-    assert len(set(known)) == len(known)
-    assert figures.colour("outside") == figures.colour("outside") and figures.colour("outside") not in known
-    assert figures.fill("pytorch", "tuned") == figures.colour("pytorch") != figures.fill("pytorch", "default")
-
-
-def test_a_table_keeps_what_it_sorts_by_beside_what_it_shows() -> None:
-    made = table("Caption", ("name", "value"), [("a", Number.of(1234.5, "1,235"))], right=(1,))
-    assert '<td data-value="1234.5" class="right">1,235</td>' in made
-    assert made.count("<button") == 2 and made.count('aria-sort="none"') == 2 and 'scope="row"' in made
-
-
-@pytest.mark.parametrize("values", [[0.2], [1.0, 1.3], [1.0, 4.0], [30.0, 31.0], [1e-9, 1e9], [], [float("inf"), 3.0]])
-def test_a_logarithmic_axis_has_ticks_within_its_range(values: list[float]) -> None:
-    axis = figures.log_axis("x", values)
-    low, high = (10**end for end in axis["range"])
-    assert low < high
-    assert 2 <= len(axis["tickvals"]) == len(axis["ticktext"]) <= 20
-    assert all(low <= tick <= high for tick in axis["tickvals"])
-    finite = [value for value in values if value < 1e300]
-    assert all(low < value < high for value in finite)
 
 
 def test_a_broken_record_gives_no_figure_and_no_error() -> None:

@@ -87,7 +87,7 @@ def opened(browser: Browser, path: Path) -> Iterator[Callable[..., Opened]]:
     """Opens the page; at the end, nothing has been complained of on the console, and nothing was asked of a network."""
     made: list[Opened] = []
 
-    def open_page(width: int = 1200, scheme: Any = "light") -> Opened:
+    def open_page(width: int = 1200, scheme: Any = "light", until: Any = "domcontentloaded") -> Opened:
         context = browser.new_context(
             viewport={"width": width, "height": 800}, color_scheme=scheme, accept_downloads=True
         )
@@ -96,7 +96,7 @@ def opened(browser: Browser, path: Path) -> Iterator[Callable[..., Opened]]:
         this.page.on("console", lambda message: this.complaints.append(message.text))
         this.page.on("pageerror", lambda error: this.complaints.append(str(error)))
         this.page.on("request", lambda request: this.requests.append(request.url))
-        this.page.goto(path.as_uri())
+        this.page.goto(path.as_uri(), wait_until=until, timeout=1e3 * PATIENCE_S)
         return this
 
     yield open_page
@@ -115,6 +115,15 @@ def test_it_opens_and_every_plot_is_drawn(opened: Callable[..., Opened]) -> None
         assert box is not None and box["width"] > 200 and box["height"] > 80
     drawn = this.page.evaluate("document.querySelectorAll('.plot .point, .plot .bars path, .plot .lines path').length")
     assert drawn > 20, "there is something in the plots"
+
+
+def test_no_plot_is_blank_when_the_page_has_loaded(opened: Callable[..., Opened]) -> None:
+    """So that a capture of the whole page, or paper, has them all though nobody has scrolled to them."""
+    page = opened(until="load").page
+    blank = "[...document.querySelectorAll('.plot')].filter((one) => !one.querySelector('svg.main-svg'))"
+    folded = page.evaluate(f"{blank}.map((one) => one.closest('details:not([open])') !== null)")
+    assert all(folded), f"{len(folded)} plots are blank, and not all of them are folded away"
+    assert page.locator("iframe").count() == 0, "what held the loading is gone"
 
 
 def test_folded_plots_are_drawn_when_they_are_unfolded(opened: Callable[..., Opened]) -> None:
@@ -194,6 +203,25 @@ def test_a_phone_scrolls_down_and_not_sideways(opened: Callable[..., Opened]) ->
         width,
     )
     assert outside == []
+
+
+NEEDS_ROOM = """[...document.querySelectorAll('.plot, .wide')].filter((one) => one.checkVisibility())
+  .filter((one) => one.scrollWidth > one.clientWidth + 1 || one.getBoundingClientRect().right > innerWidth)
+  .map((one) => one.outerHTML.slice(0, 120))"""
+
+
+def test_on_a_phone_no_table_and_no_plot_is_wider_than_the_screen(opened: Callable[..., Opened]) -> None:
+    """A capture would cut it off: the heat map, and the table of every cell with its thirteen columns."""
+    this = opened(width=390)
+    assert this.draw("#parity"), "the heat map"
+    assert this.page.evaluate(NEEDS_ROOM) == []
+    for fold in this.page.locator("details > summary").all():
+        fold.click()
+    assert this.page.evaluate(NEEDS_ROOM) == []
+    cell = this.page.locator("#throughput tbody td").nth(3)
+    assert cell.evaluate("(one) => getComputedStyle(one, '::before').content") == '"images/s"', (
+        "each value has its name"
+    )
 
 
 def test_the_records_can_be_downloaded_and_are_those_of_the_page(opened: Callable[..., Opened]) -> None:

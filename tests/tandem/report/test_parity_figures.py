@@ -70,11 +70,12 @@ def test_every_cell_is_a_distance_of_the_record() -> None:
     (figure,) = drawn(heatmap([check_of(far={"logits": 640.0, "head": None}), check_of(precision="bfloat16")]))
     (trace,) = figure["data"]
     assert trace["x"] == ["forward", "activations"]
-    assert trace["y"][0] == ["float64 (limit 64)"] * 3 + ["bfloat16 (limit 8)"] * 3
-    assert trace["y"][1] == [" vs ".join(pair) for pair in PAIRS] * 2
-    assert trace["text"] == [["640", "inf"]] * 3 + [["0.50", "0.50"]] * 3
-    assert trace["z"][0] == [pytest.approx(1.0), DECADES]
-    assert trace["z"][3] == [pytest.approx(math.log10(0.5 / 8))] * 2
+    groups = ["float64 (limit 64)"] * 3 + ["bfloat16 (limit 8)"] * 3
+    names = [f"{group}: {' vs '.join(pair)}" for group, pair in zip(groups, PAIRS * 2, strict=True)]
+    assert [label["text"] for label in figure["layout"]["annotations"]] == names
+    assert trace["text"][1::2] == [["640", "inf"]] * 3 + [["0.50", "0.50"]] * 3
+    assert trace["z"][1] == [pytest.approx(1.0), DECADES]
+    assert trace["z"][7] == [pytest.approx(math.log10(0.5 / 8))] * 2
     assert (trace["zmin"], trace["zmax"]) == (-DECADES, DECADES)  # so that the limit is where the colour jumps
 
 
@@ -82,7 +83,16 @@ def test_what_a_probe_did_not_compare_has_no_cell() -> None:
     only_forward = [m for m in check_of(precision="float32").measurements if m.probe == "forward"]
     short = check_of(precision="float32").model_copy(update={"measurements": tuple(only_forward)})
     (trace,) = drawn(heatmap([check_of(), short]))[0]["data"]
-    assert trace["z"][3][1] is None and trace["text"][3][1] == "—"
+    assert trace["z"][7][1] is None and trace["text"][7][1] == "—"
+
+
+def test_every_row_of_the_heat_map_has_its_label_above_its_cells() -> None:
+    (figure,) = drawn(heatmap([check_of(), check_of(precision="bfloat16")]))
+    (trace,), rows = figure["data"], 6
+    assert len(trace["y"]) == 2 * rows + 1 and trace["y"] == sorted(trace["y"]), "the edges of strips and cells"
+    assert trace["z"][0::2] == [[None, None]] * rows, "a strip has no cell"
+    assert trace["text"][0::2] == [["", ""]] * rows, "nor a word, which plotly would make of null"
+    assert [label["y"] for label in figure["layout"]["annotations"]] == trace["y"][1::2]
 
 
 def test_the_parity_section_has_the_verdicts_and_the_same_as_tables() -> None:

@@ -49,6 +49,42 @@ def test_what_fails_now_is_a_regression_and_what_failed_before_is_none() -> None
     assert became([record(None)], [record(None, **OLD)]) == ["still failing"]
 
 
+def test_one_process_that_fails_is_a_regression_however_fast_the_others_are() -> None:
+    after = [*processes(0.008, count=2), record(None, replicate=3)]
+    (change,) = compare_runs(after, processes(0.010, **OLD)).changes
+    assert change.became == "failing" and change.ratio is None
+    assert change.why == "pytorch was not timed (out of memory: no room) in 1 of 3 processes"
+    assert len(change.after_s) == 2, "what was timed is shown all the same"
+    assert became(after, [*processes(0.010, count=2, **OLD), record(None, replicate=3, **OLD)]) == ["still failing"]
+    assert became(
+        [record(None), record(None, replicate=2)], [record(0.01, **OLD), record(None, replicate=2, **OLD)]
+    ) == ["failing"], "more of them than before"
+
+
+def test_what_comes_to_nan_now_is_failing() -> None:
+    strayed = processes(0.010, finite_at_end=False)
+    (change,) = compare_runs(strayed, processes(0.010, **OLD)).changes
+    assert (change.became, change.why) == ("failing", "pytorch had come to NaN or Inf by the end")
+
+
+def test_what_failed_before_is_told_beside_what_is_judged_now() -> None:
+    before = [*processes(0.010, **OLD), record(None, replicate=4, **OLD)]
+    (change,) = compare_runs(processes(0.020), before).changes
+    assert change.became == "slower"
+    assert change.why == "before: pytorch was not timed (out of memory: no room) in 1 of 4 processes"
+
+
+def test_a_failure_that_was_measured_again_is_none() -> None:
+    again = [record(None, started_at="2026-01-01T00:00:00+00:00"), *processes(0.010)]
+    assert became(again, processes(0.010, **OLD)) == ["the same"]
+
+
+def test_cells_of_one_run_alone_are_told_on_every_page() -> None:
+    findings = Findings(records=both(0.01, 0.02), against=[*processes(0.01, **OLD), *processes(0.01, batch=9, **OLD)])
+    for page in (to_html(findings), to_markdown(findings)):
+        assert "Cells in the earlier run alone: 1; in this alone: 1." in page
+
+
 def test_what_a_backend_cannot_do_is_no_regression() -> None:
     unsupported = record(windows=(), status="unsupported", message="has no phase 'forward'")
     for before in (processes(0.01, **OLD), [record(None, **OLD)]):

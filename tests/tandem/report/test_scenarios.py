@@ -12,7 +12,9 @@ from benchmarks.records import Record
 from benchmarks.verdict import compare
 from tandem.cli import app
 from tandem.report import Findings, to_markdown
-from tandem.report.scenarios import SCENARIOS, Verdict, answers, verdicts
+from tandem.report.answers import answers
+from tandem.report.scenarios import SCENARIOS
+from tandem.report.verdicts import Verdict, verdicts
 
 from .made_up import GIB, both, on_gpu, processes, record, startup
 
@@ -96,6 +98,22 @@ def test_too_few_processes_decide_nothing() -> None:
     records = [*processes(0.01, "pytorch", count=2), *processes(0.02, "flax_nnx", count=2)]
     assert verdict("inference-throughput", records).choice == "not decided"
     assert "take 3 replicates" in only_sentence("inference-throughput", records)
+
+
+@pytest.mark.parametrize(
+    ("others", "words"),
+    [
+        (["flax_nnx"], "pytorch took 0.50 of the time of flax_nnx, both default, from too few processes"),
+        (
+            ["flax_nnx", "onnxruntime"],
+            "pytorch took 0.50 of the time of flax_nnx and 0.50 of that of onnxruntime, all default, from too few",
+        ),
+    ],
+)
+def test_the_tuning_stands_beside_the_backends_and_what_to_do_comes_once(others: list[str], words: str) -> None:
+    said = only_sentence("inference-throughput", [record(0.01), *(record(0.02, other) for other in others)])
+    assert said.startswith(words)
+    assert said.endswith("too few processes to tell it from noise: take 3 replicates") and said.count("take") == 1
 
 
 def test_one_backend_alone_is_no_choice() -> None:
