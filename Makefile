@@ -4,6 +4,9 @@
 
 PYTHON ?= python3
 ARGS ?=
+# By file, for what its tests share is then made once. `loadgroup` of pytest-xdist 3.8 groups nothing under pytest 9.2.
+IN_PARALLEL := -n 2 --dist loadfile
+REQUIRED := pytorch,flax_nnx,onnxruntime
 # What `make coverage` runs and shows: all of it unless named.
 TESTS ?=
 PACKAGES ?=
@@ -40,11 +43,11 @@ compare: $(INSTALLED)
 	tandem compare $(ARGS)
 
 test: lint
-	pytest -n 2 --dist loadgroup --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
+	pytest $(IN_PARALLEL) --require-backends $(REQUIRED) $(ARGS)
 
 coverage: $(INSTALLED)
 	coverage erase
-	coverage run -m pytest $(TESTS)
+	coverage run -m pytest $(IN_PARALLEL) --require-backends $(REQUIRED) $(TESTS)
 	coverage combine --quiet
 	python -m docs.suite coverage "$(TESTS)" "$(PACKAGES)"
 
@@ -76,7 +79,7 @@ docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 full: $(INSTALLED)
-	pytest -m full --require-backends pytorch,flax_nnx,onnxruntime $(ARGS)
+	pytest -m full --require-backends $(REQUIRED) $(ARGS)
 
 lint: $(INSTALLED)
 	ruff check

@@ -7,7 +7,7 @@ of the frameworks does here, in this run, in the precision of the cell.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from backends.contract import Execution, LoadSizes
@@ -56,14 +56,20 @@ def key_of(cell: Cell) -> tuple[str, str]:
     return cell.device, cell.precision
 
 
+def frameworks() -> list[str]:
+    """Whose loads are run."""
+    return contestants.default()
+
+
 def measure(device: str, precision: str) -> Ceilings | None:
     """Run every framework's loads in a process of its own."""
-    rates: dict[str, float] = {}
-    for backend in contestants.default():
+    rates, sizes = dict[str, float](), asdict(SIZES[device.partition(":")[0]])
+    for backend in frameworks():
         try:
             environment = huge_pages() if device == "cpu" else {}  # the best that any cell is given
             with WorkerProcess(TIME_LIMIT_S, "benchmarks.ceilings", environment) as worker:
-                found = worker.ask("rates", backend=backend, device=device, precision=precision)["rates"]
+                asked = {"backend": backend, "device": device, "precision": precision}
+                found = worker.ask("rates", **asked, sizes=sizes, repeat_s=REPEAT_S)["rates"]
         except WorkerFailure:  # a framework that cannot run here is no ceiling; its cells will say why
             continue
         rates |= {f"{backend} {name}": rate for name, rate in found.items()}
@@ -79,13 +85,18 @@ def is_impossible(step_s: float, flops: int, ceilings: Ceilings) -> bool:
     return step_s < flops / FEWEST_MULTIPLICATIONS / ceilings.flops_per_s
 
 
-def rates(backend: str, device: str, precision: str) -> dict[str, Any]:
-    """By load, FLOP/s or bytes/s of its fastest run."""
+def rates(backend: str, device: str, precision: str, sizes: dict[str, Any], repeat_s: float) -> dict[str, Any]:
+    """By load, FLOP/s or bytes/s of its fastest run.
+
+    Args:
+        sizes: of the loads, as JSON.
+        repeat_s: how long a load is run at least, in seconds.
+    """
     execution = Execution(device, precision)
     found = {}
-    for load in contestants.get(backend).loads(execution, SIZES[device.partition(":")[0]]):
+    for load in contestants.get(backend).loads(execution, LoadSizes(**sizes)):
         load.run()  # compiles
-        fastest_s, count, end = float("inf"), 0, time.perf_counter() + REPEAT_S
+        fastest_s, count, end = float("inf"), 0, time.perf_counter() + repeat_s
         while count < REPETITIONS or time.perf_counter() < end:
             start = time.perf_counter()
             load.run()

@@ -80,12 +80,15 @@ def brightness_classes(spec: UNetSpec, batch: Batch) -> Batch:
     """The same images with labels that can be learned from them: how bright each pixel's surroundings are.
 
     The mean over the channels is blurred by two binomial filters of 5 taps along each axis, and cut at its quantiles,
-    so that every class has as many pixels. Where the logits are smaller than the images, it is that of their middle.
+    so that every class has as many pixels. Where the logits are smaller than the images, it is that of their middle,
+    and where they are larger, edges are repeated.
     """
     _, classes, *size = output_shape(spec, batch.images.shape)
     brightness = batch.images.mean(1)
     for axis in range(1, brightness.ndim):
         brightness = _blurred(_blurred(brightness, axis), axis)
+    lacking = [max(0, wanted - have) for wanted, have in zip(size, brightness.shape[1:], strict=True)]
+    brightness = np.pad(brightness, [(0, 0), *((lack // 2, lack - lack // 2) for lack in lacking)], mode="edge")
     seen = np.stack([_centre(image, tuple(size)) for image in brightness[:, None]])[:, 0]
     edges = np.quantile(seen, np.linspace(0, 1, classes + 1)[1:-1])
     origin = batch.origin.rpartition(";")[0] or batch.origin

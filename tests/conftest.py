@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +23,29 @@ import backends
 from backends.conformance.networks import small_variant
 from backends.contract import PHASES
 from shared_specs import UNetSpec, load_spec, spec_names
-from shared_specs.catalog import CORE
+from shared_specs.catalog import CORE, _from_zoo
+
+from . import mutants, quick_ceilings
+
+
+def xla_flags() -> str:
+    """What tells XLA to compile hundreds of programs for a few runs each: to make them fast takes longer than they do.
+
+    Without these the programs of a small network take three times the CPU seconds to compile. What checks alone run has
+    a level of its own (backends/jax_engine/compiling.py).
+    """
+    flags = ["--xla_backend_optimization_level=0"]
+    # XLA ends a process that names a switch which its release does not have.
+    if find_spec("jaxlib") and version("jaxlib").startswith("0.10."):
+        flags += ["--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1"]
+    return " ".join(flags)
+
 
 COMPILING = {
     # The same small networks are compiled again and again: keep what XLA made, by its own key, the program's text.
     "JAX_COMPILATION_CACHE_DIR": str(Path(__file__).parent.parent / ".pytest_cache" / "jax"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    # Hundreds of programs are compiled, each for a few runs on small maps: LLVM's optimisation takes longer than they
-    # do. What checks alone run has a level of its own (backends/jax_engine/compiling.py).
-    "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    "XLA_FLAGS": xla_flags(),
 }
 """How the tests compile. Benchmarks, for which pytest reads this file too, leave XLA as it is."""
 
@@ -52,11 +68,26 @@ AXES: dict[str, Callable[[], list[str]]] = {
 }
 """In the order of the ids; what a test parametrises itself comes after them."""
 
+LONGEST = (
+    "tests/parity/test_whole_zoo.py",
+    "tests/parity/test_variants.py",
+    "tests/meta/faults/test_faults.py",
+    "tests/parity/test_zoo_parity.py",
+    "tests/backends/test_conformance.py",
+)
+"""Files of more than half a minute, the longest first."""
+
 hypothesis.settings.register_profile("tandem", deadline=None, derandomize=True, database=None)
 # mutmut asks whether an example fails, and not for the simplest one, the search for which takes minutes a mutant.
 quick = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
 hypothesis.settings.register_profile("mutants", hypothesis.settings.get_profile("tandem"), phases=quick)
 hypothesis.settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "tandem")
+
+
+@pytest.fixture(autouse="MUTANT_UNDER_TEST" in os.environ)
+def zoo_read_anew() -> None:
+    """Every mutant runs in a fork of one process, in which the zoo's networks were built already, without it."""
+    _from_zoo.cache_clear()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -73,9 +104,13 @@ def required_backends(config: pytest.Config) -> list[str]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "__mutmut_" in (mutant := os.environ.get("MUTANT_UNDER_TEST", "")):
+        config.args[:] = mutants.chosen(mutant, config.args, mutants.durations())
     if not config.getoption("benchmark_only", False):
         for name, value in COMPILING.items():
             os.environ.setdefault(name, value)
+        quick_ceilings.pytest_configure(config)
+    config.option.loadscopereorder = False  # pytest-xdist would begin with the files of most tests
     unknown = set(required_backends(config)) - set(backends.names())
     if unknown:
         raise pytest.UsageError(
@@ -124,12 +159,11 @@ def variant() -> Callable[..., UNetSpec]:
     return small_variant
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`, tests that share a network's verdict go to one process, which computes it once."""
-    for item in items:
-        callspec: Any = getattr(item, "callspec", None)
-        if callspec and {"spec_name", "precision"} <= callspec.params.keys():
-            item.add_marker(pytest.mark.xdist_group(f"{callspec.params['spec_name']}-{callspec.params['precision']}"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadfile` the longest files come first, so that no process waits for the other at the end."""
+    if hasattr(config, "workerinput"):
+        rank = {name: number for number, name in enumerate(LONGEST)}
+        items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ import pytest
 import backends
 import parity
 from backends import Execution
+from backends.conformance.networks import SMALLEST
 from shared_specs import load_spec
+from tests.variants import VARIANTS, built
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,22 +35,23 @@ ARMS = [
 ]
 
 
-def check(name: str, tuning: str, precision: str, spec_name: str = "unet_bn_same") -> parity.Verdict:
+def check(name: str, tuning: str, precision: str, changes: dict[str, Any]) -> parity.Verdict:
+    spec, images, labels = built(changes)
     execution = Execution(precision=precision, tuning=tuning)
-    return parity.check(load_spec(spec_name).narrow(16), [name], execution)
+    return parity.check(spec, [name], execution, batch=parity.Batch(images, labels, "of the test"))
 
 
 @pytest.mark.parametrize("precision", ["float64", "float32", "bfloat16"])
 @pytest.mark.parametrize(("name", "tuning"), ARMS)
 def test_equal(name, tuning, precision):
-    verdict = check(name, tuning, precision)
+    verdict = check(name, tuning, precision, VARIANTS["as in the zoo"])
     assert verdict.equal, str(verdict.first_difference)
 
 
 @pytest.mark.parametrize("name", ["pytorch", "flax_nnx"])
 def test_equal_where_skips_are_cropped(name):
     """In PyTorch the crop is a padding by less than nothing, so that channels-last maps stay so."""
-    verdict = check(name, "tuned", "float32", "unet_bn_crop")
+    verdict = check(name, "tuned", "float32", VARIANTS["crop"])
     assert verdict.equal, str(verdict.first_difference)
 
 
@@ -77,8 +81,7 @@ def test_forward_programs_of_tuned_backends_fold_the_norm(name):
 
 
 def test_what_was_compiled_is_counted():
-    spec, random = load_spec("unet_bn_same").narrow(32), np.random.default_rng(0)
-    images, labels = random.standard_normal((2, 3, 16, 16)), random.integers(0, 10, (2, 16, 16))
+    spec, images, labels = built(SMALLEST)
     expected = {("pytorch", "default"): 0, ("flax_nnx", "op_by_op"): 0, ("flax_nnx", "default"): 1}
     for (name, tuning), compilations in expected.items():
         model = backends.get(name).build(spec, Execution(tuning=tuning))
@@ -107,8 +110,8 @@ def test_flax_shares_the_batch_among_the_devices_of_a_process():
     code = (
         "import parity\n"
         "from backends import Execution, get\n"
-        "from shared_specs import load_spec\n"
-        "spec, execution = load_spec('unet_bn_same').narrow(32), Execution(tuning='tuned')\n"
+        "from tests.variants import built\n"
+        "spec, execution = built({})[0], Execution(tuning='tuned')\n"
         "verdict = parity.check(spec, ['flax_nnx'], execution, batch=parity.random_batch(spec, count=2))\n"
         "assert verdict.equal, verdict.first_difference\n"
         "model = get('flax_nnx').build(spec, execution)\n"
@@ -123,6 +126,7 @@ def test_flax_shares_the_batch_among_the_devices_of_a_process():
         "step()\n"
         "assert model.flags()['devices'] == '2'\n"
     )
+    # Without the switches of the tests: here XLA compiles as it does for a user.
     environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "PYTHONPATH": str(ROOT)}
     ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=ROOT)
     assert ended.returncode == 0, ended.stderr

@@ -45,6 +45,12 @@ def _short_windows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_ceilings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the machine reaches is not asked for: to find it, each framework and each plugin is loaded in a process."""
+    monkeypatch.setattr(measure.CeilingsOf, "get", lambda self, cell: None)
+
+
+@pytest.fixture
 def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Install the backends of `outside/` as a plug-in, for this process and the workers that it starts."""
     site = tmp_path / "site"

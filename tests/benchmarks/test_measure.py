@@ -243,7 +243,7 @@ def test_ctrl_c_leaves_no_worker(
 
 
 def test_a_run_goes_on_after_a_failure_and_resumes(
-    tiny: TinyCell, outside: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: TinyCell, outside: None, no_ceilings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(provenance, "commit", lambda: "one")
     cells, results = [tiny(), tiny("exits")], tmp_path / "results"
@@ -297,7 +297,7 @@ def test_last_change_is_that_of_a_source_file() -> None:
     ("error", "status"), [(MemoryError("Unable to allocate"), "failed"), (TandemError("no such"), "failed")]
 )
 def test_a_reference_that_fails_is_a_record_and_the_run_goes_on(
-    error: Exception, status: str, tiny: TinyCell, monkeypatch: pytest.MonkeyPatch
+    error: Exception, status: str, tiny: TinyCell, no_ceilings: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compute = gate.compute
 

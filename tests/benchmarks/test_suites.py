@@ -15,7 +15,8 @@ TINY = ["--precision", "float64", "--narrow", "32", "--size", "16", "--phase", "
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-p", "no:cacheprovider", *arguments]
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-p", "no:cacheprovider"]
+    command += ["-p", "tests.quick_ceilings", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from backends.registry import BUILT_IN, GROUP, REQUIREMENTS
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -167,3 +168,8 @@ def test_modules_that_must_not_need_a_framework_do_not() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.stdout == "imported\n", result.stderr
+
+
+def test_files_that_begin_a_run_of_the_tests_exist() -> None:
+    """One that was renamed would be begun last, and one process wait for it."""
+    assert [name for name in LONGEST if not (ROOT / name).is_file()] == []

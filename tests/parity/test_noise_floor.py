@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -198,15 +196,6 @@ def test_a_unit_near_zero_is_turned_where_that_is_asked_for(variant):
         activation.backward = backward
         model.loss_and_gradients(batch.images, batch.labels)
     assert passes == [False, True, True]
-
-
-@pytest.mark.parametrize(("asked", "runs"), [("3", 3), ("3,2", 3), (" 2 ", 2), ("0", None), ("", None), ("many", None)])
-def test_as_many_reruns_at_once_as_threads_were_asked_for(
-    monkeypatch: pytest.MonkeyPatch, asked: str, runs: int | None
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", asked)
-    spec = load_spec("unet_same").narrow(16)
-    assert runs_at_once(spec, random_batch(spec, 0)) == (runs or os.cpu_count() or 1)
 
 
 def test_of_a_network_with_millions_of_parameters_one_rerun_is_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

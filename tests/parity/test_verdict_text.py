@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends.contract import Execution
-from parity.verdict import Measurement, Verdict, measure
+from parity.verdict import Measurement, NotCompared, Verdict, measure
 from shared_specs import Recipe, load_spec
 
 PAIR = ("numpy_reference", "pytorch")
@@ -165,6 +165,30 @@ def test_json_is_all_of_it(verdict: Verdict) -> None:
         "not_compared": [],
         "measurements": [bias, bias | sound],
     }
+
+
+LEFT_OUT = NotCompared("onnxruntime", "gradients", "has inference only")
+
+
+def test_what_was_not_compared_is_told(verdict: Verdict) -> None:
+    left = replace(verdict, measurements=(SOUND,), not_compared=(LEFT_OUT,))
+    assert lines(left)[2:] == [
+        "numpy_reference | pytorch activations head 64 0.25 0.125 [] 1.5 | 1.75",
+        "onnxruntime gradients not compared: it has inference only",
+        "equal",
+    ]
+    assert str(LEFT_OUT) == "gradients: onnxruntime has inference only"
+    told = json.loads(left.to_json())["not_compared"]
+    assert told == [{"model": "onnxruntime", "probe": "gradients", "reason": "has inference only"}]
+
+
+def test_what_replicas_showed_comes_after_the_rest(verdict: Verdict) -> None:
+    one = replace(verdict, measurements=(SOUND,), not_compared=(LEFT_OUT,))
+    more = NotCompared("onnxruntime", "data_parallel", "trains on one device only")
+    other = replace(verdict, measurements=(BIAS,), not_compared=(more,), replicas=3, seed=1)
+    both = one.and_of_replicas(other)
+    assert (both.measurements, both.not_compared) == ((SOUND, BIAS), (LEFT_OUT, more))
+    assert both == replace(one, measurements=(SOUND, BIAS), not_compared=(LEFT_OUT, more), replicas=3)
 
 
 def test_json_of_a_sound_verdict_names_no_difference(verdict: Verdict) -> None:

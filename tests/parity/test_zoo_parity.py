@@ -22,7 +22,7 @@ PAIRS = {
 @cache
 def checked(spec_name: str, precision: str) -> parity.Verdict:
     """The verdict of a network, computed once however the tests are ordered."""
-    return parity.check(load_spec(spec_name).narrow(16), execution=Execution(precision=precision))
+    return parity.check(load_spec(spec_name).narrow(32), execution=Execution(precision=precision))
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_too_little_to_reflect_is_no_matter_of_equal_sizes(changed_spec: Changed
         sizes_of(changed_spec(change), (4, 9), strict=True)
     both = "at level 0: the skip is 4x9 and the upsampled map 2x6"
     assert str(error.value) == f"sizes do not fit {both}, so there is too little to reflect"
-    assert not error.value.equal_sizes_needed
+    assert (error.value.layer.name, error.value.equal_sizes_needed) == ("decoder.0.merge", False)
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,26 @@ def test_what_is_too_small_says_where(
     with pytest.raises(TooSmall) as error:
         sizes_of(changed_spec({"widths": [2, 4], "block.convolutions": 1} | change), size, strict=True)
     assert (error.value.layer.name, error.value.left, error.value.reason) == (layer, left, reason)
+
+
+def nested_with_a_larger_node(changed_spec: Changed, mismatch: str) -> UNetSpec:
+    """Of three levels, whose inner decoder node is two pixels larger a side, and four more after up-sampling."""
+    larger = {"part": "decoder", "levels": [1], "conv": {"padding": 2}}
+    change = {"widths": [2, 2, 2], "block.convolutions": 1, "nested": True, "override": [larger]}
+    return changed_spec(change | {"merge": ORDER | MERGES[mismatch]})
+
+
+def test_of_many_maps_the_last_one_was_upsampled(changed_spec: Changed) -> None:
+    with pytest.raises(Misfit) as error:
+        sizes_of(nested_with_a_larger_node(changed_spec, "pad_upsampled"), (16, 20), strict=True)
+    both = "at level 0: the skip is 16x20 and the upsampled map 20x24"
+    assert str(error.value) == f"sizes do not fit {both}, so it cannot be padded to fit"
+    cropped = nested_with_a_larger_node(changed_spec, "crop_skip")
+    assert sizes_of(cropped, (16, 20), strict=False)["decoder.0.merge"] == (20, 24)
+
+
+def test_what_is_reflected_on_either_side_is_what_counts(changed_spec: Changed) -> None:
+    """Four rows in all are two on each side, and of four there are enough."""
+    merge = ORDER | MERGES["pad_upsampled"] | {"padding_mode": "reflect"}
+    spec = changed_spec({"widths": [2, 2], "block.convolutions": 1, "down.kernel": 1, "down.stride": 4, "merge": merge})
+    assert sizes_of(spec, (8, 8), strict=True)["decoder.0.merge"] == (8, 8)

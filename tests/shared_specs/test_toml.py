@@ -31,3 +31,82 @@ def test_what_is_absent_is_not_written() -> None:
     assert "epsilon" not in text
     assert "override" not in text
     assert "before_up" not in text
+
+
+WRITTEN = """\
+name = "small"
+title = "Größe \\"small\\""
+source = "here"
+dimensions = 2
+in_channels = 3
+out_channels = 10
+widths = [4, 8]
+
+[block]
+convolutions = 2
+order = ["conv", "activation"]
+
+[conv]
+kernel = 3
+stride = 1
+padding = 1
+padding_mode = "zeros"
+dilation = 1
+bias = true
+
+[norm]
+kind = "none"
+
+[activation]
+kind = "relu"
+
+[down]
+kind = "max_pool"
+kernel = 2
+stride = 2
+padding = 0
+rounding = "floor"
+
+[up]
+kind = "linear"
+scale = 2
+align_corners = true
+
+[merge]
+kind = "concatenate"
+order = ["skip", "upsampled"]
+size_mismatch = "error"
+
+[head]
+kernel = 1
+padding = 0
+bias = true
+
+[checkpoint]
+scheme = "lab"
+ignore = ["*.n"]
+
+[checkpoint.keys]
+"a b.*" = "*"
+
+[checkpoint.aliases]
+"c.*" = "a b.*"
+"é" = "è"
+
+[[override]]
+part = "encoder"
+levels = [1]
+conv = { kernel = [1, 3], padding = [0, 1] }
+down = { stride = 2 }
+
+[[override]]
+part = "decoder"
+conv = { bias = false }
+"""
+
+
+def test_the_text_is_laid_out_as_people_write_it(tmp_path: Path) -> None:
+    """Plain keys first, a blank line before each table, and what is within a table on a line of its own."""
+    path = tmp_path / "small.toml"
+    path.write_text(WRITTEN, encoding="utf-8")
+    assert to_toml(UNetSpec.from_toml(path)) == WRITTEN

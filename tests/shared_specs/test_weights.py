@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,6 +83,30 @@ class TestInitialWeights:
     def test_deviation(self, name: str, deviation: float) -> None:
         tensor = initial_weights(load_spec("unet_same").narrow(4))[name]
         assert tensor.std() == pytest.approx(deviation, rel=4 / np.sqrt(2 * tensor.size))
+
+    def test_those_of_a_seed_stay_what_they_are(self, changed_spec: Callable[..., UNetSpec]) -> None:
+        """Records name the seed alone: each tensor's generator is seeded with it and with the tensor's name."""
+        prelu = {"kind": "prelu", "slopes": "per_channel"}
+        spec = changed_spec({"widths": [4, 6], "block.convolutions": 1, "activation": prelu})
+        drawn: dict[str, Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]] = {
+            "conv.weight": lambda random, shape: random.normal(0, np.sqrt(2 / (shape[1] * 9)), shape),
+            "up.weight": lambda random, shape: random.normal(0, np.sqrt(1 / shape[0]), shape),
+            "head.weight": lambda random, shape: random.normal(0, np.sqrt(1 / shape[1]), shape),
+            "activation.weight": lambda random, shape: random.uniform(0.1, 0.4, shape),
+        }
+        drawn |= {
+            f"norm.{leaf}": lambda random, shape: random.uniform(0.5, 1.5, shape) for leaf in ("weight", "running_var")
+        }
+        small = ("conv.bias", "up.bias", "head.bias", "norm.bias", "norm.running_mean")
+        drawn |= dict.fromkeys(small, lambda random, shape: random.normal(0, 0.1, shape))
+        assert drawn.keys() == {tensor.leaf for tensor in spec.tensors}
+        weights = initial_weights(spec, 11)
+        for tensor in spec.tensors:
+            random = np.random.default_rng([11, zlib.crc32(tensor.name.encode())])
+            np.testing.assert_allclose(weights[tensor.name], drawn[tensor.leaf](random, tensor.shape), rtol=1e-15)
+        assert all(
+            np.array_equal(values, initial_weights(spec, 0)[name]) for name, values in initial_weights(spec).items()
+        )
 
     def test_dtype(self, small: UNetSpec) -> None:
         assert {tensor.dtype for tensor in initial_weights(small, dtype=np.float32).values()} == {np.dtype(np.float32)}

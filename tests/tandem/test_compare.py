@@ -281,6 +281,7 @@ def test_bench_runs_the_suites(
     run: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where it is set, pytest-benchmark times nothing
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.quick_ceilings")
     written, results = tmp_path / "benchmarks.json", tmp_path / "results"
     both = [*SMALL, "--backends", "numpy_reference"]  # which has no float32
     result = run("bench", *both, "--replicates", "1", "--results", results, "--json", written)

@@ -1,0 +1,177 @@
+"""A user's own module that is another network than its spec: the first difference is told in one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import parity
+from shared_specs import UNetSpec
+
+from .adopted import CHANGEABLE, changeable, changed_in_place, group_norm, own
+
+pytestmark = pytest.mark.needs_backends("pytorch")
+
+PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "merge_order": ({"swap": True}, "decoder.1.merge", "order upsampled, skip instead of skip, upsampled"),
+    "merge_padding": ({"pad": {"mode": "replicate"}}, "decoder.0.merge", "padding mode replicate instead of zeros"),
+    "epsilon": ({"norm_settings": {"eps": 1e-3}}, "encoder.0.block.0.norm", "epsilon 0.001 instead of 1e-05"),
+    "momentum": ({"norm_settings": {"momentum": 0.01}}, "encoder.0.block.0.norm", "momentum 0.01 instead of 0.1"),
+    "cumulative": ({"norm_settings": {"momentum": None}}, "encoder.0.block.0.norm", "momentum none instead of 0.1"),
+    "batch_statistics": (
+        {"norm_settings": {"track_running_stats": False}},
+        "encoder.0.block.0.norm",
+        "running statistics no instead of yes",
+    ),
+    "no_scale": ({"norm_settings": {"affine": False}}, "encoder.0.block.0.norm", "scale and shift no instead of yes"),
+    "norm_kind": ({"norm": "InstanceNorm2d"}, "encoder.0.block.0.norm", "kind instance_norm instead of batch_norm"),
+    "no_norm": (
+        {"norm": "nothing"},
+        "encoder.0.block.0.norm",
+        "batch_norm none instead of one before leaky_relu (enter.act)",
+    ),
+    "padding": ({"conv": {"padding": 0}}, "encoder.0.block.0.conv", "padding 0 instead of 1"),
+    "padding_mode": (
+        {"conv": {"padding_mode": "reflect"}},
+        "encoder.0.block.0.conv",
+        "padding mode reflect instead of zeros",
+    ),
+    "kernel": ({"conv": {"kernel_size": 5, "padding": 2}}, "encoder.0.block.0.conv", "kernel 5 instead of 3"),
+    "bias": ({"conv": {"bias": False}}, "encoder.0.block.0.conv", "bias no instead of yes"),
+    "slope": (
+        {"act_settings": {"negative_slope": 0.2}},
+        "encoder.0.block.0.activation",
+        "slope 0.2 instead of 0.01",
+    ),
+    "activation": ({"act": "ReLU"}, "encoder.0.block.0.activation", "kind relu instead of leaky_relu"),
+    "foreign": ({"act": "Mish"}, "encoder.0.block.0.activation", "kind mish instead of leaky_relu"),
+    "no_activation": (
+        {"act": "Identity"},
+        "encoder.0.block.0.activation",
+        "leaky_relu none instead of one before conv2d (enter.c2)",
+    ),
+    "order_of_a_unit": (
+        {"act_first": True},
+        "encoder.0.block.0.norm",
+        "order leaky_relu before batch_norm instead of batch_norm before leaky_relu",
+    ),
+    "align_corners": ({"up": {"align_corners": False}}, "decoder.1.up", "align_corners no instead of yes"),
+    "up_kind": ({"up": {"mode": "nearest", "align_corners": None}}, "decoder.1.up", "kind nearest instead of linear"),
+    "up_factor": ({"up": {"scale_factor": 3}}, "decoder.1.up", "factor 3 instead of 2"),
+    "pool_kind": ({"pool": "AvgPool2d"}, "encoder.1.down", "kind average_pool instead of max_pool"),
+    "pool_rounding": ({"pool_settings": {"ceil_mode": True}}, "encoder.1.down", "rounding ceil instead of floor"),
+    "stride": ({"pool_settings": {"stride": 3}}, "encoder.1.down", "stride 3 instead of 2"),
+    "dropout": (
+        {"extra": "Dropout"},
+        "encoder.1.down",
+        "before it an additional dropout of rate 0.5 instead of none",
+    ),
+    "additional": ({"extra": "Tanh"}, "encoder.1.down", "before it an additional tanh instead of none"),
+    "after_the_head": ({"softmax": True}, "head", "after it softmax instead of the end of the network"),
+    "tied": (
+        {"tied": True},
+        "decoder.0.block.1.conv",
+        "tensor the same as encoder.0.block.1.conv.weight instead of its own",
+    ),
+}
+"""What is changed in the module, the layer where it shows first, and the words that name it."""
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_first_difference_is_told_in_one_sentence(fault: str) -> None:
+    change, layer, words = PLANTED[fault]
+    adoption = parity.adopt(own("Changeable", **change), changeable(), backends=["pytorch"])
+    first = adoption.differences[0]
+    assert first.layer == layer
+    assert str(first).endswith(words)
+    assert adoption.first_difference == str(first)
+    assert not adoption.equal
+
+
+IN_PLACE = {
+    "mask": ("a[a > 60] = 60", "setitem"),
+    "slice_of_channels": ("a[:, :2].clamp_(max=50)", "clamp"),
+    "data": ("a.data.clamp_(max=50)", "clamp"),
+    "new_data": ("a.data = a.data.clamp(max=50)", "data"),
+    "pixels_beyond_the_images": ("a[:, :, :, 3000:] = 0", "setitem"),
+    "unseen": ("with torch._C.DisableTorchFunction(): a.clamp_(max=50)", "change in place"),
+    "iterated": ("for part in a.data: part.clamp_(max=50)", "clamp"),
+}
+"""A statement on a map that changes nothing on images such as the proof's, and the call that is told."""
+
+
+@pytest.mark.parametrize("case", IN_PLACE)
+@pytest.mark.parametrize("given", [True, False], ids=["given", "inferred"])
+def test_map_that_is_changed_in_place_is_another_map(case: str, given: bool) -> None:
+    statement, call = IN_PLACE[case]
+    module = changed_in_place(statement)
+    adoption = parity.adopt(module, changeable() if given else None, backends=["pytorch"])
+    assert not adoption.equal
+    assert call in adoption.first_difference
+
+
+@pytest.mark.parametrize("fault", ["merge_order", "epsilon", "slope", "padding_mode", "align_corners", "momentum"])
+def test_proof_sees_what_the_trace_sees(fault: str) -> None:
+    adoption = parity.adopt(own("Changeable", **PLANTED[fault][0]), changeable(), backends=["pytorch"])
+    assert adoption.verdict is not None
+    assert not adoption.verdict.equal
+
+
+def test_proof_sees_what_no_trace_can_show() -> None:
+    adoption = parity.adopt(own("Changeable", norm="BiasedNorm"), changeable(), backends=["pytorch"])
+    assert adoption.differences == []
+    assert not adoption.equal
+    assert "running_var" in adoption.first_difference
+    assert "statistics" in adoption.first_difference
+
+
+NORMS = {"instance": {"kind": "instance", "epsilon": 1e-5, "affine": True}}
+NORMS["group"] = {"kind": "group", "groups": 4, "epsilon": 1e-5}
+
+
+@pytest.mark.parametrize(
+    ("of", "norm", "words"),
+    [
+        ("each", "instance", ""),
+        ("four", "group", ""),
+        ("each", "group", "encoder.1.block.0.norm, in your module group_norm (lower.n1): groups 8 instead of 4"),
+        ("four", "instance", "kind group_norm instead of instance_norm"),
+    ],
+)
+def test_group_norm_of_one_channel_a_group_is_instance_norm(of: str, norm: str, words: str) -> None:
+    spec = UNetSpec.model_validate(CHANGEABLE | {"norm": NORMS[norm]})
+    adoption = parity.adopt(own("Changeable", norm=group_norm(of)), spec, backends=["pytorch"])
+    assert adoption.equal == (not words), str(adoption)
+    assert words in adoption.first_difference
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["on", "off"])
+def test_dropout_that_is_a_function_is_told(training: bool) -> None:
+    module = own("Changeable", drop={"training": training})
+    adoption = parity.adopt(module, backends=["pytorch"])
+    assert adoption.equal != training
+    if training:
+        assert "dropout of rate 0.5 in evaluation mode too" in adoption.first_difference
+    else:
+        assert "without the dropout of rate 0.5" in " ".join(adoption.assumed)
+
+
+def with_dropout() -> UNetSpec:
+    block = {"convolutions": 1, "order": ["conv", "norm", "activation", "dropout"]}
+    return UNetSpec.model_validate(CHANGEABLE | {"block": block, "dropout": {"rate": 0.5}})
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["on", "off"])
+def test_dropout_of_the_spec_that_is_a_function_is_told(training: bool) -> None:
+    change = {"drop": {"training": training}, "single": True}
+    adoption = parity.adopt(own("Changeable", **change), with_dropout(), backends=["pytorch"])
+    assert adoption.equal != training, str(adoption)
+    assert any("dropout (enter)" in line and "called as a function" in line for line in adoption.assumed)
+    assert ("in evaluation mode on instead of off" in adoption.first_difference) == training
+
+
+def test_other_channels_are_a_difference_and_no_error() -> None:
+    spec = UNetSpec.model_validate(CHANGEABLE | {"in_channels": 1})
+    adoption = parity.adopt(own("Changeable"), spec, backends=["pytorch"])
+    assert "encoder.0.block.0.conv, in your module conv2d (enter.c1): input channels 3 instead of 1" in str(adoption)

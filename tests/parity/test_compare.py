@@ -1,0 +1,504 @@
+"""What a check runs, of whom, in which order, and what it says of those that lack something: on NumPy twins alone."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import parity
+from backends.conformance.networks import SMALLEST, small_variant
+from backends.contract import BackendError, Execution
+from backends.numpy_reference.model import NumPyModel
+from backends.numpy_reference.replicas import NumPyReplicas
+from backends.replicas import TIME_LIMIT_S
+from parity import PROBES, random_batch
+from parity.compare import compare_all
+from parity.probes import EVERY_PROBE
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, WeightsError, initial_weights
+
+from .twins import Recording, Register, ScaledBias, Twin, Untrained, registering, twin_model
+
+FLOAT64, FLOAT32 = Execution(precision="float64"), Execution(precision="float32")
+SIZE = SMALLEST["size"]
+
+
+@pytest.fixture(scope="module")
+def spec() -> UNetSpec:
+    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
+
+
+@pytest.fixture
+def twins(monkeypatch: pytest.MonkeyPatch) -> Register:
+    return registering(monkeypatch)
+
+
+@pytest.fixture
+def batch(spec: UNetSpec) -> parity.Batch:
+    return random_batch(spec, 0, 2, SIZE)
+
+
+def test_every_pair_is_compared_in_the_order_of_the_probes(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one"), Twin("two"))
+    verdict = parity.check(spec, ["one", "two"], batch=batch, seed=5, steps=2)
+    assert verdict.equal and verdict.first_difference is None
+    assert verdict.pairs == [("numpy_reference", "one"), ("numpy_reference", "two"), ("one", "two")]
+    assert verdict.probes == list(PROBES)
+    assert verdict.models == ("numpy_reference", "one", "two")
+    assert (verdict.seed, verdict.steps, verdict.replicas) == (5, 2, 1)
+    assert (verdict.batch_shape, verdict.batch_origin) == ((2, 3, *SIZE), "random images, seed 0")
+    assert (verdict.execution, verdict.recipe, verdict.spec) == (FLOAT64, Recipe(), spec)
+    assert {m.distance for m in verdict.measurements} == {0.0}
+    assert {m.limit for m in verdict.measurements} == {parity.LIMIT}
+    assert not verdict.not_compared
+
+
+def test_the_backends_are_those_installed_but_the_reference_takes_part_once(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one"))
+    assert parity.check(spec, batch=batch, probes=["forward"]).models == ("numpy_reference", "one")
+    named = parity.check(spec, ["numpy_reference", "one", "one"], batch=batch, probes="forward")
+    assert (named.models, named.probes) == (("numpy_reference", "one"), ["forward"])
+
+
+def test_a_fault_is_found_where_it_is_and_the_recipe_is_that_of_the_check(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one", ScaledBias))
+    recipe = Recipe.named("adam", learning_rate=0.01)
+    verdict = parity.check(spec, ["one"], batch=batch, recipe=recipe, steps=1)
+    first = verdict.first_difference
+    assert first is not None and not verdict.equal
+    assert (first.probe, first.quantity, first.candidate) == ("structure", "head.bias", "one")
+    assert verdict.recipe == recipe
+    names = {m.quantity for m in verdict.measurements if m.probe == "optimizer"}
+    assert {"step", "first_moment/head.bias", "second_moment/head.weight"} <= names
+
+
+class Built(NumPyModel):
+    """Notes how it was built."""
+
+    how: ClassVar[list[tuple[Execution, Recipe]]] = []
+
+    def __init__(self, spec: UNetSpec, execution: Execution, recipe: Recipe):
+        self.how.append((execution, recipe))
+        super().__init__(spec, execution, recipe)
+
+
+def test_every_model_is_built_for_the_execution_and_trained_by_the_recipe(
+    spec: UNetSpec, batch: parity.Batch, twins: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Built, "how", how := [])
+    twins(Twin("one", Built))
+    recipe = Recipe.named("adam", learning_rate=0.01)
+    verdict = parity.check(spec, ["one"], FLOAT32, batch=batch, recipe=recipe, probes=["optimizer"], steps=1)
+    assert verdict.equal
+    assert how == [(FLOAT32, recipe)]
+    assert "first_moment/head.bias" in {m.quantity for m in verdict.measurements}
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_weights_and_images_follow_the_seed(
+    spec: UNetSpec, twins: Register, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Recording, "given", given := [])
+    twins(Twin("one", Recording))
+    parity.check(spec, ["one"], seed=seed, probes=["forward"])
+    assert np.array_equal(given[-1][1]["head.weight"], initial_weights(spec, seed)["head.weight"])
+    (images,) = [value for what, value in given if what == "images"]
+    assert np.array_equal(images, random_batch(spec, seed, 2).images)
+
+
+def test_given_weights_are_those_that_are_compared(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
+    twins(Twin("one"))
+    weights = initial_weights(spec, 9)
+    verdict = parity.check(spec, ["one"], batch=batch, probes=["structure"], weights=weights)
+    (bias,) = [m for m in verdict.measurements if m.quantity == "head.bias"]
+    assert bias.reference_value in weights["head.bias"]
+    with pytest.raises(WeightsError, match=r"missing encoder\.0\.block\.0\.conv\.weight"):
+        parity.check(spec, ["one"], batch=batch, weights={})
+
+
+def test_a_backend_that_cannot_run_it_is_told_at_every_probe_and_the_others_are_compared(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one"), Twin("coarse", precisions=("float32",)))
+    verdict = parity.check(spec, ["coarse", "one"], batch=batch, probes=["gradients", "forward"])
+    assert verdict.models == ("numpy_reference", "coarse", "one")
+    assert verdict.pairs == [("numpy_reference", "one")]
+    lacks = "has no precision 'float64'; take one of float32"
+    assert [(left.model, left.probe, left.reason) for left in verdict.not_compared] == [
+        ("coarse", "forward", lacks),
+        ("coarse", "gradients", lacks),
+    ]
+
+
+def test_where_none_can_run_it_each_says_why(spec: UNetSpec, twins: Register) -> None:
+    twins(Twin("one", precisions=("float32",)), Twin("two", tunings=("tuned",)))
+    with pytest.raises(BackendError) as error:
+        parity.check(spec, ["one", "two"])
+    assert str(error.value) == (
+        "one has no precision 'float64'; take one of float32; two has no tuning 'default'; take one of tuned"
+    )
+
+
+def test_a_model_without_training_is_compared_as_far_as_it_goes(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one"), Twin("exported", Untrained))
+    verdict = parity.check(spec, ["one", "exported"], batch=batch, steps=1)
+    trained = {(m.reference, m.candidate) for m in verdict.measurements if m.probe in PROBES[3:]}
+    assert trained == {("numpy_reference", "one")}
+    assert len(verdict.pairs) == 3
+    assert [(left.model, left.probe, left.reason) for left in verdict.not_compared] == [
+        ("exported", probe, "has inference only") for probe in PROBES[3:]
+    ]
+    alone = parity.check(spec, ["exported"], batch=batch, steps=1)
+    assert alone.probes == list(PROBES[:3])
+
+
+NOISY = ["noise floor, noisy re-run"] * 4
+
+
+def test_progress_names_each_run_of_each_stage(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
+    twins(Twin("one"))
+    told: list[str] = []
+    parity.check(spec, ["one"], batch=batch, probes=["activations", "forward"], on_progress=told.append)
+    runs = ["numpy_reference", *NOISY, "one"]
+    assert told == [*(f"activations: {run}" for run in runs), *(f"forward: {run}" for run in runs)]
+
+
+def test_one_run_of_the_reference_serves_gradients_and_training(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    """And in float32 its decisions are turned in four more re-runs, of what is trained alone."""
+    twins(Twin("one"))
+    told: list[str] = []
+    probes = ["forward", "statistics", "trajectory"]
+    verdict = parity.check(spec, ["one"], FLOAT32, probes, batch=batch, on_progress=told.append)
+    turned = ["noise floor, turned re-run"] * 4
+    joined = "statistics, trajectory"
+    assert told == [
+        *(f"forward: {run}" for run in ("numpy_reference", *NOISY, "one")),
+        *(f"{joined}: {run}" for run in ("numpy_reference", *NOISY, *turned)),
+        "statistics: one",
+        "trajectory: one",
+    ]
+    assert verdict.probes == probes
+    assert verdict.equal
+
+
+def test_with_one_probe_of_training_the_others_quantities_are_dropped(
+    spec: UNetSpec, batch: parity.Batch, twins: Register
+) -> None:
+    twins(Twin("one"))
+    verdict = parity.check(spec, ["one"], batch=batch, probes=["gradients"])
+    assert {m.probe for m in verdict.measurements} == {"gradients"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"backends": []}, "nothing to compare with numpy_reference; name a backend, or install torch or jax and flax"),
+        (
+            {"probes": ["forward", "zeal", "backward"]},
+            f"no probe is named 'backward'; take some of {', '.join(PROBES)}",
+        ),
+        ({"probes": []}, "expected at least one probe and one step"),
+        ({"steps": 0}, "expected at least one probe and one step"),
+        ({"probes": ["data_parallel"]}, "data_parallel compares replicas, and 1 was asked for; take 2 or more"),
+    ],
+    ids=["backends", "probe", "no probe", "no step", "replicas"],
+)
+def test_what_cannot_be_asked_for(
+    spec: UNetSpec, batch: parity.Batch, twins: Register, arguments: dict[str, Any], message: str
+) -> None:
+    twins(Twin("one"))
+    with pytest.raises(TandemError) as error:
+        parity.check(spec, **({"backends": ["one"], "batch": batch} | arguments))
+    assert str(error.value) == message
+
+
+def test_a_reference_that_overflows_says_at_what(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
+    twins(Twin("one"))
+    huge = parity.Batch(batch.images * 1e200, batch.labels, "huge")
+    with np.errstate(all="ignore"), pytest.raises(TandemError) as error:
+        parity.check(spec, ["one"], batch=huge, probes=["statistics"])
+    assert str(error.value) == (
+        "variant: the float64 reference is not finite at encoder.0.block.0.norm.running_var (statistics), so nothing "
+        "can be compared; take images or weights of usual size, or a smaller learning rate"
+    )
+
+
+class Lacking(NumPyModel):
+    """Without one tensor, and with one that no other model has."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        own = super().weights()
+        return {name: values for name, values in own.items() if name != "head.bias"} | {"more": np.zeros(1)}
+
+
+def test_what_one_of_two_models_lacks_is_infinitely_far(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
+    twins(Twin("one", Lacking))
+    verdict = parity.check(spec, ["one"], batch=batch, probes=["structure"])
+    assert [(m.quantity, m.distance, m.floor > 0) for m in verdict.differences] == [
+        ("head.bias", np.inf, True),
+        ("more", np.inf, False),
+    ]
+    assert [m.index for m in verdict.differences] == [None, None]  # not even one of one element is beside nothing
+
+
+class Foreign(Lacking):
+    """A module of which not every tensor is known by its canonical name."""
+
+    has_canonical_weights = False
+
+
+def test_of_a_module_with_unknown_tensors_those_known_are_compared_and_the_outputs(
+    spec: UNetSpec, batch: parity.Batch
+) -> None:
+    models = {"numpy_reference": twin_model(NumPyModel, spec), "yours": twin_model(Foreign, spec)}
+    weights = initial_weights(spec, 0)
+    verdict = compare_all(
+        models,
+        dict.fromkeys(models, weights),
+        batch,
+        execution=FLOAT64,
+        probes=PROBES,
+        seed=0,
+        steps=2,
+        on_progress=None,
+    )
+    assert verdict.equal
+    by_probe = {probe: [m.quantity for m in verdict.measurements if m.probe == probe] for probe in PROBES}
+    assert "head.bias" not in by_probe["structure"] + by_probe["statistics"]
+    assert "head.weight" in by_probe["structure"]
+    assert "logits after a pass in training mode" in by_probe["statistics"]
+    assert by_probe["trajectory"][-1] == "logits after step 2"
+
+
+class LargerMaps(NumPyModel):
+    """Its maps are one pixel longer than they should be."""
+
+    def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: np.pad(x, ((0, 0),) * 3 + ((0, 1),)) for name, x in super().activations(images).items()}
+
+
+class LargerLogits(NumPyModel):
+    def forward(self, images: np.ndarray) -> np.ndarray:
+        return np.pad(super().forward(images), ((0, 0),) * 3 + ((0, 1),))
+
+
+@pytest.mark.parametrize(
+    ("fault", "probes"),
+    [(LargerMaps, ["structure", "activations"]), (LargerLogits, ["structure", "forward", "activations"])],
+)
+def test_after_maps_of_another_size_nothing_more_is_run(
+    spec: UNetSpec, batch: parity.Batch, twins: Register, fault: type[NumPyModel], probes: list[str]
+) -> None:
+    twins(Twin("one", fault))
+    verdict = parity.check(spec, ["one"], batch=batch)
+    assert not verdict.equal
+    assert verdict.probes == probes
+
+
+def test_a_shape_that_is_equal_stops_nothing(spec: UNetSpec, batch: parity.Batch, twins: Register) -> None:
+    twins(Twin("one", ScaledBias))
+    assert parity.check(spec, ["one"], batch=batch, steps=1).probes == list(PROBES)
+
+
+class TestModelsAsTheyAre:
+    def test_each_has_its_own_weights_and_has_them_back(self, spec: UNetSpec, batch: parity.Batch) -> None:
+        models = [twin_model(NumPyModel, spec) for _ in range(2)]
+        own = [initial_weights(spec, seed) for seed in (1, 2)]
+        for model, weights in zip(models, own, strict=True):
+            model.load_weights(weights)
+        told: list[str] = []
+        verdict = parity.compare_models(
+            models[0], models[1], seed=4, batch=batch, steps=2, probes=["structure"], on_progress=told.append
+        )
+        assert verdict.models == ("reference", "candidate")
+        assert (verdict.seed, verdict.steps, verdict.batch_origin) == (4, 2, batch.origin)
+        assert told == [f"structure: {run}" for run in ("noise floor", *NOISY, "reference", "candidate")]
+        assert len(verdict.differences) == len(spec.tensors)
+        parity.compare_models(models[0], models[1], batch=batch, steps=1)
+        for model, weights in zip(models, own, strict=True):
+            assert all(np.array_equal(values, weights[name]) for name, values in model.weights().items())
+
+    def test_they_have_them_back_where_the_check_is_refused(self, spec: UNetSpec, batch: parity.Batch) -> None:
+        models = [twin_model(NumPyModel, spec) for _ in range(2)]
+        models[1].train_step(batch.images, batch.labels)
+        before = models[1].weights()
+        with pytest.raises(TandemError):
+            parity.compare_models(models[0], models[1], probes=["zeal"])
+        assert all(np.array_equal(values, before[name]) for name, values in models[1].weights().items())
+
+    @pytest.mark.parametrize("order", [("float64", "float32"), ("float32", "float64")])
+    def test_the_coarser_precision_of_the_two_judges(
+        self, spec: UNetSpec, batch: parity.Batch, order: tuple[str, str]
+    ) -> None:
+        one, other = (twin_model(NumPyModel, spec, precision=precision) for precision in order)
+        verdict = parity.compare_models(one, other, probes=["forward"], batch=batch)
+        assert verdict.execution.precision == "float32"
+        assert verdict.measurements[0].floor > 1e-9
+
+    @pytest.mark.parametrize("seed", [0, 3])
+    def test_images_are_random_ones_of_the_seed(self, spec: UNetSpec, seed: int) -> None:
+        models = [twin_model(NumPyModel, spec) for _ in range(2)]
+        how = {"seed": seed} if seed else {}
+        verdict = parity.compare_models(models[0], models[1], probes=["forward"], **how)
+        assert (verdict.seed, verdict.batch_origin) == (seed, f"random images, seed {seed}")
+        assert verdict.batch_shape == random_batch(spec, seed).images.shape
+
+    def test_every_probe_runs_and_the_trajectory_is_three_steps_long(self, spec: UNetSpec, batch: parity.Batch) -> None:
+        models = [twin_model(NumPyModel, spec) for _ in range(2)]
+        verdict = parity.compare_models(models[0], models[1], batch=batch)
+        assert verdict.probes == list(PROBES) == list(EVERY_PROBE[:-1])
+        assert verdict.measurements[-1].quantity.startswith("step 3: ")
+
+
+class InOneProcess:
+    """A group whose replicas are the reference's, written out one after the other, and whether it was left again."""
+
+    groups: ClassVar[list[InOneProcess]] = []
+
+    def __init__(self, backend: str, replicas: int, device: str, time_limit_s: float):
+        self.backend, self.replicas, self.device, self.time_limit_s = backend, replicas, device, time_limit_s
+        self.groups.append(self)
+        self.is_running = False
+
+    def __enter__(self) -> InOneProcess:
+        self.is_running = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_running = False
+
+    def build(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> NumPyReplicas:
+        assert self.is_running
+        self.built = (spec, execution, recipe)
+        faulty = FirstRankAlone if self.backend == "faulty" else NumPyReplicas
+        return faulty(spec, execution, recipe, replicas=self.replicas)
+
+
+class FirstRankAlone(NumPyReplicas):
+    """The bias of the head has the gradient of half of the batch."""
+
+    def _gradients(self) -> dict[str, np.ndarray]:
+        found = super()._gradients()
+        return found | {"head.bias": found["head.bias"] / 2}
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> list[InOneProcess]:
+    monkeypatch.setattr("parity.replicas.ReplicaGroup", InOneProcess)
+    monkeypatch.setattr(InOneProcess, "groups", made := [])
+    return made
+
+
+REPLICAS = {"replicas": True}
+
+
+class TestReplicas:
+    """In one process: that separate ones train alike is in `test_data_parallel.py`."""
+
+    def test_all_probes_are_run_and_the_replicas_last(
+        self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]
+    ) -> None:
+        twins(Twin("one", **REPLICAS), Twin("single"))
+        told: list[str] = []
+        verdict = parity.check(spec, ["one", "single"], steps=1, replicas=2, on_progress=told.append)
+        assert verdict.equal
+        assert verdict.probes == list(EVERY_PROBE)
+        assert (verdict.replicas, verdict.models) == (2, ("numpy_reference", "one", "single"))
+        assert (verdict.batch_shape[0], verdict.batch_origin) == (4, "random images, seed 0")
+        assert [(left.model, left.probe, left.reason) for left in verdict.not_compared] == [
+            ("single", "data_parallel", "trains on one device only")
+        ]
+        assert {(m.reference, m.candidate) for m in verdict.measurements if m.probe == "data_parallel"} == {
+            ("numpy_reference", "one")
+        }
+        runs = [text.removeprefix("data_parallel: ") for text in told if text.startswith("data_parallel")]
+        assert runs == ["starting 2 replicas of one", "numpy_reference", *NOISY, "one"]
+        assert told.index("data_parallel: starting 2 replicas of one") == len(told) - 7
+        (group,) = groups
+        assert (group.backend, group.replicas, group.device, group.is_running) == ("one", 2, "cpu", False)
+        assert group.time_limit_s == TIME_LIMIT_S
+        assert group.built == (spec, FLOAT64, Recipe())
+
+    def test_alone_they_are_all_that_is_run(self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]) -> None:
+        twins(Twin("one", **REPLICAS), Twin("coarse", precisions=("float32",)))
+        batch, recipe = random_batch(spec, 1, 3, SIZE), Recipe(batch_statistics="per_replica")
+        weights = initial_weights(spec, 5)
+        verdict = parity.check(
+            spec, ["coarse", "one"], FLOAT64, "data_parallel", recipe, 4, batch, weights, steps=2, replicas=3
+        )
+        assert verdict.equal and verdict.probes == ["data_parallel"]
+        assert (verdict.seed, verdict.steps, verdict.replicas, verdict.recipe) == (4, 2, 3, recipe)
+        assert verdict.models == ("numpy_reference", "coarse", "one")
+        assert [(left.model, left.probe) for left in verdict.not_compared] == [("coarse", "data_parallel")]
+        names = [m.quantity for m in verdict.measurements]
+        assert "step 2: rank 2: encoder.0.block.0.norm.running_var" in names
+        (loss,) = [m for m in verdict.measurements if m.quantity == "step 1: loss"]
+        replicas = twin_model(NumPyReplicas, spec, recipe, replicas=3)
+        replicas.load_weights(weights)
+        assert loss.reference_value == replicas.train_step(batch.images, batch.labels).loss
+        assert len(groups) == 1
+
+    def test_a_fault_of_the_replicas_is_found_in_their_probe(
+        self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]
+    ) -> None:
+        twins(Twin("faulty", **REPLICAS))
+        verdict = parity.check(spec, ["faulty"], probes=["forward", "data_parallel"], steps=1, replicas=2)
+        assert verdict.probes == ["forward", "data_parallel"]
+        first = verdict.first_difference
+        assert first is not None
+        assert (first.probe, first.quantity) == ("data_parallel", "step 1: gradient of head.bias")
+        assert len(groups) == 1
+
+    def test_where_no_backend_trains_replicas_each_says_why(self, spec: UNetSpec, twins: Register) -> None:
+        twins(Twin("one"), Twin("two", note="as it has one thread"), Twin("coarse", precisions=("float32",)))
+        with pytest.raises(BackendError) as error:
+            parity.check(spec, ["coarse", "one", "two"], steps=1, replicas=2)
+        assert str(error.value) == (
+            "coarse has no precision 'float64'; take one of float32; one trains on one device only; "
+            "two trains on one device only (as it has one thread)"
+        )
+
+    def test_what_cannot_be_divided_is_refused_before_a_process_starts(
+        self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]
+    ) -> None:
+        twins(Twin("one", **REPLICAS))
+        with pytest.raises(ShapeError, match="a batch of 3 images does not divide among 2 replicas"):
+            parity.check(spec, ["one"], batch=random_batch(spec, 0, 3, SIZE), replicas=2)
+        with pytest.raises(BackendError, match="got 10000 replicas, and"):
+            parity.check(spec, ["one"], batch=random_batch(spec, 0, 2, SIZE), replicas=10_000)
+        assert not groups
+
+    def test_replicas_may_be_left_out_of_a_check(
+        self, spec: UNetSpec, twins: Register, groups: list[InOneProcess]
+    ) -> None:
+        twins(Twin("one", **REPLICAS))
+        assert parity.check(spec, ["one"], probes=["forward"], replicas=2).probes == ["forward"]
+        assert not groups
+
+    def test_two_groups_are_compared_as_they_are(self, spec: UNetSpec) -> None:
+        models = [twin_model(NumPyReplicas, spec, replicas=2) for _ in range(2)]
+        verdict = parity.compare_models(models[0], models[1], batch=random_batch(spec, 0, 2, SIZE), steps=1)
+        assert verdict.equal
+        assert (verdict.probes, verdict.replicas) == (["data_parallel"], 2)
+
+
+def test_a_network_may_be_given_by_its_name_and_three_steps_are_taken(
+    spec: UNetSpec, twins: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parity.compare.load_spec", lambda name: {"its name": spec}[name])
+    twins(Twin("one"))
+    verdict = parity.check("its name")
+    assert (verdict.spec, verdict.seed, verdict.steps) == (spec, 0, 3)
+    assert verdict.batch_shape == random_batch(spec, 0, 2).images.shape
+    assert verdict.measurements[-1].quantity.startswith("step 3: ")
