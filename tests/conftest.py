@@ -71,9 +71,19 @@ AXES: dict[str, Callable[[], list[str]]] = {
 LONGEST = (
     "tests/parity/test_whole_zoo.py",
     "tests/parity/test_variants.py",
-    "tests/meta/faults/test_faults.py",
     "tests/parity/test_zoo_parity.py",
     "tests/backends/test_conformance.py",
+    "tests/meta/faults/test_faults.py",
+    "tests/docs/test_code_blocks.py",
+    "tests/benchmarks/test_gate.py",
+    "tests/backends/test_tunings.py",
+    "tests/benchmarks/test_measure.py",
+    "tests/parity/test_random_specs.py",
+    "tests/benchmarks/test_cluster.py",
+    "tests/tandem/test_compare.py",
+    "tests/backends/test_equinox_plugin.py",
+    "tests/backends/test_replicas.py",
+    "tests/parity/test_data_parallel.py",
 )
 """Files of more than half a minute, the longest first."""
 

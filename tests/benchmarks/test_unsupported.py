@@ -127,7 +127,7 @@ def test_of_three_phases_in_a_precision_that_is_not_there_the_precision_is_told(
     cells = [
         tiny(backend, phase, precision="float64")
         for backend in ("onnxruntime", "pytorch")
-        for phase in ("forward", "forward_backward", "train_step")
+        for phase in ("train_step", "forward_backward", "forward")
     ]
     can = {
         "onnxruntime": Capabilities(precisions=("float32",), phases=("forward",), note="inference only"),

@@ -42,8 +42,9 @@ class InOneProcess:
 
     groups: ClassVar[list[InOneProcess]] = []
 
-    def __init__(self, backend: str, replicas: int, device: str, time_limit_s: float):
+    def __init__(self, backend: str, replicas: int, device: str, time_limit_s: float, environment: dict[str, str]):
         self.backend, self.replicas, self.device, self.time_limit_s = backend, replicas, device, time_limit_s
+        self.environment = environment
         self.groups.append(self)
         self.is_running = False
 
@@ -71,6 +72,8 @@ class FirstRankAlone(NumPyReplicas):
 
 @pytest.fixture
 def groups(monkeypatch: pytest.MonkeyPatch) -> list[InOneProcess]:
+    monkeypatch.setattr("backends.contract.usable_core_count", lambda: 3)
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     monkeypatch.setattr("parity.replicas.ReplicaGroup", InOneProcess)
     monkeypatch.setattr(InOneProcess, "groups", made := [])
     return made
@@ -79,7 +82,7 @@ def groups(monkeypatch: pytest.MonkeyPatch) -> list[InOneProcess]:
 REPLICAS = {"replicas": True}
 
 
-def test_all_probes_are_run_and_the_replicas_last(spec: UNetSpec, twins: Register, groups: list[InOneProcess]) -> None:
+def test_all_probes_are_run_and_the_replicas_first(spec: UNetSpec, twins: Register, groups: list[InOneProcess]) -> None:
     twins(Twin("one", **REPLICAS), Twin("single"))
     told: list[str] = []
     verdict = parity.check(spec, ["one", "single"], steps=1, replicas=2, on_progress=told.append)
@@ -95,10 +98,11 @@ def test_all_probes_are_run_and_the_replicas_last(spec: UNetSpec, twins: Registe
     }
     runs = [text.removeprefix("data_parallel: ") for text in told if text.startswith("data_parallel")]
     assert runs == ["starting 2 replicas of one", "numpy_reference", *NOISY, "one"]
-    assert told.index("data_parallel: starting 2 replicas of one") == len(told) - 7
+    assert told.index("data_parallel: starting 2 replicas of one") == 0  # before this process holds a model
     (group,) = groups
     assert (group.backend, group.replicas, group.device, group.is_running) == ("one", 2, "cpu", False)
     assert group.time_limit_s == TIME_LIMIT_S
+    assert group.environment == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     assert group.built == (spec, FLOAT64, Recipe())
 
 
@@ -156,7 +160,7 @@ def test_what_cannot_be_divided_is_refused_before_a_process_starts(
     twins(Twin("one", **REPLICAS))
     with pytest.raises(ShapeError, match="a batch of 3 images does not divide among 2 replicas"):
         parity.check(spec, ["one"], batch=random_batch(spec, 0, 3, SIZE), replicas=2)
-    with pytest.raises(BackendError, match="got 10000 replicas, and"):
+    with pytest.raises(BackendError, match="got 10000 replicas, each of which takes one core, and"):
         parity.check(spec, ["one"], batch=random_batch(spec, 0, 2, SIZE), replicas=10_000)
     assert not groups
 

@@ -108,7 +108,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
         ("--replicas", "2", "--batch-statistics", "global"),
         "error: pytorch has no global batch statistics on a CPU: SyncBatchNorm refuses to run there",
     ),
-    "a_number_below_one": (("--replicas", "0"), "Invalid value for '--replicas'"),
+    "a_number_below_one": (("--replicas", "0"), "error: --replicas: got '0', expected a whole number, at least 1"),
 }
 
 

@@ -29,7 +29,7 @@ def test_list_shows_the_zoo(run: Run) -> None:
         assert f"{load_spec(name).parameter_count:,}" in row
         assert short_source(load_spec(name)) in row and short_source(load_spec(name)) in load_spec(name).source
     assert "tandem list --sources" in result.stdout
-    assert len(result.stdout.splitlines()) < len(spec_names()) + 10 + len(backends.names())
+    assert len(result.stdout.splitlines()) < len(spec_names()) + 11 + len(backends.names())
     assert max(map(len, result.stdout.splitlines())) <= console.WIDTH_OF_A_FILE
 
 

@@ -25,11 +25,11 @@ SAID = (
     "T and of a step s."
 )
 
-PARTS = ("start_s", "import_s", "build_s", "program_s", "first_call_s", "trace_s", "compile_s")
+PARTS = ("start_s", "import_s", "join_s", "build_s", "program_s", "first_call_s", "trace_s", "compile_s")
 
 PARTS_HEAD = (
-    *("network, shape", "phase", "backend", "tuning", "first step", "interpreter", "import", "build", "program"),
-    *("first call", "of it tracing", "compiling", "compiled again"),
+    *("network, shape", "phase", "backend", "tuning", "first step", "interpreter", "import", "joining", "build"),
+    *("program", "first call", "of it tracing", "compiling", "compiled again"),
 )
 
 PAID_HEAD = (
@@ -54,7 +54,7 @@ def start(findings: Findings) -> Html:
         parts.append(element("h3", "Steps to break even"))
         parts += [table(_CAPTION, PAID_HEAD, paid, range(4, len(PAID_HEAD)))] if paid else []
         parts += [paragraph(_undecided(undecided), class_="soft")] if undecided else []
-    parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 13)))]
+    parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 14)))]
     return section("start", "Start and compiling", *parts)
 
 

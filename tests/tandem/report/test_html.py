@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.records import Record, Window
+from benchmarks.records import Record, Startup, Window
 from tandem.report import Findings, load, to_html, to_markdown
 
 from .made_up import GPU_MACHINE, both, check, five_hundred, on_gpu, processes, record, startup, sweep
@@ -200,6 +200,14 @@ def test_the_steps_to_break_even_stand_in_a_table_and_where_lines_cross() -> Non
     assert tuned[1] == 11.0 and default[1] == 1.0
     late_steps = [steps for steps in tuned if tuned[steps] > default[steps]]
     assert max(late_steps) < 1001 <= min(steps for steps in tuned if tuned[steps] < default[steps])
+
+
+def test_the_parts_of_a_start_add_up_where_replicas_joined_each_other() -> None:
+    parts = {"start_s": 1.0, "import_s": 2.0, "join_s": 4.0, "build_s": 0.5, "program_s": 0.2, "first_call_s": 0.3}
+    way = Startup(**parts, trace_s=0.15, compile_s=0.05)
+    together = processes(0.01, phase="train_step", replicas=2, cores=1, startup=way)
+    page = section(to_html(Findings(records=[*processes(0.01, phase="train_step"), *together])), "start")
+    assert "8.00 s 1.00 s 2.00 s 4.00 s 0.50 s 0.20 s 0.30 s 0.15 s 0.05 s" in bare(page)
 
 
 def test_provenance_has_versions_flags_and_commands() -> None:
