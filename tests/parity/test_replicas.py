@@ -108,23 +108,23 @@ def test_all_probes_are_run_and_the_replicas_first(spec: UNetSpec, twins: Regist
 
 def test_alone_they_are_all_that_is_run(spec: UNetSpec, twins: Register, groups: list[InOneProcess]) -> None:
     twins(Twin("one", **REPLICAS), Twin("coarse", precisions=("float32",)))
-    batch, recipe = random_batch(spec, 1, 3, SIZE), Recipe(batch_statistics="per_replica")
+    batch, recipe = random_batch(spec, 1, 4, SIZE), Recipe(batch_statistics="per_replica")
     weights = initial_weights(spec, 5)
     verdict = parity.check(
-        spec, ["coarse", "one"], FLOAT64, "data_parallel", recipe, 4, batch, weights, steps=2, replicas=3
+        spec, ["coarse", "one"], FLOAT64, "data_parallel", recipe, 4, batch, weights, steps=2, replicas=2
     )
     assert verdict.equal and verdict.probes == ["data_parallel"]
-    assert (verdict.seed, verdict.steps, verdict.replicas, verdict.recipe) == (4, 2, 3, recipe)
+    assert (verdict.seed, verdict.steps, verdict.replicas, verdict.recipe) == (4, 2, 2, recipe)
     assert verdict.models == ("numpy_reference", "coarse", "one")
     assert [(left.model, left.probe) for left in verdict.not_compared] == [("coarse", "data_parallel")]
     names = [m.quantity for m in verdict.measurements]
-    assert "step 2: rank 2: encoder.0.block.0.norm.running_var" in names
+    assert "step 2: rank 1: encoder.0.block.0.norm.running_var" in names
     (loss,) = [m for m in verdict.measurements if m.quantity == "step 1: loss"]
-    replicas = twin_model(NumPyReplicas, spec, recipe, replicas=3)
+    replicas = twin_model(NumPyReplicas, spec, recipe, replicas=2)
     replicas.load_weights(weights)
     assert loss.reference_value == replicas.train_step(batch.images, batch.labels).loss
     reference, (noisy, _) = backends.get("numpy_reference"), noise_floor.reruns(FLOAT64.unit_roundoff, 4)
-    reruns = [reference.build_replicas(spec, recipe, 3, noise) for noise in noisy]
+    reruns = [reference.build_replicas(spec, recipe, 2, noise) for noise in noisy]
     for rerun in reruns:
         rerun.load_weights(weights)
     losses = [np.asarray(rerun.train_step(batch.images, batch.labels).loss) for rerun in reruns]
