@@ -47,7 +47,7 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
 
 
-def in_text(verdict: Verdict, columns: int = 96) -> str:
+def in_text(verdict: Verdict, columns: int = 112) -> str:
     """The table without colours, for a page that is no terminal, and the first difference with its place and values."""
     text = io.StringIO()
     page = Console(file=text, width=columns, color_system=None, markup=False, highlight=False, emoji=False)

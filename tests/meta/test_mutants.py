@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from tests.mutants import MOST_SECONDS, SECONDS_A_TEST, chosen
 
 OWN, SLOW_OWN = "tests/shared_specs/test_sizes.py::test_a", "tests/shared_specs/test_sizes.py::test_slow[1]"
@@ -23,4 +21,4 @@ def test_every_quick_test_takes_its_share() -> None:
     many = [f"tests/shared_specs/test_layout.py::test_{number:04}" for number in range(1_000)]
     ran = chosen("shared_specs.sizes.x_sizes_of__mutmut_1", many, {})
     assert ran == many[: len(ran)]
-    assert len(ran) * SECONDS_A_TEST == pytest.approx(MOST_SECONDS, abs=SECONDS_A_TEST)
+    assert MOST_SECONDS - 2 * SECONDS_A_TEST < len(ran) * SECONDS_A_TEST <= MOST_SECONDS
