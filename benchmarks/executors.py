@@ -195,6 +195,12 @@ class Local(Cluster):
             with contextlib.suppress(psutil.Error):
                 process.send_signal(signal.SIGINT)  # submitit's controller then ends what it started
         self.close()
+        # What a shell put into the background without job control ignores SIGINT, and so does all that it starts.
+        for process in filter(None, map(self._process, job_ids)):
+            with contextlib.suppress(psutil.Error):
+                for each in [*process.children(recursive=True), process]:
+                    each.kill()
+        self.close()
 
     def command_to_cancel(self, job_ids: Sequence[str]) -> str:
         return " ".join(["kill", "-INT", *job_ids])

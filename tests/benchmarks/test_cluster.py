@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from benchmarks import cluster_job, cluster_state, executors, merging, provenance
@@ -131,6 +132,16 @@ def test_a_signal_near_the_limit_is_that_of_the_limit(make: MakeRun) -> None:
     assert record.status == "timed_out"
 
 
+@pytest.fixture(params=["to end", "to ignore SIGINT"])
+def disposed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jobs inherit what their parent does on SIGINT: of one that runs in the background, they ignore it."""
+    monkeypatch.setattr(executors, "ENDING_S", 10.0 if request.param == "to end" else 0.2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler if request.param == "to end" else signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("disposed")
 def test_an_interrupt_ends_local_jobs_and_another_run_begins_them_again(make: MakeRun, tmp_path: Path) -> None:
     run = make(jobs.waits, replicates=1)
 
@@ -142,6 +153,7 @@ def test_an_interrupt_ends_local_jobs_and_another_run_begins_them_again(make: Ma
         run.run(interrupt)
     (job,) = cluster_state.load(tmp_path / "cluster").jobs  # pyright: ignore[reportOptionalMemberAccess]
     assert job.attempts == () and run.running() == []
+    assert not [process.pid for process in psutil.Process().children() if str(tmp_path) in " ".join(process.cmdline())]
     with pytest.raises(TandemError, match="1 jobs whose records are not merged; give --resume"):
         make().run()
     (record,) = make(replicates=1, resume=True).run().records

@@ -59,7 +59,7 @@ def test_the_side_grows_to_most(run: Run) -> None:
     ("arguments", "words"),
     [
         (["depth"], "no axis is named 'depth'"),
-        (["batch", "--most", "0"], "--most: got 0"),
+        (["batch", "--most", "0"], "--most: got '0', expected a whole number, at least 1"),
         (["batch", "unet_papr"], "unet_paper"),
         (["batch", "--tuning", "fastest"], "no tuning of"),
         (["batch", "--batch", "2"], "--batch is what grows"),
