@@ -90,7 +90,11 @@ LONGEST = (
 hypothesis.settings.register_profile("tandem", deadline=None, derandomize=True, database=None)
 # mutmut asks whether an example fails, and not for the simplest one, the search for which takes minutes a mutant.
 quick = [phase for phase in hypothesis.Phase if phase not in (hypothesis.Phase.shrink, hypothesis.Phase.explain)]
-hypothesis.settings.register_profile("mutants", hypothesis.settings.get_profile("tandem"), phases=quick)
+# It also runs the tests of a class twice in one process, with no mutant yet.
+again = [hypothesis.HealthCheck.differing_executors]
+hypothesis.settings.register_profile(
+    "mutants", hypothesis.settings.get_profile("tandem"), phases=quick, suppress_health_check=again
+)
 hypothesis.settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "tandem")
 
 
