@@ -9,7 +9,7 @@ import pytest
 
 import backends
 import parity
-from backends.conformance.networks import SMALLEST, small_variant
+from backends.conformance.networks import SMALLEST
 from backends.contract import BackendError, Execution, RoundingNoise
 from backends.numpy_reference.model import NumPyModel
 from parity import PROBES, noise_floor, random_batch
@@ -17,20 +17,10 @@ from parity.compare import compare_all
 from parity.probes import EVERY_PROBE
 from shared_specs import Recipe, TandemError, UNetSpec, WeightsError, initial_weights
 
-from .twins import Recording, Register, ScaledBias, Twin, Untrained, registering, twin_model
+from .twins import Recording, Register, ScaledBias, Twin, Untrained, twin_model
 
 FLOAT64, FLOAT32 = Execution(precision="float64"), Execution(precision="float32")
 SIZE = SMALLEST["size"]
-
-
-@pytest.fixture(scope="module")
-def spec() -> UNetSpec:
-    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
-
-
-@pytest.fixture
-def twins(monkeypatch: pytest.MonkeyPatch) -> Register:
-    return registering(monkeypatch)
 
 
 @pytest.fixture

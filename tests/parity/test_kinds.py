@@ -7,17 +7,11 @@ from typing import Any
 import pytest
 
 import backends
-from backends.conformance.networks import SMALLEST, small_variant
 from backends.contract import Execution, Model
 from parity.kinds import check_one_kind
 from shared_specs import Recipe, TandemError, UNetSpec
 
 GLOBAL, PER_REPLICA = Recipe(), Recipe(batch_statistics="per_replica")
-
-
-@pytest.fixture(scope="module")
-def spec() -> UNetSpec:
-    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
 
 
 def models(spec: UNetSpec, *recipes: tuple[Recipe, int]) -> dict[str, Model]:

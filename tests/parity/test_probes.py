@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import backends
-from backends.conformance.networks import SMALLEST, small_variant
+from backends.conformance.networks import SMALLEST
 from backends.contract import PHASES, Execution, Model
 from parity import random_batch
 from parity.batches import Batch
@@ -41,11 +41,6 @@ PARAMETERS = [
 ]
 STATISTICS = ["encoder.0.block.0.norm.running_mean", "encoder.0.block.0.norm.running_var"]
 TENSORS = [*PARAMETERS[:4], *STATISTICS, *PARAMETERS[4:]]
-
-
-@pytest.fixture(scope="module")
-def spec() -> UNetSpec:
-    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 import backends
 import parity
-from backends.conformance.networks import SMALLEST, small_variant
+from backends.conformance.networks import SMALLEST
 from backends.contract import BackendError, Execution
 from backends.numpy_reference.replicas import NumPyReplicas
 from backends.replicas import TIME_LIMIT_S
@@ -20,21 +20,11 @@ from parity import noise_floor, random_batch
 from parity.probes import EVERY_PROBE
 from shared_specs import Recipe, ShapeError, UNetSpec, initial_weights
 
-from .twins import Register, Twin, registering, twin_model
+from .twins import Register, Twin, twin_model
 
 FLOAT64 = Execution(precision="float64")
 SIZE = SMALLEST["size"]
 NOISY = ["noise floor, noisy re-run"] * 4
-
-
-@pytest.fixture(scope="module")
-def spec() -> UNetSpec:
-    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
-
-
-@pytest.fixture
-def twins(monkeypatch: pytest.MonkeyPatch) -> Register:
-    return registering(monkeypatch)
 
 
 class InOneProcess:

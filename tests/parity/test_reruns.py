@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from backends.conformance.networks import SMALLEST, small_variant
+from backends.conformance.networks import SMALLEST
 from backends.contract import RoundingNoise
 from parity import noise_floor, random_batch
 from parity.batches import Batch
@@ -19,11 +19,6 @@ from parity.probes import Quantities
 from parity.reruns import COPIES, Reference, deviations, floors_of, runs_at_once
 from shared_specs import UNetSpec
 from shared_specs.shapes import feature_shapes
-
-
-@pytest.fixture(scope="module")
-def spec() -> UNetSpec:
-    return small_variant(**{key: value for key, value in SMALLEST.items() if key != "size"})
 
 
 @pytest.fixture
