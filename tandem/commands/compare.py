@@ -283,4 +283,5 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "outcome": comparison.outcome,
         "sentence": comparison.sentence,
         "step_s": comparison.step_s,
+        "threads": threads.difference(comparison.records),
     }
