@@ -15,7 +15,7 @@ from pytest_benchmark.fixture import FixtureAlreadyUsed
 from shared_specs import TandemError
 from shared_specs.files import write_atomically
 
-from . import contestants, options, threads
+from . import beware, contestants, options
 from .ceilings import CeilingsOf
 from .cell import Cell
 from .gate import References
@@ -278,7 +278,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for comparison in comparisons:
         terminalreporter.line(f"{comparison.title}")
         terminalreporter.line(f"  {comparison.sentence}")
-    for said in threads.differences(comparison.records for comparison in comparisons):
+    for said in beware.remarks(comparison.records for comparison in comparisons):
         terminalreporter.line(said)
     for found in levers(config.stash[RECORDS]):
         terminalreporter.section(f"{found.title} {found.phase}: times relative to {' '.join(found.baseline)}")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import threads
+from benchmarks import beware, threads
 from benchmarks.ceilings import CeilingsOf
 from benchmarks.cell import Cell
 from benchmarks.gate import References
@@ -70,10 +70,11 @@ def run(
             raise
         sweeps.append(found)
         show(found, output)
-    limits = threads.differences([[record for found in sweeps for record in found.records]])
-    for said in limits:
+    every = [[record for found in sweeps for record in found.records]]
+    for said in beware.remarks(every):
         say_note(said)
-    output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps], "threads": limits})
+    content = {"sweeps": [_content(found) for found in sweeps], "threads": threads.differences(every)}
+    output.write("scale", {"axis": along, **content})
     return 0 if all(found.timed or unsupported(found) for found in sweeps) else 1
 
 
