@@ -1,4 +1,4 @@
-"""In which order another implementation's channels stand, where its merges have the skip and the upsampled map swapped."""
+"""The order of another implementation's channels, where its merges have the skip and the upsampled map swapped."""
 
 from __future__ import annotations
 
@@ -127,6 +127,4 @@ def test_what_no_order_of_weights_makes_up_for_is_refused(
     assert channel_orders(spec, SKIP_FIRST) == {}
     with pytest.raises(SpecError) as error:
         channel_orders(spec, UPSAMPLED_FIRST)
-    assert (
-        str(error.value) == f"unet_bn_same: checkpoint.merge_order: {problem}; give the merge the original's order"
-    )
+    assert str(error.value) == f"unet_bn_same: checkpoint.merge_order: {problem}; give the merge the original's order"
