@@ -35,7 +35,7 @@ class Plate(Table):
     size: int | Annotated[tuple[int, ...], Field(strict=False)] = 1
     hole: Hole = Hole()
     holes: Annotated[tuple[Hole, ...], Field(strict=False)] = ()
-    options: dict[str, int] = {}
+    options: dict[str, int] = Field(default_factory=dict)
     is_drilled: bool = False
 
 
@@ -61,7 +61,8 @@ CASES: dict[str, tuple[type[Table], Any, str, str]] = {  # the line with the mod
         "size: got 'x', expected a whole number or a list of whole numbers; hole.axes: got 2, expected a list of whole "
         "numbers; options: got 1, expected a table; is_drilled: got 0, expected true or false",
         "name: got 3, expected text; size: got 'x', expected a whole number; size: got 'x', expected a list; "
-        "hole.axes: got 2, expected a list; options: got 1, expected a table; is_drilled: got 0, expected true or false",
+        "hole.axes: got 2, expected a list; options: got 1, expected a table; "
+        "is_drilled: got 0, expected true or false",
     ),
     "no table": (
         Part,
