@@ -115,7 +115,7 @@ def _aliases(key: str, patterns: list[tuple[str, str]]) -> list[str]:
             alias = translated(name, right, left)
             if alias is not None and alias not in found:
                 found.append(alias)
-        if len(found) > MOST_ALIASES:
+        if len(found) > 1 + MOST_ALIASES:  # the name itself is there too
             raise SpecError(
                 f"checkpoint.aliases: give {key} more than {MOST_ALIASES} other names, for instance {found[-1]}; "
                 "let no alias fit its own right side"
