@@ -8,7 +8,7 @@ import pytest
 from shared_specs import UNetSpec, initial_weights
 from shared_specs.checkpoints import to_canonical
 from shared_specs.keymap import from_canonical, original_keys
-from shared_specs.naming import Differences, arrays, compared, differences, prefixes
+from shared_specs.naming import Differences, Tensors, arrays, compared, differences, prefixes
 
 from .lab_names import LAB, SMALL, Changed, Weights, extras
 
@@ -75,7 +75,7 @@ def test_names_are_compared_with_each_scheme_under_each_prefix(spec: UNetSpec, w
     tensors = {f"module.net.{name}": values for name, values in (weights | extras(1)).items()}
     keys, names = list(original_keys(spec).values()), list(weights)
 
-    def without_extra(spec: UNetSpec, tensors: Weights) -> Weights:
+    def without_extra(spec: UNetSpec, tensors: Tensors) -> Weights:
         return {name: values for name, values in tensors.items() if not name.endswith("a0")}
 
     assert compared(spec, tensors, without_extra) == [
