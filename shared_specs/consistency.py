@@ -41,7 +41,7 @@ def check(spec: UNetSpec) -> None:
 
 def _override(spec: UNetSpec, override: Override, key: str) -> None:
     levels = spec.levels - (override.part == "decoder")
-    if override.levels is not None and not 0 <= max(override.levels, default=-1) < levels:
+    if override.levels is not None and max(override.levels, default=levels) >= levels:
         raise ValueError(
             f"{key}.levels: got {shorten(list(override.levels))}, "
             f"expected one or more {override.part} levels below {levels}"
@@ -117,7 +117,7 @@ def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
                 )
     for name, unit in (("up.before", up.before), ("up.after", up.after)):
         if unit is not None:
-            _order(f"{name}.order", unit.order, unit.norm, needs_conv=False)
+            _order(f"{name}.order", unit.order, unit.norm)
     if at.merge.before_up and getattr(up, "scale", None) == "skip":
         raise ValueError("up.scale: got 'skip', expected a number as merge.before_up joins the skip first")
     if at.attention is not None and (at.merge.size_mismatch != "error" or at.merge.before_up):
@@ -129,7 +129,7 @@ def _decoder(spec: UNetSpec, at: Level, where: str) -> None:
         raise ValueError(f"nested: got true, expected false as there is no merge after up-sampling {where}")
 
 
-def _order(key: str, order: tuple[str, ...], norm: tables.Norm, needs_conv: bool) -> None:
+def _order(key: str, order: tuple[str, ...], norm: tables.Norm, needs_conv: bool = False) -> None:
     got = shorten(list(order))
     if len(set(order)) != len(order) or (needs_conv and "conv" not in order):
         raise ValueError(f"{key}: got {got}, expected each step at most once{', and a conv' if needs_conv else ''}")

@@ -115,7 +115,7 @@ def _aliases(key: str, patterns: list[tuple[str, str]]) -> list[str]:
             alias = translated(name, right, left)
             if alias is not None and alias not in found:
                 found.append(alias)
-        if len(found) > MOST_ALIASES:
+        if len(found) > 1 + MOST_ALIASES:  # the name itself is there too
             raise SpecError(
                 f"checkpoint.aliases: give {key} more than {MOST_ALIASES} other names, for instance {found[-1]}; "
                 "let no alias fit its own right side"
@@ -152,7 +152,7 @@ def to_canonical(spec: UNetSpec, tensors: Weights, origin: str = "checkpoint") -
             if other is not values and not np.array_equal(other, values, equal_nan=other.dtype.kind == "f"):
                 problems.append(f"{name} differs from {present[0]}, of which it is another name")
         if wrong is None:
-            weights[tensor.name] = permuted(values, orders.get(tensor.name), inverse=False)
+            weights[tensor.name] = permuted(values, orders.get(tensor.name))
     problems += [_unexpected(spec, key, keys) for key in tensors if key not in known and not is_ignored(spec, key)]
     if problems:
         raise WeightsError(
@@ -168,19 +168,20 @@ def from_canonical(spec: UNetSpec, weights: Weights) -> dict[str, np.ndarray]:
         SpecError: where the spec's key map does not cover the spec.
     """
     orders = channel_orders(spec, _checkpoint(spec).merge_order)
+    inverses = {name: (axis, np.argsort(order)) for name, (axis, order) in orders.items()}
     found: dict[str, np.ndarray] = {}
     for name, key in original_keys(spec).items():
-        values = permuted(np.asarray(weights[name]), orders.get(name), inverse=True)
+        values = permuted(np.asarray(weights[name]), inverses.get(name))
         found |= dict.fromkeys((key, *aliases_of(spec, key)), values)
     return found
 
 
-def permuted(values: np.ndarray, order: tuple[int, np.ndarray] | None, inverse: bool) -> np.ndarray:
+def permuted(values: np.ndarray, order: tuple[int, np.ndarray] | None) -> np.ndarray:
     """The tensor with its channels in another order, along an axis."""
     if order is None:
         return values
     axis, channels = order
-    return values.take(np.argsort(channels) if inverse else channels, axis)
+    return values.take(channels, axis)
 
 
 def _checkpoint(spec: UNetSpec) -> Checkpoint:

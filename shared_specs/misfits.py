@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ FEW = 8
 """Names that may differ before a checkpoint is told to be of another network; all of them are named."""
 
 MOST_SHAPES = 3
-"""Misshapen tensors that are named; with as many as this, all are."""
+"""Misshapen tensors that are listed one by one as they are. Of more the first few are named."""
 
 
 def names_problem(spec: UNetSpec, tensors: Tensors, own_weights: OwnWeights, tried: list[Differences]) -> str:
@@ -83,7 +84,7 @@ def shapes_problem(
     if divisor is None and (whole or len(wrong) <= MOST_SHAPES):
         return None
     count = f"{len(wrong)} of {len(spec.tensors)} tensors have another shape than in {spec.name}"
-    start = f"{count} of widths {list(spec.widths)}: {listed(wrong, MOST_SHAPES)}"
+    start = f"{count} of widths {list(spec.widths)}: {listed(wrong)}"
     if divisor is None:
         return f"{start}; take the spec of this network, or name the scheme with --from for the whole list"
     asked = "leave --narrow out" if divisor == 1 else f"give --narrow {divisor}"
@@ -99,9 +100,7 @@ def fitting_divisor(full: UNetSpec, tensors: Tensors, own_weights: OwnWeights, f
         if theirs and not ours % theirs
     }
     for ratio in sorted(ratios):
-        try:
+        with suppress(SpecError):  # these widths cannot be divided by it
             if not misshapen(full.narrow(ratio), tensors, own_weights, fit):
                 return ratio
-        except SpecError:  # these widths cannot be divided by it
-            continue
     return None

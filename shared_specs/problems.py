@@ -57,7 +57,7 @@ def describe(error: ValidationError, values: Any, prefix: str = "", model: type[
 def _describe(
     problem: Any, values: Any, prefix: str, expected: Expectations | None, meant: dict[tuple[Any, ...], str]
 ) -> str:
-    location, kind, context = problem["loc"], problem["type"], problem.get("ctx", {})
+    location, kind, context = problem["loc"], problem["type"], problem.get("ctx")
     key = prefix + in_file([str(part) for part in location], values)
     words = "" if expected is None else expected.words(location)
     match kind:

@@ -102,6 +102,10 @@ RULES: list[tuple[dict[str, Any], str]] = [
      "expected none as there are 2 levels, not 3 or more"),
     ({"deep_supervision": {"levels": [1], "weights": [1, 1]}, "head": None, "out_channels": 4}, "deep_supervision: got "
      "a table, expected none as there is no head, whose form deeper heads have"),
+    ({"override": [{"part": "encoder", "levels": []}]}, "override.0.levels: got [], expected one or more encoder "
+     "levels below 3"),
+    ({"override": [{"part": "decoder", "levels": [0, 2]}]}, "override.0.levels: got [0, 2], expected one or more "
+     "decoder levels below 2"),
     ({"head": None}, "out_channels: got 10, expected the 4 of decoder.0.block.1.activation as there is no head"),
     (NO_LAYER, "block.convolutions: got a network without parameters, expected some convolution or a head"),
 ]  # fmt: skip
@@ -116,8 +120,11 @@ def test_keys_that_do_not_agree(change: dict[str, Any], message: str, changed_sp
 
 LEGAL: dict[str, dict[str, Any]] = {
     "everything reflected": {"conv.padding_mode": "reflect"},
-    "sizes by axis": {"conv.kernel": [3, 1], "conv.padding": [1, 0], "up.stride": [2, 2]},
+    "sizes by axis": {"conv.kernel": [3, 1], "conv.stride": [1, 1], "conv.padding": [1, 0], "up.stride": [2, 2]},
     "padded pool": {"down.kernel": 3, "down.padding": 1},
+    "a pool padded by half of its kernel": {"down.padding": 1},
+    "a way up padded by less than half of kernel and stride": {"up.kernel": 3, "up.padding": 2},
+    "a span after the stem": {"residual": RESIDUAL | {"stem": 1, "span": 3}, "block.convolutions": 4},
     "no units": {"up.before": UNIT, "up.after": UNIT | {"order": []}},
     "shortcut without norm": {
         "residual": RESIDUAL | {"norm": False},
