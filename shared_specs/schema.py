@@ -168,12 +168,12 @@ class UNetSpec(Level):
             SpecError: where a width cannot be divided.
         """
         keys = [key for key in WIDTHS if getattr(self, key) is not None]
-        divided = {key: [self._is_divided(key, level) for level in range(len(getattr(self, key)))] for key in keys}
         most = math.gcd(
-            *(width for key in keys for width, yes in zip(getattr(self, key), divided[key], strict=True) if yes)
+            *(width for key in keys for level, width in enumerate(getattr(self, key)) if self._is_divided(key, level))
         )
         if divisor < 1 or most % divisor:
-            fitting = ", ".join(str(number) for number in range(1, most + 1) if self._can_narrow(number, most))
+            numbers = range(1, max(most, 1) + 1)  # where nothing is divided, 1 is the one to name
+            fitting = ", ".join(str(number) for number in numbers if self._can_narrow(number, most))
             raise SpecError(
                 f"{self.name}: {' and '.join(f'{key} {list(getattr(self, key))}' for key in keys)} "
                 f"cannot all be divided by {divisor}; take one of {fitting}"
@@ -182,8 +182,9 @@ class UNetSpec(Level):
             return self
         values = self.model_dump()
         for key in keys:
-            widths = zip(values[key], divided[key], strict=True)
-            values[key] = [width // divisor if yes else width for width, yes in widths]
+            values[key] = [
+                width // divisor if self._is_divided(key, level) else width for level, width in enumerate(values[key])
+            ]
         return _validated(values, origin=f"{self.name} narrow by {divisor}")
 
     def _can_narrow(self, divisor: int, most: int) -> bool:

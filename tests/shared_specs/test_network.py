@@ -264,3 +264,10 @@ def test_a_map_is_dropped_as_soon_as_it_can_be(changed_spec: Changed) -> None:
     assert steps["encoder.0.block.0.conv"] == (IMAGES,)
     assert steps["decoder.0.merge"] == ("encoder.0.block.0.activation", "decoder.0.up")
     assert steps["encoder.1.down"] == ()  # the skip is needed yet
+
+
+def test_an_output_that_is_not_run_is_waited_for_by_nothing(changed_spec: Changed) -> None:
+    deep = {"widths": [2, 4, 6], "deep_supervision": {"levels": [1], "weights": [1.0, 0.5]}}
+    spec = changed_spec(SMALL | deep)
+    inference = [layer for layer in spec.layers if not layer.is_deep]  # backends ask for both heads all the same
+    assert schedule(inference, [spec.logits, *spec.deep_logits]) == schedule(inference, [spec.logits])
