@@ -105,13 +105,12 @@ class UNetSpec(Level):
 
     def width(self, part: Part, level: int) -> int:
         """Channels at the end of a level's block."""
-        if part == "encoder" or self.decoder_widths is None:
-            return self.widths[level]
-        return self.decoder_widths[level]
+        widths = {"encoder": self.widths, "decoder": self.decoder_widths}[part]
+        return self.widths[level] if widths is None else widths[level]
 
     def middle_width(self, part: Part, level: int) -> int:
         """Channels after every convolution of a level's block but the last."""
-        middle = self.middle_widths if part == "encoder" else self.decoder_middle_widths
+        middle = {"encoder": self.middle_widths, "decoder": self.decoder_middle_widths}[part]
         return self.width(part, level) if middle is None else middle[level]
 
     @cached_property
@@ -225,7 +224,7 @@ class UNetSpec(Level):
                 content = file.read(LARGEST_FILE_BYTES + 1)
             if len(content) > LARGEST_FILE_BYTES:
                 raise SpecError(f"{path}: is larger than {LARGEST_FILE_BYTES} bytes; expected a spec file in TOML")
-            values = tomllib.loads(content.decode("utf-8"))
+            values = tomllib.loads(content.decode())
         except OSError as error:
             raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a spec file in TOML") from error
         except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, an integer of thousands of digits
