@@ -102,9 +102,7 @@ class Network(Builder):
             raise ValueError(
                 f"{key}.{self.level}: got {width}, expected {x.channels} as {name} has no convolution to change them"
             )
-        sums: Sequence[int] = ()  # the units after which a shortcut ends
-        if residual is not None:
-            sums = range(residual.stem + residual.span - 1, count, residual.span)
+        sums = () if residual is None else range(residual.stem + residual.span - 1, count, residual.span)
         for number in range(count):
             unit = f"{name}.{number}"
             late = residual is not None and number in sums and residual.last_activation == "after_sum"
@@ -114,7 +112,7 @@ class Network(Builder):
             if residual is not None and number < residual.stem:
                 start = x
             if residual is not None and number in sums:
-                bridged = at.conv.stride if number == sums[0] and not residual.stem else 1
+                bridged = at.conv.stride if number + 1 == residual.span and not residual.stem else 1
                 shortcut = self.shortcut(f"{unit}.shortcut", residual, at.norm, start, x, bridged)
                 x = start = self.add(f"{unit}.sum", "sum", (x, shortcut), x.channels)
                 if late:

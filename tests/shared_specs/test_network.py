@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 
 from shared_specs import SpecError, UNetSpec
-from shared_specs.layout import IMAGES, Convolution, Layer, schedule
+from shared_specs.layout import IMAGES, Convolution, Layer, Pool, schedule
 from shared_specs.shapes import Shape
 
 from ..strategies import specs
@@ -59,6 +59,10 @@ def test_residual_units(changed_spec: Changed) -> None:
         "encoder.0.block.3.activation = relu(encoder.0.block.3.sum) 2",
         "head = conv(encoder.0.block.3.activation) 2",
     ]
+    around = {layer.name.rpartition(".")[2]: layer.settings for layer in spec.layers if ".shortcut." in layer.name}
+    assert around["pool"] == Pool((2, 2), (2, 2), (0, 0))
+    assert around["conv"] == Convolution((1, 1), (1, 1), (0, 0), "zeros", (1, 1), (0, 0), False)
+    assert around["norm"] == spec.norm
     strides = {layer.name: layer.settings.stride for layer in spec.layers if layer.kind in ("conv", "average_pool")}
     assert {name for name, stride in strides.items() if stride == (2, 2)} == {
         "encoder.0.block.0.conv",
@@ -223,6 +227,7 @@ def test_what_is_merged(
     spec = changed_spec(SMALL | {"merge": merge})
     found = {layer.name: (layer.inputs, layer.out_channels) for layer in spec.layers if layer.kind == "merge"}
     assert found == expected
+    assert {layer.settings for layer in spec.layers if layer.kind == "merge"} <= {spec.merge}
 
 
 @pytest.mark.parametrize(("width", "channels"), [("same", 2), ("next", 4)])
