@@ -21,10 +21,12 @@ class Map:
 class Builder:
     """Collects the layers in the order of execution. `stage` and `level` say where the next one stands."""
 
+    stage: str
+    level: int
+
     def __init__(self, dimensions: int):
         self.dimensions = dimensions
         self.layers: list[Layer] = []
-        self.stage, self.level = "encoder", 0
 
     def convolution(
         self,

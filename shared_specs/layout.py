@@ -103,12 +103,12 @@ class Layer:
 
 def schedule(layers: Sequence[Layer], outputs: Iterable[str]) -> list[tuple[Layer, tuple[str, ...]]]:
     """Each layer with the maps that nothing needs after it, so that their memory can be used again."""
+    kept = set(outputs)
     last_use: dict[str, int] = {}
     for number, layer in enumerate(layers):
         last_use |= dict.fromkeys((layer.name, *layer.inputs), number)
-    for name in outputs:
-        last_use.pop(name, None)
     done_with: list[list[str]] = [[] for _ in layers]
     for name, number in last_use.items():
-        done_with[number].append(name)
-    return [(layer, tuple(names)) for layer, names in zip(layers, done_with, strict=True)]
+        if name not in kept:
+            done_with[number].append(name)
+    return [(layer, tuple(done_with[number])) for number, layer in enumerate(layers)]

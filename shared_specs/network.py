@@ -96,23 +96,23 @@ class Network(Builder):
 
     def block(self, name: str, at: Level, x: Map, middle: int, width: int) -> Map:
         count, residual, start = at.block.convolutions, at.residual, x
-        stem = 0 if residual is None else residual.stem
         if not count and x.channels != width:
-            key = "widths" if self.stage == "encoder" or self.spec.decoder_widths is None else "decoder_widths"
+            is_decoders = name.startswith("decoder") and self.spec.decoder_widths is not None
+            key = "decoder_widths" if is_decoders else "widths"
             raise ValueError(
                 f"{key}.{self.level}: got {width}, expected {x.channels} as {name} has no convolution to change them"
             )
+        sums = () if residual is None else range(residual.stem + residual.span - 1, count, residual.span)
         for number in range(count):
             unit = f"{name}.{number}"
-            ends = residual is not None and number >= stem and (number + 1 - stem) % residual.span == 0
-            late = ends and residual is not None and residual.last_activation == "after_sum"
+            late = residual is not None and number in sums and residual.last_activation == "after_sum"
             stride = at.conv.stride if number == 0 else 1
             steps = [step for step in at.block.order if not (late and step == "activation")]
             x = self.unit(unit, steps, at, x, width if number == count - 1 else middle, stride)
-            if number < stem:
+            if residual is not None and number < residual.stem:
                 start = x
-            if ends and residual is not None:
-                bridged = at.conv.stride if number + 1 == residual.span and not stem else 1
+            if residual is not None and number in sums:
+                bridged = at.conv.stride if number + 1 == residual.span and not residual.stem else 1
                 shortcut = self.shortcut(f"{unit}.shortcut", residual, at.norm, start, x, bridged)
                 x = start = self.add(f"{unit}.sum", "sum", (x, shortcut), x.channels)
                 if late:
@@ -171,7 +171,7 @@ class Network(Builder):
 
         if up.before is not None:
             x = self.unit(f"{node}.before_up", up.before.order, up.before, x, channels(up.before.width), 1)
-        match up:
+        match up:  # `NoUp` has no layer
             case tables.TransposedConvolution():
                 x = self.transposed_convolution(name, up, x, channels(up.width))
             case tables.Nearest() | tables.Linear():
@@ -187,8 +187,6 @@ class Network(Builder):
                         f"up.scale: got {up.scale}, expected {parts} to divide the {x.channels} channels before {name}"
                     )
                 x = self.add(name, up.kind, (x,), x.channels // parts, up)
-            case tables.NoUp():
-                pass
         if up.after is not None:
             x = self.unit(f"{node}.after_up", up.after.order, up.after, x, channels(up.after.width), 1)
         return x
@@ -202,7 +200,7 @@ class Network(Builder):
                 f"merge.kind: got 'sum' at level {self.level}, where the maps have "
                 f"{' and '.join(map(str, channels))} channels; expected equal ones"
             )
-        merged = channels[0] if at.merge.kind == "sum" else sum(channels)
+        merged = x.channels if at.merge.kind == "sum" else sum(channels)
         return self.add(f"{node}.merge", "merge", (*skips, x), merged, at.merge)
 
     def attention(self, name: str, attention: tables.Attention, skip: Map, gate: Map) -> Map:

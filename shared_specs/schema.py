@@ -105,13 +105,12 @@ class UNetSpec(Level):
 
     def width(self, part: Part, level: int) -> int:
         """Channels at the end of a level's block."""
-        if part == "encoder" or self.decoder_widths is None:
-            return self.widths[level]
-        return self.decoder_widths[level]
+        widths = {"encoder": self.widths, "decoder": self.decoder_widths}[part]
+        return self.widths[level] if widths is None else widths[level]
 
     def middle_width(self, part: Part, level: int) -> int:
         """Channels after every convolution of a level's block but the last."""
-        middle = self.middle_widths if part == "encoder" else self.decoder_middle_widths
+        middle = {"encoder": self.middle_widths, "decoder": self.decoder_middle_widths}[part]
         return self.width(part, level) if middle is None else middle[level]
 
     @cached_property
@@ -168,12 +167,12 @@ class UNetSpec(Level):
             SpecError: where a width cannot be divided.
         """
         keys = [key for key in WIDTHS if getattr(self, key) is not None]
-        divided = {key: [self._is_divided(key, level) for level in range(len(getattr(self, key)))] for key in keys}
         most = math.gcd(
-            *(width for key in keys for width, yes in zip(getattr(self, key), divided[key], strict=True) if yes)
+            *(width for key in keys for level, width in enumerate(getattr(self, key)) if self._is_divided(key, level))
         )
         if divisor < 1 or most % divisor:
-            fitting = ", ".join(str(number) for number in range(1, most + 1) if self._can_narrow(number, most))
+            numbers = range(1, max(most, 1) + 1)  # where nothing is divided, 1 is the one to name
+            fitting = ", ".join(str(number) for number in numbers if self._can_narrow(number, most))
             raise SpecError(
                 f"{self.name}: {' and '.join(f'{key} {list(getattr(self, key))}' for key in keys)} "
                 f"cannot all be divided by {divisor}; take one of {fitting}"
@@ -182,8 +181,9 @@ class UNetSpec(Level):
             return self
         values = self.model_dump()
         for key in keys:
-            widths = zip(values[key], divided[key], strict=True)
-            values[key] = [width // divisor if yes else width for width, yes in widths]
+            values[key] = [
+                width // divisor if self._is_divided(key, level) else width for level, width in enumerate(values[key])
+            ]
         return _validated(values, origin=f"{self.name} narrow by {divisor}")
 
     def _can_narrow(self, divisor: int, most: int) -> bool:
@@ -224,7 +224,7 @@ class UNetSpec(Level):
                 content = file.read(LARGEST_FILE_BYTES + 1)
             if len(content) > LARGEST_FILE_BYTES:
                 raise SpecError(f"{path}: is larger than {LARGEST_FILE_BYTES} bytes; expected a spec file in TOML")
-            values = tomllib.loads(content.decode("utf-8"))
+            values = tomllib.loads(content.decode())
         except OSError as error:
             raise SpecError(f"{path}: cannot be read ({error.strerror}); expected a spec file in TOML") from error
         except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, an integer of thousands of digits

@@ -38,6 +38,14 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, tuple[int, ...]]]] = {
         {"widths": [8, 16, 16], "override": [{"part": "encoder", "levels": [2], **NO_UNITS}]},
         {"widths": (2, 4, 4)},
     ),
+    "a level that keeps the width of one between": (
+        {
+            "widths": [3, 16, 16],
+            "decoder_widths": [8, 16],
+            "override": [{"part": "encoder", "levels": [0, 2], **NO_UNITS}],
+        },
+        {"widths": (3, 4, 4), "decoder_widths": (2, 4)},
+    ),
     "a level whose width is that of its down": (
         {
             "widths": [3, 16],
@@ -64,10 +72,32 @@ def test_narrow_by_four(changes: dict[str, Any], expected: dict[str, Any], chang
     assert narrow.layers[-1].out_channels == spec.out_channels
 
 
-def test_each_key_of_widths_must_divide(changed_spec: Changed) -> None:
-    spec = changed_spec({"widths": [8, 16], "decoder_widths": [6]})
-    assert spec.narrow(2).decoder_widths == (3,)
-    with pytest.raises(
-        SpecError, match=r"widths \[8, 16\] and decoder_widths \[6\] cannot all be divided by 4; take one of 1, 2$"
-    ):
-        spec.narrow(4)
+GROUPS_OF_FOUR = {"norm": {"kind": "group", "groups": 4, "epsilon": 1e-5}}
+MISFITS: dict[str, tuple[dict[str, Any], int, str]] = {
+    "a width of another key": (
+        {"widths": [8, 16], "decoder_widths": [6]},
+        4,
+        "widths [8, 16] and decoder_widths [6] cannot all be divided by 4; take one of 1, 2",
+    ),
+    "not all numbers up to the largest": ({"widths": [12, 24]}, 5, "widths [12, 24] cannot all be divided by 5; "
+     "take one of 1, 2, 3, 4, 6, 12"),
+    "a smaller network would not suit its norm": (
+        {"widths": [16, 32]} | GROUPS_OF_FOUR,
+        3,
+        "widths [16, 32] cannot all be divided by 3; take one of 1, 2, 4",
+    ),
+    "nothing is divided": ({"widths": [10], "head": None}, 0, "widths [10] cannot all be divided by 0; take one of 1"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "divisor", "message"), MISFITS.values(), ids=MISFITS)
+def test_a_divisor_that_does_not_fit_is_told_those_that_do(
+    changes: dict[str, Any], divisor: int, message: str, changed_spec: Changed
+) -> None:
+    with pytest.raises(SpecError) as error:
+        changed_spec(changes).narrow(divisor)
+    assert str(error.value) == f"unet_bn_same: {message}"
+
+
+def test_a_divisor_of_every_key_of_widths_fits(changed_spec: Changed) -> None:
+    assert changed_spec({"widths": [8, 16], "decoder_widths": [6]}).narrow(2).decoder_widths == (3,)

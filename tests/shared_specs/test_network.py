@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from shared_specs import UNetSpec
-from shared_specs.layout import IMAGES, Layer, schedule
+from shared_specs import SpecError, UNetSpec
+from shared_specs.layout import IMAGES, Convolution, Layer, Pool, schedule
 from shared_specs.shapes import Shape
 
 from ..strategies import specs
@@ -59,6 +59,10 @@ def test_residual_units(changed_spec: Changed) -> None:
         "encoder.0.block.3.activation = relu(encoder.0.block.3.sum) 2",
         "head = conv(encoder.0.block.3.activation) 2",
     ]
+    around = {layer.name.rpartition(".")[2]: layer.settings for layer in spec.layers if ".shortcut." in layer.name}
+    assert around["pool"] == Pool((2, 2), (2, 2), (0, 0))
+    assert around["conv"] == Convolution((1, 1), (1, 1), (0, 0), "zeros", (1, 1), (0, 0), False)
+    assert around["norm"] == spec.norm
     strides = {layer.name: layer.settings.stride for layer in spec.layers if layer.kind in ("conv", "average_pool")}
     assert {name for name, stride in strides.items() if stride == (2, 2)} == {
         "encoder.0.block.0.conv",
@@ -156,10 +160,122 @@ def test_nested_and_deeply_supervised(changed_spec: Changed) -> None:
         "deep_head.0 = conv(decoder.1) 2",
     ]
     assert (spec.logits, spec.deep_logits, spec.loss_weights) == ("head", ("deep_head.0",), (1.0, 0.5))
+    assert {(layer.name.partition(".block")[0], layer.stage, layer.level) for layer in spec.layers} == {
+        ("encoder.0", "encoder", 0),
+        ("encoder.1.down", "encoder", 1),
+        ("encoder.1", "encoder", 1),
+        ("encoder.2.down", "encoder", 2),
+        ("encoder.2", "encoder", 2),
+        ("nested.0.0.up", "decoder", 0),
+        ("nested.0.0.merge", "decoder", 0),
+        ("nested.0.0", "decoder", 0),
+        ("decoder.1.up", "decoder", 1),
+        ("decoder.1.merge", "decoder", 1),
+        ("decoder.1", "decoder", 1),
+        ("decoder.0.up", "decoder", 0),
+        ("decoder.0.merge", "decoder", 0),
+        ("decoder.0", "decoder", 0),
+        ("head", "head", 0),
+        ("deep_head.0", "deep_head", 1),
+    }
+    merges = {layer.name: layer.in_channels for layer in spec.layers if layer.kind == "merge"}
+    assert merges == {"nested.0.0.merge": 4, "decoder.1.merge": 6, "decoder.0.merge": 5}  # those that are upsampled
     assert spec.layers[-1].is_deep and [tensor.leaf for tensor in spec.layers[-1].tensors] == [
         "head.weight",
         "head.bias",
     ]
+
+
+def test_deep_heads_of_a_nested_network_read_the_last_node_of_their_level(changed_spec: Changed) -> None:
+    deep = {"levels": [1, 2], "weights": [1.0, 0.5, 0.25]}
+    spec = changed_spec(SMALL | {"widths": [2, 4, 6, 8], "nested": True, "deep_supervision": deep})
+    assert [layer.inputs for layer in spec.layers if layer.is_deep] == [
+        ("decoder.1.block.0.activation",),
+        ("decoder.2.block.0.activation",),
+    ]
+
+
+def test_attention_in_a_nested_network_gates_the_last_of_the_skips(changed_spec: Changed) -> None:
+    attention = {"width": "half", "bias": True, "norm": {"kind": "none"}}
+    spec = changed_spec(SMALL | {"widths": [2, 4, 6], "nested": True, "attention": attention})
+    inputs = {layer.name: layer.inputs for layer in spec.layers}
+    assert inputs["decoder.0.attention.multiply"][0] == "nested.0.0.block.0.activation"
+    assert inputs["decoder.0.merge"] == (
+        "encoder.0.block.0.activation",
+        "decoder.0.attention.multiply",
+        "decoder.0.up",
+    )
+
+
+MERGES: dict[str, tuple[dict[str, Any], dict[str, tuple[tuple[str, ...], int]]]] = {
+    "concatenate": (
+        {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "error"},
+        {"decoder.0.merge": (("encoder.0.block.0.activation", "decoder.0.up"), 4)},
+    ),
+    "sum": (
+        {"kind": "sum", "size_mismatch": "error"},
+        {"decoder.0.merge": (("encoder.0.block.0.activation", "decoder.0.up"), 2)},
+    ),
+    "none": ({"kind": "none"}, {}),
+}
+
+
+@pytest.mark.parametrize(("merge", "expected"), MERGES.values(), ids=MERGES)
+def test_what_is_merged(
+    merge: dict[str, Any], expected: dict[str, tuple[tuple[str, ...], int]], changed_spec: Changed
+) -> None:
+    spec = changed_spec(SMALL | {"merge": merge})
+    found = {layer.name: (layer.inputs, layer.out_channels) for layer in spec.layers if layer.kind == "merge"}
+    assert found == expected
+    assert {layer.settings for layer in spec.layers if layer.kind == "merge"} <= {spec.merge}
+
+
+@pytest.mark.parametrize(("width", "channels"), [("same", 2), ("next", 4)])
+def test_width_of_a_convolution_that_goes_down(width: str, channels: int, changed_spec: Changed) -> None:
+    down = {"kind": "conv", "kernel": 2, "stride": 2, "padding": 0, "bias": False, "width": width}
+    spec = changed_spec(SMALL | {"down": down})
+    assert spec.tensor("encoder.1.down.weight").shape == (channels, 2, 2, 2)
+    assert spec.tensor("encoder.1.block.0.conv.weight").shape == (4, channels, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "up", [{"kind": "nearest"}, {"kind": "linear", "align_corners": True}], ids=lambda up: up["kind"]
+)
+def test_a_map_brought_to_the_size_of_the_skip_reads_both(up: dict[str, Any], changed_spec: Changed) -> None:
+    lines = listed(changed_spec(SMALL | {"up": up | {"scale": "skip"}}))
+    name = "decoder.0.up"
+    both = "encoder.1.block.0.activation, encoder.0.block.0.activation"
+    assert [line for line in lines if line.startswith(name)] == [f"{name} = {up['kind']}({both}) 4"]
+
+
+NO_UNITS = {"block": {"convolutions": 0}}
+MISFITS: dict[str, tuple[dict[str, Any], str]] = {
+    "encoder": (
+        {"decoder_widths": [3], "override": [{"part": "encoder", **NO_UNITS}]},
+        "widths.0: got 2, expected 1 as encoder.0.block has no convolution to change them",
+    ),
+    "decoder": (
+        {"override": [{"part": "decoder", **NO_UNITS}]},
+        "widths.0: got 2, expected 4 as decoder.0.block has no convolution to change them",
+    ),
+    "decoder with widths of its own": (
+        {"decoder_widths": [3], "override": [{"part": "decoder", **NO_UNITS}]},
+        "decoder_widths.0: got 3, expected 4 as decoder.0.block has no convolution to change them",
+    ),
+    "an inner node, which is as wide as the encoder": (
+        {"nested": True, "widths": [2, 4, 4], "decoder_widths": [3, 3], "override": [{"part": "decoder", **NO_UNITS}]},
+        "widths.0: got 2, expected 4 as nested.0.0.block has no convolution to change them",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), MISFITS.values(), ids=MISFITS)
+def test_a_width_that_nothing_makes_is_named_by_its_key(
+    change: dict[str, Any], message: str, changed_spec: Changed
+) -> None:
+    with pytest.raises(SpecError) as error:
+        changed_spec(SMALL | change)
+    assert str(error.value).partition(".toml: ")[2] == message
 
 
 def test_joined_before_upsampling_with_units_around_it(changed_spec: Changed) -> None:
@@ -189,6 +305,8 @@ def test_joined_before_upsampling_with_units_around_it(changed_spec: Changed) ->
         "decoder.0.after_up.activation = prelu(decoder.0.after_up.norm) 5",
     ]
     assert spec.tensor("decoder.0.after_up.activation.weight").shape == (5,)
+    around = [layer.settings for layer in spec.layers if layer.name.endswith("_up.conv")]
+    assert around == [Convolution((1, 1), (1, 1), (0, 0), "zeros", (1, 1), (0, 0), False)] * 2
 
 
 @pytest.mark.parametrize(("width", "channels"), [("half", 4), ("same", 8), ("skip", 2), ("decoder", 3)])
@@ -264,3 +382,10 @@ def test_a_map_is_dropped_as_soon_as_it_can_be(changed_spec: Changed) -> None:
     assert steps["encoder.0.block.0.conv"] == (IMAGES,)
     assert steps["decoder.0.merge"] == ("encoder.0.block.0.activation", "decoder.0.up")
     assert steps["encoder.1.down"] == ()  # the skip is needed yet
+
+
+def test_an_output_that_is_not_run_is_waited_for_by_nothing(changed_spec: Changed) -> None:
+    deep = {"widths": [2, 4, 6], "deep_supervision": {"levels": [1], "weights": [1.0, 0.5]}}
+    spec = changed_spec(SMALL | deep)
+    inference = [layer for layer in spec.layers if not layer.is_deep]  # backends ask for both heads all the same
+    assert schedule(inference, [spec.logits, *spec.deep_logits]) == schedule(inference, [spec.logits])

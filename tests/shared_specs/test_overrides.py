@@ -139,5 +139,7 @@ def test_specs_with_overrides_are_values(changed_spec: Changed) -> None:
     override = {"part": "encoder", "conv": {"kernel": [3, 5], "padding": [1, 2]}}
     spec, again = (overridden(changed_spec, override) for _ in range(2))
     assert spec == again and hash(spec) == hash(again) and spec.fingerprint == again.fingerprint
-    assert spec.fingerprint != overridden(changed_spec, override | {"levels": [0]}).fingerprint
+    another = overridden(changed_spec, override | {"levels": [0]})
+    assert spec.fingerprint != another.fingerprint
+    assert len({hash(each) for each in (*spec.override, *again.override, *another.override)}) == 2
     assert UNetSpec.model_validate_json(spec.model_dump_json()) == spec

@@ -276,6 +276,20 @@ def test_hostile_file_is_refused(content: bytes, reason: str, tmp_path: Path) ->
     assert len(message) < 2_000
 
 
+def test_what_is_not_toml_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "half.toml"
+    path.write_text("name = ")
+    with pytest.raises(tomllib.TOMLDecodeError) as reason:
+        tomllib.loads("name = ")
+    assert refusal(path) == f"is not TOML ({reason.value}); mend the file there"
+
+
+def test_the_largest_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "largest.toml"
+    path.write_bytes(PAPER + b"#" * (LARGEST_FILE_BYTES - len(PAPER)))
+    assert UNetSpec.from_toml(path) == load_spec("unet_paper")
+
+
 @pytest.mark.parametrize(("name", "reason"), [(".", "Is a directory"), ("absent.toml", "No such file")])
 def test_unreadable_file_is_refused(name: str, reason: str, tmp_path: Path) -> None:
     assert refusal(tmp_path / name).startswith(f"cannot be read ({reason}")
