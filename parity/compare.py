@@ -16,6 +16,7 @@ from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
+from .borrowed import given_back
 from .kinds import check_one_kind
 from .probes import (
     DATA_PARALLEL,
@@ -130,20 +131,17 @@ def compare_models(
     """
     before = {"reference": reference.weights(), "candidate": candidate.weights()}
     models = {"reference": reference, "candidate": candidate}
-    try:
+    with given_back(models, before):
         return compare_all(
             models,
             before,
-            batch or random_batch(reference.spec, seed),
+            batch or random_batch(reference.spec, seed, 2 * check_one_kind(models) or 2),
             execution=max((reference.execution, candidate.execution), key=lambda execution: execution.unit_roundoff),
             probes=probes,
             seed=seed,
             steps=steps,
             on_progress=on_progress,
         )
-    finally:
-        for name, model in models.items():
-            model.load_weights(before[name])
 
 
 def compare_all(

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks import contestants, machine, threads
 from benchmarks.cell import Cell
-from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, plan
+from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, found_devices, plan
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
 from benchmarks.record_files import check_folder, save_record
@@ -87,8 +87,7 @@ def chosen_statistics(text: str | None, device: str) -> BatchStatistics:
 
 def devices_to_use(most: int | None, device: str) -> int:
     """How many devices are used at most; by default all. Raises TandemError."""
-    here = machine.this_machine()
-    found = here.usable_cores if device == "cpu" else len(here.gpus)
+    found = found_devices(device)
     most = found if most is None else most
     if most < 2:
         raise TandemError(

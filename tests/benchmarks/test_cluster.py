@@ -98,6 +98,27 @@ def test_a_job_that_ends_early_is_a_record_with_the_reason(make: MakeRun, work: 
     assert attempts(run) == [2]
 
 
+def test_a_local_job_may_use_the_gpus_that_this_process_may(make: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one, or none, is what submitit would give it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-8932f937")
+    (record,) = make(jobs.says_its_gpus, replicates=1).run().records
+    assert record.message == "2,GPU-8932f937"
+
+
+@pytest.mark.parametrize("visible", ["2", "", None], ids=str)
+def test_a_task_sees_the_gpus_that_it_is_to_see(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    seen: list[tuple[str, str | None]] = []
+    executors.seeing(visible, lambda task: seen.append((task, os.environ.get("CUDA_VISIBLE_DEVICES"))), "a task")
+    assert seen == [("a task", visible)]
+
+
+def test_an_answer_that_cannot_be_read_is_none_yet(tmp_path: Path) -> None:
+    """A network folder says so of a file that is just being replaced."""
+    cluster_job.answer_path(tmp_path, "token").mkdir(parents=True)
+    assert cluster_job.read_answer(tmp_path, "token") is None
+
+
 def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) -> None:
     """Also where every job of the others fails."""
     lacking = tiny("no_op", precision="bfloat16")
