@@ -119,6 +119,14 @@ def test_an_answer_that_cannot_be_read_is_none_yet(tmp_path: Path) -> None:
     assert cluster_job.read_answer(tmp_path, "token") is None
 
 
+def test_jobs_of_unlike_cells_have_names_of_their_own(tiny: TinyCell, record: Any) -> None:
+    """By which they are refused; as their records are called."""
+    cells = [tiny("no_op"), tiny("no_op", seed=1)]
+    names = [cluster_state.Job(cell=cell, replicate=1).name for cell in cells]
+    assert cells[0].id == cells[1].id and names[0] != names[1]
+    assert [f"{name}.json" for name in names] == [record(cell=cell, replicate=1).file_name for cell in cells]
+
+
 def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) -> None:
     """Also where every job of the others fails."""
     lacking = tiny("no_op", precision="bfloat16")
