@@ -80,9 +80,8 @@ def chosen_statistics(text: str | None, device: str) -> BatchStatistics:
     """What was asked for; by default what can be judged at usual sizes: each replica's own on a CPU, else global."""
     if text is None:
         return "per_replica" if device == "cpu" else "global"
-    chosen = selections.choose("kind of batch statistics", [text.replace("-", "_")], STATISTICS)
-    assert chosen
-    return "global" if chosen[0] == "global" else "per_replica"
+    chosen = selections.one("kind of batch statistics", text.replace("-", "_"), STATISTICS)
+    return "global" if chosen == "global" else "per_replica"
 
 
 def devices_to_use(most: int | None, device: str) -> int:
