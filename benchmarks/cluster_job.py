@@ -83,11 +83,15 @@ def answer_path(folder: Path, token: str) -> Path:
 
 
 def read_answer(folder: Path, token: str) -> Answer | None:
-    """What a job of this token has left so far; None where it has not begun. Raises TandemError for no answer."""
+    """What a job of this token has left so far; None where it has not begun. Raises TandemError for no answer.
+
+    Nor is there one yet where the file cannot be read: a network folder tells of a file that a node is just replacing
+    that it is stale, and the next look finds the new one.
+    """
     path = answer_path(folder, token)
     try:
         return Answer.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except OSError:
         return None
     except ValidationError as error:
         raise TandemError(f"{path}: is no answer of a job; remove it, and give --resume") from error

@@ -55,7 +55,8 @@ class Job(JsonModel):
 
     @property
     def name(self) -> str:
-        return f"{self.cell.id}-r{self.replicate}"
+        """That of its record's file; cells of two spec files of one name differ in the digest alone."""
+        return f"{self.cell.id}-{self.cell.digest}-r{self.replicate}"
 
 
 class Jobs(JsonModel):

@@ -95,11 +95,16 @@ def check_devices(device: str, most: int) -> int | None:
     """The cores of each process, None on a GPU. Raises TandemError where there are fewer devices than replicas."""
     if device.partition(":")[0] != device:
         raise TandemError(f"--device {device} is one device, and replicas take one each; give cuda")
-    here = machine.this_machine()
-    found = here.usable_cores if device == "cpu" else len(here.gpus)
+    found = found_devices(device)
     if problem := too_few_for(most, device, found):
         raise TandemError(problem)
     return found // most if device == "cpu" else None
+
+
+def found_devices(kind: str) -> int:
+    """How many devices of a kind this process may use; on a CPU, cores."""
+    here = machine.this_machine()
+    return here.usable_cores if kind == "cpu" else machine.usable_gpus(len(here.gpus))
 
 
 def plan(cell: Cell, most: int, statistics: str) -> list[Cell]:

@@ -18,6 +18,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -163,6 +164,16 @@ class Slurm(Cluster):
         return " ".join(["scancel", *job_ids])
 
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+def seeing(visible: str | None, work: Callable[[Any], Any], task: Any) -> None:
+    """Do a task of a local job with the GPUs that this value of `VISIBLE` names; None for all."""
+    os.environ.pop(VISIBLE, None)
+    os.environ.update({} if visible is None else {VISIBLE: visible})
+    work(task)
+
+
 class Local(Cluster):
     """Processes of this machine, one after the other: two at once would take each other's cores."""
 
@@ -170,18 +181,19 @@ class Local(Cluster):
     at_once, outlives_us = 1, False
     grace_s, look_every_s = 0.0, 0.1
 
-    def __init__(self, folder: Path, limit_min: int, on_gpu: bool):
+    def __init__(self, folder: Path, limit_min: int):
         super().__init__(folder)
         import submitit
 
         cluster_state.make(folder)
         self._executor = submitit.LocalExecutor(self.folder)
-        self._executor.update_parameters(timeout_min=limit_min, gpus_per_node=1 if on_gpu else 0)
+        self._executor.update_parameters(timeout_min=limit_min)
         self._ours: dict[str, Any] = {}
 
     def submit(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> list[str]:
         self.close()
-        jobs = self._submit(self._executor, work, tasks)
+        # submitit numbers the GPUs of its jobs from 0 on, whatever this process may use.
+        jobs = self._submit(self._executor, partial(seeing, os.environ.get(VISIBLE), work), tasks)
         self._ours |= {job.job_id: job for job in jobs}
         return [job.job_id for job in jobs]
 
@@ -241,7 +253,7 @@ def open_cluster(name: str, folder: Path, options: SlurmOptions, on_gpu: bool) -
         return Slurm(folder, options, on_gpu)
     if options.given:
         raise TandemError(f"--slurm {options.given[0]} is an option of --cluster slurm; leave it out")
-    return Local(folder, options.limit_min, on_gpu)
+    return Local(folder, options.limit_min)
 
 
 @contextlib.contextmanager

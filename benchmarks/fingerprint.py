@@ -42,7 +42,12 @@ def take(model: Model, step: Callable[[], Any], phase: str, first_outputs: Any) 
     losses = [fetched["loss"]] + [model.fetch(step())["loss"] for _ in range(STEPS - 1)]
     quantities = {f"loss of step {number}": _scalar(loss) for number, loss in enumerate(losses, start=1)}
     samples = {tensor.name: _sample(model.read_tensor(tensor.name)) for tensor in model.spec.tensors}
-    return quantities | {f"{name} after step {STEPS}": values for name, values in samples.items()}
+    return quantities | {after_training(name): values for name, values in samples.items()}
+
+
+def after_training(name: str) -> str:
+    """The quantity that samples a tensor after the steps that are compared."""
+    return f"{name} after step {STEPS}"
 
 
 def ends(count: int) -> list[int]:

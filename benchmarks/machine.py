@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -95,8 +96,27 @@ def default_device() -> str:
 
 def devices() -> list[str]:
     """What a cell may have as its device here: "cpu", and "cuda", "cuda:0" ... where there are NVIDIA GPUs."""
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
-    return ["cpu"] + (["cuda", *(f"cuda:{index}" for index in range(len(gpus())))] if gpus() and not hidden else [])
+    count = usable_gpus(len(gpus()))
+    return ["cpu", *(["cuda"] if count else []), *(f"cuda:{index}" for index in range(count))]
+
+
+def usable_gpus(count: int) -> int:
+    """How many of the GPUs of a machine this process may use.
+
+    NVML and nvidia-smi count all of them, frameworks those that CUDA_VISIBLE_DEVICES lists, up to the first that there
+    is not. https://docs.nvidia.com/cuda/cuda-programming-guide/05-appendices/environment-variables.html
+
+    Args:
+        count: how many there are.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not count:
+        return count
+
+    def is_there(entry: str) -> bool:
+        return int(entry) < count if entry.isdecimal() else entry.startswith(("GPU-", "MIG-"))
+
+    return len(list(takewhile(is_there, (entry.strip() for entry in visible.split(",")))))
 
 
 @cache

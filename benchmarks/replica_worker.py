@@ -22,7 +22,7 @@ from backends.contract import Backend, Execution, Model
 from backends.replicas import ReplicaFailure, ReplicaGroup
 from backends.replicas.model import parts
 
-from . import introspection, protocol
+from . import fingerprint, introspection, protocol
 from .cell import Cell
 from .environment import worker_environment
 from .process import WorkerFailure
@@ -128,7 +128,8 @@ class GroupWorker:
     def ask(self, command: str, **arguments: Any) -> protocol.Answer:
         """Ask all ranks; times are the longest of any of them, memory the most, all else is rank 0's.
 
-        How a rank came to its first step is told of the one that was ready last.
+        How a rank came to its first step is told of the one that was ready last. The fingerprint that is judged is
+        rank 0's, so that none may have trained otherwise.
 
         Raises:
             WorkerFailure: naming the rank that failed.
@@ -141,6 +142,7 @@ class GroupWorker:
             return {"seconds": max(seconds), "steps": arguments["steps"]}
         answers = self._all(command, arguments)
         if command == "start":
+            check_alike(self.cell, [answer["fingerprint"] for answer in answers])
             return answers[0] | {"startup": last_to_be_ready([answer["startup"] for answer in answers])}
         if command == "steps":
             slowest = [max(times) for times in zip(*(answer["latencies_s"] for answer in answers), strict=True)]
@@ -185,6 +187,21 @@ class GroupWorker:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._group.__exit__(kind, error, traceback)
+
+
+def check_alike(cell: Cell, fingerprints: Sequence[Mapping[str, Sequence[float]]]) -> None:
+    """Raises WorkerFailure where a rank has other weights, or global statistics, than rank 0 after the same steps."""
+    shared = [each for each in cell.network.tensors if each.trainable or cell.recipe.batch_statistics == "global"]
+    first, *others = fingerprints
+    for tensor in shared:
+        name = fingerprint.after_training(tensor.name)
+        for rank, other in enumerate(others, start=1):
+            if not np.array_equal(first[name], other[name], equal_nan=True):
+                raise WorkerFailure(
+                    "not_comparable",
+                    f"rank {rank} of {len(fingerprints)} replicas of {cell.backend} has another {name} than rank 0; "
+                    f"run `tandem check --replicas {len(fingerprints)}` to find the first difference",
+                )
 
 
 def last_to_be_ready(startups: Sequence[Mapping[str, float]]) -> Mapping[str, float]:

@@ -16,6 +16,7 @@ from shared_specs.weights import Weights
 
 from . import noise_floor
 from .batches import Batch, random_batch
+from .borrowed import given_back
 from .kinds import check_one_kind
 from .probes import (
     DATA_PARALLEL,
@@ -130,20 +131,17 @@ def compare_models(
     """
     before = {"reference": reference.weights(), "candidate": candidate.weights()}
     models = {"reference": reference, "candidate": candidate}
-    try:
+    with given_back(models, before):
         return compare_all(
             models,
             before,
-            batch or random_batch(reference.spec, seed),
+            batch or random_batch(reference.spec, seed, 2 * check_one_kind(models) or 2),
             execution=max((reference.execution, candidate.execution), key=lambda execution: execution.unit_roundoff),
             probes=probes,
             seed=seed,
             steps=steps,
             on_progress=on_progress,
         )
-    finally:
-        for name, model in models.items():
-            model.load_weights(before[name])
 
 
 def compare_all(
@@ -174,6 +172,9 @@ def compare_all(
             if unknown
             else "expected at least one probe and one step"
         )
+    partial = any(not model.has_canonical_weights for model in models.values())
+    stages = REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES
+    _check_applicable(probes, stages, replicas)
     first = next(iter(models))
     spec, recipe = models[first].spec, models[first].recipe
     for model in models.values():
@@ -183,8 +184,6 @@ def compare_all(
     reference = Reference(noise_floor.reruns(unit_roundoff, seed), unit_roundoff, runs_at_once(spec, batch))
     found: dict[str, list[Measurement]] = {probe: [] for probe in EVERY_PROBE}
     not_compared = [NotCompared(name, probe, lacks) for name, lacks in (unable or {}).items() for probe in probes]
-    partial = any(not model.has_canonical_weights for model in models.values())
-    stages = REPLICA_STAGES if replicas else OUTPUT_STAGES if partial else STAGES
     for stage, views in stages.items():
         wanted = [view for view in views if view in probes]
         able = {name: model for name, model in models.items() if stage not in TRAINING or trains(model)}
@@ -253,6 +252,15 @@ def _reference_of(spec: UNetSpec, recipe: Recipe, replicas: int) -> Callable[[Ro
         return reference.build_noisy(spec, noise, recipe)
 
     return build
+
+
+def _check_applicable(probes: Sequence[str], stages: Mapping[Stage, tuple[str, ...]], replicas: int) -> None:
+    """Raises TandemError for a probe that says nothing of such models: it would be left out without a word."""
+    known = [view for views in stages.values() for view in views]
+    for probe in probes:
+        if probe not in known:
+            what, are = ("one device", "replicas") if replicas else ("replicas", "of one device")
+            raise TandemError(f"{probe} compares {what}, and these models are {are}; take some of {', '.join(known)}")
 
 
 def _check_finite(spec: UNetSpec, true: dict[str, Quantities]) -> None:

@@ -20,6 +20,7 @@ from .adoption import Adoption
 from .adoption.adopt import frozen, identify, images_of, layers_of, weights_of
 from .adoption.differences import told
 from .batches import Batch, random_batch
+from .borrowed import given_back
 from .compare import REFERENCE, compare_all
 from .own_weights import shared_weights, unplaced
 from .probes import PROBES
@@ -133,7 +134,7 @@ def compare_modules(
     before = {name: model.weights() for name, model in models.items()}
     shared = shared_weights(models, before, chosen, weights, seed)
     models = {REFERENCE: registry.get(REFERENCE).build(chosen, Execution(precision="float64"), recipe)} | models
-    try:
+    with given_back(models, before):
         verdict = compare_all(
             models,
             shared,
@@ -144,9 +145,6 @@ def compare_modules(
             steps=steps,
             on_progress=on_progress,
         )
-    finally:
-        for name, held in before.items():
-            models[name].load_weights(held)
     return Comparison(names, verdict, *_told(sides))
 
 

@@ -57,12 +57,13 @@ class Measurement:
 
     def __str__(self) -> str:
         if self.index is None:
-            return f"{self.probe}: {self.quantity}: {self.candidate} and {self.reference} have different shapes"
+            both = f"{self.candidate} and {self.reference}"
+            return f"{self.probe}: {self.quantity}: {both} have different shapes, or one of them lacks it"
         where = f" at {list(self.index)}" if self.index else ""
+        theirs, own = told_apart(self.reference_value, self.candidate_value)
         return (
-            f"{self.probe}: {self.quantity}: {self.candidate} has {self.candidate_value:.9g}{where}, "
-            f"{self.reference} {self.reference_value:.9g}: {self.distance:.3g} noise floors apart "
-            f"(limit {self.limit:g})"
+            f"{self.probe}: {self.quantity}: {self.candidate} has {own}{where}, {self.reference} {theirs}: "
+            f"{self.distance:.3g} noise floors apart (limit {self.limit:g})"
         )
 
 
@@ -241,8 +242,17 @@ def _row(m: Measurement) -> tuple[str, ...]:
         f"{m.max_abs_error:.3g}",
         f"{m.max_rel_error:.3g}",
         "" if m.index is None else str(list(m.index)),
-        f"{m.reference_value:.9g} | {m.candidate_value:.9g}",
+        " | ".join(told_apart(m.reference_value, m.candidate_value)),
     )
+
+
+def told_apart(one: float, other: float, least: int = 9) -> tuple[str, str]:
+    """Two values in words, with so many significant digits, and more where those would not tell them apart.
+
+    17 tell any two float64 numbers apart.
+    """
+    shown = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(least, 18)]
+    return shown[0] if one == other else next((pair for pair in shown if pair[0] != pair[1]), shown[0])
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:

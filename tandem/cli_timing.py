@@ -118,7 +118,7 @@ def scale(
 
     width = options.divisor(narrow, full_width)
     request = bench.Request(specs or (), backends, phase, precision, tuning, width, size, batch, device, 1)
-    if axis == "replicas":
+    if scale.is_over_replicas(axis):
         request = replace(request, replicates=replicates or bench.Request.replicates)
         raise typer.Exit(scale_replicas.run(request, most, batch_statistics, results, json))
     scale.check_not_given(axis, {"--replicates": replicates, "--batch-statistics": batch_statistics})

@@ -43,6 +43,14 @@ def choose(what: str, values: Iterable[str] | None, known: Sequence[str]) -> lis
     return [name for name in known if name in chosen] or None
 
 
+def one(what: str, value: str, known: Sequence[str]) -> str:
+    """The chosen one of `known`. Raises TandemError as `choose` does, and where it names several."""
+    chosen = choose(what, [value], known) or []
+    if len(chosen) != 1:
+        raise TandemError(f"got the {what} {value!r}, expected one of {', '.join(known)}")
+    return chosen[0]
+
+
 def expand(names_or_paths: Sequence[str]) -> list[str]:
     """Names and paths as given, "all" made into every name of the zoo."""
     # A comma may be part of a path.

@@ -10,6 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from parity.verdict import told_apart
+
 from .console import console, cut_to_fit, plain_table
 from .left_out import NOT_COMPARED, not_compared, takes_no_part
 from .units import NOTHING, floors, is_idle
@@ -30,8 +32,8 @@ ABBREVIATED = {"structure": "struct.", "activations": "activ.", "statistics": "s
 }
 """Headings of narrow columns."""
 
-DIGITS = {"float64": 17, "float32": 9}
-"""Significant digits that tell any two numbers of a precision apart."""
+DIGITS = {"float64": 17}
+"""Significant digits of the two values of a difference, by precision; 9, those of float32, in the others."""
 
 
 def verdict_table(verdict: Verdict) -> RenderableType:
@@ -42,9 +44,13 @@ def verdict_table(verdict: Verdict) -> RenderableType:
     title = f"{verdict.spec.name}, {verdict.execution.precision}{_replicas_in_words(verdict)}: "
     table = _by_pair(verdict) if len(verdict.pairs) > MOST_PAIRS else _by_probe(verdict)
     left_out = [Text(f"{said}.", "dim") for said in not_compared(verdict.not_compared, verdict.pairs)]
-    answer = Text("equal", "bold green") if verdict.equal else Text("DIFFERENT", "bold red")
+    answer = Text("equal", "bold green") if verdict.equal else Text(_not_equal(verdict), "bold red")
     limit = Text(f", distances in noise floors, at most {verdict.limit:g} allowed", "dim")
     return Group(Text.assemble((title, "bold"), answer, limit), cut_to_fit(table), *left_out)
+
+
+def _not_equal(verdict: Verdict) -> str:
+    return "DIFFERENT" if verdict.differences else "nothing was compared"
 
 
 def in_text(verdict: Verdict, columns: int = 112) -> str:
@@ -131,10 +137,9 @@ def _first(m: Measurement, precision: str) -> Text:
     )
     if m.index is None:
         return text + Text("  the two have different shapes, or one of them lacks it")
-    digits = DIGITS.get(precision, 9)
+    theirs, own = told_apart(m.reference_value, m.candidate_value, DIGITS.get(precision, 9))
     width = max(len(m.reference), len(m.candidate))
     where = f"at {tuple(m.index)}" if m.index else "value"
     return text + Text(
-        f"  {where}: {m.reference:<{width}} {m.reference_value:.{digits}g}\n"
-        f"  {'':{len(where)}}  {m.candidate:<{width}} {m.candidate_value:.{digits}g}\n"
+        f"  {where}: {m.reference:<{width}} {theirs}\n  {'':{len(where)}}  {m.candidate:<{width}} {own}\n"
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends.contract import PHASES, BackendError, CompileReport, Execution, LoadSizes, Model
+from parity.verdict import measure, told_apart
 from shared_specs import initial_weights
 
 from .steps import Failure, expect, needs
@@ -66,9 +67,18 @@ def run_as_methods_do(subject: Subject, phase: str, execution: Execution | None 
         expect(name in found, f"{phase}: fetch gives no {name}, expected it with {', '.join(list(expected)[:3])}")
         expect(
             not apart(found[name], values, floors[name]),
-            f"{phase}: the program's {name} is {np.ravel(found[name])[0]:.9g} ..., that of the methods "
-            f"{np.ravel(values)[0]:.9g} ..., further apart than rounding goes; expected the same network and step",
+            f"{phase}: {name}: {_worst(found[name], values)}, further apart than rounding goes; expected the same "
+            "network and step",
         )
+
+
+def _worst(found: np.ndarray, expected: np.ndarray) -> str:
+    """The element that is farthest from what it should be, in words."""
+    worst = measure(("the methods", "the program"), "", "", expected, found, floor=1.0, limit=1.0)
+    if worst.index is None:
+        return f"the program gives the shape {found.shape}, the methods {expected.shape}"
+    methods, program = told_apart(worst.reference_value, worst.candidate_value)
+    return f"the program gives {program}{f' at {list(worst.index)}' if worst.index else ''}, the methods {methods}"
 
 
 def _expect_parameters_kept(subject: Subject, left: Arrays, network: str, execution: Execution) -> None:

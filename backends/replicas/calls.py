@@ -16,6 +16,8 @@ from typing import Any
 
 import psutil
 
+from ..processes import describe
+
 Answer = dict[str, Any]
 
 
@@ -96,3 +98,5 @@ def _ask(rank: Rank, message: Any, arrived: Arrived) -> None:
         arrived.put((rank.number, rank.line.recv()))
     except (EOFError, OSError):
         arrived.put((rank.number, None))
+    except Exception as error:  # here, as where memory does not suffice for a copy of the message: nobody has hung
+        arrived.put((rank.number, describe(error)))

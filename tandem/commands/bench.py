@@ -82,12 +82,12 @@ def cells(request: Request, devices: Sequence[str] | None = None) -> list[Cell]:
     return default_cells(
         specs=selections.expand(request.specs) or None,
         backends=backends_of(request),
-        phases=selections.choose("phase", request.phases, PHASES),
+        phases=phases_of(request),
         device=request.device,
         batch=request.batch,
         size=selections.size(request.size),
         narrow=request.narrow,
-        precisions=selections.choose("precision", request.precisions, PRECISIONS) or ["float32"],
+        precisions=precisions_of(request),
         tunings=tunings_of(request),
         devices=devices,
     )
@@ -110,6 +110,16 @@ def backends_of(request: Request) -> list[str] | None:
     return selections.choose("backend", request.backends, contestants.known())
 
 
+def phases_of(request: Request) -> list[str] | None:
+    """The phases to time, None for all. Raises TandemError."""
+    return selections.choose("phase", request.phases, PHASES)
+
+
+def precisions_of(request: Request) -> list[str]:
+    """The precisions to time in. Raises TandemError."""
+    return selections.choose("precision", request.precisions, PRECISIONS) or ["float32"]
+
+
 def tunings_of(request: Request) -> list[str]:
     """The tunings to time. Raises TandemError where they were asked for and none is named."""
     chosen = selections.split(request.tunings)
@@ -128,8 +138,8 @@ def pytest_command(request: Request, results: str | None = None, resume: bool = 
     named = {
         "--spec": selections.expand(request.specs),
         "--backend": backends_of(request) or [],
-        "--phase": selections.split(request.phases),
-        "--precision": selections.split(request.precisions),
+        "--phase": phases_of(request) or [],
+        "--precision": precisions_of(request) if request.precisions else [],
         "--tuning": selections.split(request.tunings),
         "--narrow": [request.narrow],
         "--size": [request.size],

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-import backends
 import parity
 from backends import Execution
 from backends.contract import PRECISIONS
@@ -22,7 +21,7 @@ from ..console import Output, progress, say_note
 from ..gpu_memory import sparing_the_gpu
 from ..images import LABEL_DTYPES, read_images
 from ..verdict_tables import difference_report, measurement_table, verdict_table
-from . import replica_plans
+from . import refusals, replica_plans
 
 EVERYWHERE = ("float64", "float32", "bfloat16")
 """The precisions that every framework has on every device; "all" means these, and tf32 on a GPU."""
@@ -118,43 +117,19 @@ def plan(request: Request) -> Plan:
         )
     for reason in left_out:
         say_note(reason)
-    _check_named(request, [name for name in names if name != REFERENCE])
+    candidates = [name for name in names if name != REFERENCE]
+    refusals.check_named(request.device, request.tuning, candidates)
     if request.weights and len(specs) > 1:
         raise TandemError(f"--weights belongs to one spec, and {len(specs)} were given; name one")
     jobs = [_job(spec, request) for spec in specs]
     executions = [Execution(request.device, precision, request.tuning) for precision in precisions or EVERYWHERE[:1]]
     for execution in executions:
-        _check_backends([name for name in names if name != REFERENCE], execution)
+        refusals.check_executable(candidates, execution)
+        refusals.check_probes(candidates, execution, probes)
     kinds = replica_plans.kinds(request)
     chosen = Plan(jobs, names, executions, probes, recipe, request.seed, request.replicas, kinds)
     replica_plans.check(chosen)
     return chosen
-
-
-def _check_named(request: Request, names: Sequence[str]) -> None:
-    """Refuse a device or tuning that no backend has, once for all of them. Raises BackendError."""
-    able = [backends.capabilities(name) for name in names]
-    kinds = list(dict.fromkeys(kind for can in able for kind in can.devices))
-    kind, colon, number = request.device.partition(":")
-    if kind not in kinds or (colon and not number.isdecimal()):
-        raise backends.BackendError(
-            f"no device is named {request.device!r}; take one of {', '.join(kinds)}, or the second GPU as cuda:1"
-        )
-    tunings = list(dict.fromkeys(tuning for can in able for tuning in can.tunings))
-    if request.tuning not in tunings:
-        raise backends.BackendError(
-            f"no tuning of {', '.join(names)} is named {request.tuning!r}; take one of {', '.join(tunings)}"
-        )
-
-
-def _check_backends(names: Sequence[str], execution: Execution) -> None:
-    """Refuse an execution that none of them has, or for which a device is missing. Raises BackendError."""
-    lacking = {name: backends.get(name).capabilities.lacks(execution) for name in names}
-    if all(lacking.values()):
-        raise backends.BackendError("; ".join(f"{name} {lacks}" for name, lacks in lacking.items()))
-    for name, lacks in lacking.items():
-        if lacks is None:
-            backends.get(name).check_execution(execution)
 
 
 def chosen_precisions(request: Request) -> list[str] | None:
@@ -264,15 +239,19 @@ def show(verdict: parity.Verdict, output: Output, verbose: bool = False) -> None
     output.print(verdict_table(verdict))
     if verbose:
         output.print(measurement_table("Every quantity", list(verdict.measurements)))
-    if not verdict.equal:
+    if verdict.differences:
         output.print(difference_report(verdict, every=verbose))
 
 
 def summary(checks: Sequence[dict[str, Any]]) -> str:
     """One line for all checks."""
-    different = [f"{check['spec'].name} in {check['execution']['precision']}" for check in checks if not check["equal"]]
-    if different:
-        return f"Different: {', '.join(different)}."
+    for said, unlike in (
+        ("Different", [check for check in checks if not check["equal"] and check["measurements"]]),
+        ("Nothing was compared", [check for check in checks if not check["measurements"]]),
+    ):
+        if unlike:
+            named = [f"{check['spec'].name} in {check['execution']['precision']}" for check in unlike]
+            return f"{said}: {', '.join(named)}."
     builds = _compared(checks)
     what = f"{builds} are" if len(checks) == 1 else f"in all {len(checks)} checks {builds} are"
     replicas = checks[0]["replicas"]

@@ -135,15 +135,13 @@ def format_of_source(path: Path) -> str:
 
 def format_of_target(path: Path, to: str | None) -> str:
     """The format that was asked for, else the one that the path's suffix tells. Raises TandemError."""
-    wanted = selections.choose("format", [to], list(checkpoints.FORMATS)) if to is not None else None
+    wanted = selections.one("format", to, list(checkpoints.FORMATS)) if to is not None else None
     suffix = path.suffix.lower()
     told = next((name for name, suffixes in checkpoints.SUFFIXES.items() if suffix in suffixes), None)
-    if wanted and told and wanted[0] != told:
-        raise TandemError(
-            f"{path}: --to {wanted[0]} does not write {suffix} files; expected {format_in_words(wanted[0])}"
-        )
+    if wanted and told and wanted != told:
+        raise TandemError(f"{path}: --to {wanted} does not write {suffix} files; expected {format_in_words(wanted)}")
     if wanted:
-        return wanted[0]
+        return wanted
     if told is None and suffix:
         raise TandemError(
             f"{path}: has no suffix that tells a format; name one with --to, or take {formats_in_words()}"

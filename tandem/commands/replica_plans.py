@@ -73,32 +73,30 @@ def check(chosen: Plan) -> None:
 
 
 def by_batch_statistics(job: Job, execution: Execution, chosen: Plan) -> list[Plan]:
-    """The checks that one network in one precision takes. Only the first has the probes of one device."""
+    """The checks that one network in one precision takes. Only the first has the probes of one device.
+
+    What none of the backends can train is said, and no check.
+    """
     if chosen.replicas == 1:
         return [chosen]
-    parts = []
+    able: list[Plan] = []
     for part in _parts(job, chosen):
         found = _replicas(job, execution, part)
-        if found.names or part.probes != [DATA_PARALLEL]:
-            parts.append(part)
+        if found.names:
+            able.append(replace(part, probes=[DATA_PARALLEL]) if able else part)
         else:
             why = "; ".join(f"{name} {lacks}" for name, lacks in found.unable.items())
             say_note(f"{job.spec.name}, {part.recipe.batch_statistics} batch statistics: not compared, as {why}")
-    return parts
+    return able
 
 
 def _parts(job: Job, chosen: Plan) -> list[Plan]:
+    """One for each kind of batch statistics, where there are any."""
     kinds = chosen.batch_statistics
     if not has_batch_norm(job.spec):
         kinds = kinds[:1]  # without batch norm all are one
-    return [
-        replace(
-            chosen,
-            recipe=chosen.recipe.model_copy(update={"batch_statistics": kind}),
-            probes=chosen.probes if kind == kinds[0] else [DATA_PARALLEL],
-        )
-        for kind in kinds
-    ]
+    recipes = [chosen.recipe.model_copy(update={"batch_statistics": kind}) for kind in kinds]
+    return [replace(chosen, recipe=recipe) for recipe in recipes]
 
 
 def _replicas(job: Job, execution: Execution, part: Plan) -> Replicas:

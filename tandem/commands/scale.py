@@ -25,6 +25,15 @@ MOST: dict[Axis, int] = {"batch": 64, "size": 1024}
 """Where a sweep ends that memory has not ended before."""
 
 
+REPLICAS = "replicas"
+"""The axis of `scale_replicas`."""
+
+
+def is_over_replicas(axis: str) -> bool:
+    """Whether the axis is that of `scale_replicas`, however it was typed."""
+    return selections.split([axis]) == [REPLICAS]
+
+
 def run(
     request: bench.Request,
     axis: str,
@@ -34,9 +43,8 @@ def run(
 ) -> int:
     """Sweep every backend, phase and tuning that was asked for; 0 unless one that can be timed was not at all."""
     output = Output(json_path, request.specs)
-    chosen = selections.choose("axis", [axis], (*AXES, "replicas"))
-    assert chosen
-    along: Axis = "batch" if chosen[0] == "batch" else "size"
+    chosen = selections.one("axis", axis, (*AXES, REPLICAS))
+    along: Axis = "batch" if chosen == "batch" else "size"
     cells = bench.cells(replace(request, specs=request.specs or ["unet_bn_same"], phases=request.phases or ["forward"]))
     if most is not None and most < 1:
         raise TandemError(f"--most: got {most}, expected at least 1")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from benchmarks import contestants, machine, threads
 from benchmarks.cell import Cell
-from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, plan
+from benchmarks.device_scaling import DeviceScaling, by_turns, counts, device_scalings, found_devices, plan
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
 from benchmarks.record_files import check_folder, save_record
@@ -80,15 +80,13 @@ def chosen_statistics(text: str | None, device: str) -> BatchStatistics:
     """What was asked for; by default what can be judged at usual sizes: each replica's own on a CPU, else global."""
     if text is None:
         return "per_replica" if device == "cpu" else "global"
-    chosen = selections.choose("kind of batch statistics", [text.replace("-", "_")], STATISTICS)
-    assert chosen
-    return "global" if chosen[0] == "global" else "per_replica"
+    chosen = selections.one("kind of batch statistics", text.replace("-", "_"), STATISTICS)
+    return "global" if chosen == "global" else "per_replica"
 
 
 def devices_to_use(most: int | None, device: str) -> int:
     """How many devices are used at most; by default all. Raises TandemError."""
-    here = machine.this_machine()
-    found = here.usable_cores if device == "cpu" else len(here.gpus)
+    found = found_devices(device)
     most = found if most is None else most
     if most < 2:
         raise TandemError(

@@ -121,7 +121,7 @@ def choose(zoo: Sequence[Network], request: Request) -> list[Network]:
     chosen_norms = selections.choose("norm", norm, norms_of(zoo))
     if request.dimensions is not None and request.dimensions not in dimensions:
         raise TandemError(f"--dimensions: got {request.dimensions!r}, expected {' or '.join(dimensions)}")
-    sort = selections.choose("order", [request.sort], list(SORTS))
+    sort = selections.one("order", request.sort, list(SORTS))
     most = parameter_count("--max-parameters", request.max_parameters)
     fewest = parameter_count("--min-parameters", request.min_parameters)
     found = [
@@ -133,7 +133,7 @@ def choose(zoo: Sequence[Network], request: Request) -> list[Network]:
         and (most is None or network.spec.parameter_count <= most)
         and (fewest is None or network.spec.parameter_count >= fewest)
     ]
-    return sorted(found, key=SORTS[sort[0] if sort else "name"])
+    return sorted(found, key=SORTS[sort])
 
 
 def parameter_count(option: str, text: str | None) -> float | None:

@@ -67,6 +67,10 @@ class ExecutionOf(Part):
     precision: str
 
 
+class RecipeOf(Part):
+    batch_statistics: str = "global"
+
+
 class BatchOf(Part):
     shape: tuple[int, ...]
     origin: str
@@ -82,9 +86,24 @@ class Check(Part):
     batch: BatchOf
     seed: int
     narrow: int | None = None
+    recipe: RecipeOf = RecipeOf()
+    replicas: int = 1
     first_difference: dict[str, Any] | None
     not_compared: tuple[LeftOutOf, ...] = ()
     measurements: tuple[Measured, ...]
+
+    @property
+    def title(self) -> str:
+        """ "unet_bn_same, float64, cpu"; of replicas also how many, and whose batch statistics."""
+        return ", ".join([self.spec.name, self.execution.precision, self.execution.device, *self.together])
+
+    @property
+    def together(self) -> list[str]:
+        """How many replicas there are, and whose batch statistics; nothing for one device."""
+        if self.replicas == 1:
+            return []
+        kind = self.recipe.batch_statistics.replace("_", "-")
+        return [f"{self.replicas} replicas", f"{kind} batch statistics"]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:

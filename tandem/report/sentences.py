@@ -18,7 +18,9 @@ def parity_sentence(checks: Sequence[Check]) -> str:
     if not different:
         named = ", ".join(dict.fromkeys(check.spec.name for check in checks))
         precisions = " and ".join(dict.fromkeys(check.execution.precision for check in checks))
-        return f"The builds of {named} are the same network: equal in {precisions}."
+        counts = dict.fromkeys(check.replicas for check in checks if check.replicas > 1)
+        together = "".join(f", and so are {count} replicas that train together" for count in counts)
+        return f"The builds of {named} are the same network: equal in {precisions}{together}."
     first = different[0].first_difference or {}
     where = f", first in {first.get('quantity')} (probe {first.get('probe')})" if first else ""
     return f"The builds of {different[0].spec.name} differ in {different[0].execution.precision}{where}."

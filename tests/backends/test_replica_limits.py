@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import queue
 from pathlib import Path
 
 import psutil
@@ -13,6 +15,7 @@ import parity
 from backends import BackendError, Execution, contract, registry
 from backends.devices import too_few_for
 from backends.replicas import ReplicaFailure, ReplicaGroup
+from backends.replicas.calls import Arrived, Rank, ask_all
 from benchmarks import device_scaling, machine
 from parity import replicas as probe
 from shared_specs import Recipe, TandemError
@@ -84,6 +87,31 @@ def test_a_rank_that_takes_more_than_is_free_is_named() -> None:
         with pytest.raises(ReplicaFailure, match=message) as failure:
             group.ask("take", rank=1, megabytes=384, hold_s=600)
     assert (failure.value.rank, failure.value.status) == (1, "out_of_memory")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (MemoryError("Unable to allocate 9 GiB"), "out_of_memory", "MemoryError: Unable to"),
+        (TypeError("no"), "failed", "no"),
+    ],
+    ids=["memory", "pickle"],
+)
+def test_a_question_that_cannot_be_sent_is_no_rank_that_hangs(error: Exception, status: str, words: str) -> None:
+    """It would be waited for until the time is over."""
+
+    class Unsendable:
+        def __reduce__(self) -> str:
+            raise error
+
+    ours, theirs = multiprocessing.Pipe()
+    arrived: Arrived = queue.SimpleQueue()
+    with ours, theirs:
+        for thread in ask_all([Rank(1, ours, psutil.Process())], [Unsendable()], arrived):
+            thread.join(10)
+    number, answer = arrived.get(timeout=0)
+    assert number == 1 and answer is not None
+    assert answer["status"] == status and words in answer["message"]
 
 
 def test_what_ranks_share_counts_once() -> None:

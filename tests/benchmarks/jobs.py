@@ -40,6 +40,11 @@ def works(values: dict[str, Any]) -> None:
     _job(values, timed)
 
 
+def says_its_gpus(values: dict[str, Any]) -> None:
+    """As the message of its record."""
+    _job(values, lambda task: timed(task, message=str(os.environ.get("CUDA_VISIBLE_DEVICES"))))
+
+
 def _times(task: Task, what: str) -> int:
     """How often this has been called for a task's cell and replicate."""
     path = task.folder / f"{what}-{task.cell.backend}-{task.replicate}"

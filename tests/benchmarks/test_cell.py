@@ -106,6 +106,25 @@ def test_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.default_device() == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("visible", "count"),
+    [
+        *[(None, 4), ("2", 1), ("3,0", 2), (" 1 , 2", 2), ("0,-1,2", 1), ("9", 0), ("-1", 0), ("", 0), ("none", 0)],
+        *[("GPU-8932f937,GPU-aa", 2), ("MIG-1,MIG-2,MIG-3,MIG-4,MIG-5", 5)],
+    ],
+    ids=str,
+)
+def test_gpus_are_counted_as_frameworks_count_them(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, count: int
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(machine, "gpus", lambda: (machine.Gpu(name="NVIDIA H200", memory_bytes=1, driver="1"),) * 4)
+    assert machine.devices() == ["cpu", *["cuda"] * bool(count), *(f"cuda:{index}" for index in range(count))]
+    assert machine.usable_gpus(0) == 0
+
+
 def test_the_reference_is_timed_only_where_it_is_named() -> None:
     assert "numpy_reference" in contestants.known()
     assert "numpy_reference" not in contestants.default()

@@ -98,6 +98,35 @@ def test_a_job_that_ends_early_is_a_record_with_the_reason(make: MakeRun, work: 
     assert attempts(run) == [2]
 
 
+def test_a_local_job_may_use_the_gpus_that_this_process_may(make: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first one, or none, is what submitit would give it."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-8932f937")
+    (record,) = make(jobs.says_its_gpus, replicates=1).run().records
+    assert record.message == "2,GPU-8932f937"
+
+
+@pytest.mark.parametrize("visible", ["2", "", None], ids=str)
+def test_a_task_sees_the_gpus_that_it_is_to_see(monkeypatch: pytest.MonkeyPatch, visible: str | None) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    seen: list[tuple[str, str | None]] = []
+    executors.seeing(visible, lambda task: seen.append((task, os.environ.get("CUDA_VISIBLE_DEVICES"))), "a task")
+    assert seen == [("a task", visible)]
+
+
+def test_an_answer_that_cannot_be_read_is_none_yet(tmp_path: Path) -> None:
+    """A network folder says so of a file that is just being replaced."""
+    cluster_job.answer_path(tmp_path, "token").mkdir(parents=True)
+    assert cluster_job.read_answer(tmp_path, "token") is None
+
+
+def test_jobs_of_unlike_cells_have_names_of_their_own(tiny: TinyCell, record: Any) -> None:
+    """By which they are refused; as their records are called."""
+    cells = [tiny("no_op"), tiny("no_op", seed=1)]
+    names = [cluster_state.Job(cell=cell, replicate=1).name for cell in cells]
+    assert cells[0].id == cells[1].id and names[0] != names[1]
+    assert [f"{name}.json" for name in names] == [record(cell=cell, replicate=1).file_name for cell in cells]
+
+
 def test_what_a_backend_cannot_do_needs_no_job(make: MakeRun, tiny: TinyCell) -> None:
     """Also where every job of the others fails."""
     lacking = tiny("no_op", precision="bfloat16")

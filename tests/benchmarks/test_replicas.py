@@ -14,10 +14,12 @@ import pytest
 from benchmarks import device_scaling, machine, measure, replica_worker
 from benchmarks.cell import Cell, CellError
 from benchmarks.device_scaling import by_turns, counts, device_scalings, plan
+from benchmarks.fingerprint import after_training
 from benchmarks.gate import References, key_of
 from benchmarks.measure import measure_cell
+from benchmarks.process import WorkerFailure
 from benchmarks.records import Ranks, Record, Startup
-from benchmarks.replica_worker import GroupWorker
+from benchmarks.replica_worker import GroupWorker, check_alike
 from benchmarks.worker import Worker
 from shared_specs import Recipe, TandemError
 
@@ -127,10 +129,27 @@ def test_what_a_rank_spends_before_it_is_asked_is_import_and_joining(monkeypatch
 def test_the_start_is_that_of_the_rank_that_the_others_waited_for(two: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     quick = {"start_s": 1.0, "import_s": 1.0, "join_s": 6.0, "build_s": 1.0, "program_s": 1.0, "first_call_s": 2.0}
     slow = quick | {"import_s": 6.9, "join_s": 0.1, "compile_s": 0.5}
-    answers = [{"startup": quick, "versions": "of rank 0"}, {"startup": slow, "versions": "of rank 1"}]
+    same = {"fingerprint": {after_training(tensor.name): [1.0] for tensor in two.network.tensors}}
+    answers = [{"startup": quick, "versions": "of rank 0"} | same, {"startup": slow, "versions": "of rank 1"} | same]
     worker = GroupWorker(two, 60)
     monkeypatch.setattr(worker._group, "ask", lambda *_, **__: answers)
-    assert worker.ask("start", cell={}, spawned_at=0.0) == {"startup": slow, "versions": "of rank 0"}
+    assert worker.ask("start", cell={}, spawned_at=0.0) == {"startup": slow, "versions": "of rank 0"} | same
+
+
+def test_a_rank_that_trained_otherwise_is_told_though_the_gate_sees_rank_0_alone(two: Cell) -> None:
+    """Statistics of their own differ."""
+    own, shared = two, two.model_copy(update={"recipe": Recipe()})
+    weight, statistic = (next(t.name for t in two.network.tensors if t.trainable is kind) for kind in (True, False))
+    same = {after_training(tensor.name): [1.0, float("nan")] for tensor in two.network.tensors}
+    for cell in (own, shared):
+        check_alike(cell, [same, same])
+        with pytest.raises(WorkerFailure, match=f"rank 2 of 3 replicas of pytorch has another {weight} after step 3"):
+            check_alike(cell, [same, same, same | {after_training(weight): [1.0, 2.0]}])
+    drifted = [same, same | {after_training(statistic): [1.0, 2.0]}]
+    check_alike(own, drifted)
+    with pytest.raises(WorkerFailure, match=f"rank 1 of 2 replicas of pytorch has another {statistic}") as failed:
+        check_alike(shared, drifted)
+    assert failed.value.status == "not_comparable"
 
 
 @pytest.mark.needs_backends("pytorch")

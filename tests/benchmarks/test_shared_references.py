@@ -106,3 +106,16 @@ def test_without_locks_each_job_computes_it(
         assert [StoredReferences(tmp_path).get(tiny("no_op")) for _ in range(2)] == [VALUE, VALUE]
     assert computed.times == 2
     assert StoredReferences(tmp_path).get(tiny("no_op")).to_json() == VALUE.to_json()
+
+
+@pytest.mark.parametrize("text", ["", "null", "[1]", '{"quantities": 3}', '{"quantities": {}}'])
+def test_a_file_that_holds_no_reference_is_replaced(
+    computed: Computed, tiny: TinyCell, tmp_path: Path, text: str
+) -> None:
+    computed.may_end.set()
+    StoredReferences(tmp_path).get(tiny("no_op"))
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(text)
+    assert StoredReferences(tmp_path).get(tiny("no_op")) == VALUE
+    assert computed.times == 2
+    assert StoredReferences(tmp_path).get(tiny("no_op")).to_json() == VALUE.to_json()

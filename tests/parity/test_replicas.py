@@ -13,12 +13,14 @@ import pytest
 import backends
 import parity
 from backends.conformance.networks import SMALLEST
-from backends.contract import BackendError, Execution
+from backends.contract import BackendError, Execution, StepResult
+from backends.numpy_reference.model import NumPyModel
 from backends.numpy_reference.replicas import NumPyReplicas
-from backends.replicas import TIME_LIMIT_S
+from backends.replicas import TIME_LIMIT_S, ReplicaFailure
 from parity import noise_floor, random_batch
 from parity.probes import EVERY_PROBE
-from shared_specs import Recipe, ShapeError, UNetSpec, initial_weights
+from shared_specs import Recipe, ShapeError, TandemError, UNetSpec, initial_weights
+from shared_specs.weights import Weights
 
 from .twins import Register, Twin, twin_model
 
@@ -166,3 +168,52 @@ def test_two_groups_are_compared_as_they_are(spec: UNetSpec) -> None:
     verdict = parity.compare_models(models[0], models[1], batch=random_batch(spec, 0, 2, SIZE), steps=1)
     assert verdict.equal
     assert (verdict.probes, verdict.replicas) == (["data_parallel"], 2)
+
+
+def test_two_groups_of_many_have_a_batch_that_divides_among_them(spec: UNetSpec) -> None:
+    models = [twin_model(NumPyReplicas, spec, replicas=3) for _ in range(2)]
+    assert parity.compare_models(models[0], models[1], steps=1).batch_shape[0] == 6
+
+
+@pytest.mark.parametrize(
+    ("kind", "probes", "message"),
+    [
+        (
+            NumPyModel,
+            ["forward", "data_parallel"],
+            "data_parallel compares replicas, and these models are of one device",
+        ),
+        (NumPyReplicas, ["data_parallel", "forward"], "forward compares one device, and these models are replicas"),
+    ],
+    ids=["one device", "replicas"],
+)
+def test_a_probe_that_says_nothing_of_the_models_is_refused(
+    spec: UNetSpec, kind: type[NumPyModel], probes: list[str], message: str
+) -> None:
+    """And not left out of a verdict that says equal."""
+    models = [twin_model(kind, spec, **({"replicas": 2} if kind is NumPyReplicas else {})) for _ in range(2)]
+    with pytest.raises(TandemError, match=f"^{message}.*; take some of "):
+        parity.compare_models(models[0], models[1], probes, batch=random_batch(spec, 0, 2, SIZE), steps=1)
+
+
+class FailsForGood(NumPyReplicas):
+    """After one step none of its ranks is there any more, as of a group whose rank has failed."""
+
+    failed = False
+
+    def train_step(self, images: np.ndarray, labels: np.ndarray) -> StepResult:
+        self.failed = True
+        raise ReplicaFailure("killed", 1, "rank 1 was killed by SIGKILL")
+
+    def load_weights(self, weights: Weights) -> None:
+        if self.failed:
+            raise ReplicaFailure("failed", None, "2 replicas are not running")
+        super().load_weights(weights)
+
+
+def test_the_error_is_that_of_the_rank_that_failed_and_not_that_there_is_none(spec: UNetSpec) -> None:
+    sound, failing = (twin_model(kind, spec, replicas=2) for kind in (NumPyReplicas, FailsForGood))
+    before = sound.weights()
+    with pytest.raises(ReplicaFailure, match="rank 1 was killed by SIGKILL"):
+        parity.compare_models(failing, sound, batch=random_batch(spec, 0, 2, SIZE), steps=1)
+    assert all(np.array_equal(values, before[name]) for name, values in sound.weights().items())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backends.contract import Execution
-from parity.verdict import Measurement, NotCompared, Verdict, measure
+from parity.verdict import Measurement, NotCompared, Verdict, measure, told_apart
 from shared_specs import Recipe, load_spec
 
 PAIR = ("numpy_reference", "pytorch")
@@ -87,7 +87,8 @@ def test_what_looks_like_markup_is_printed_as_it_is(verdict: Verdict) -> None:
 def test_a_row_of_another_shape_has_no_place(verdict: Verdict) -> None:
     assert lines(replace(verdict, measurements=(BIAS,)))[2:] == [
         "numpy_reference | pytorch structure head.bias inf inf inf nan | nan",
-        "first difference: structure: head.bias: pytorch and numpy_reference have different shapes",
+        "first difference: structure: head.bias: pytorch and numpy_reference have different shapes, or one of them "
+        "lacks it",
     ]
 
 
@@ -96,6 +97,30 @@ def test_a_difference_says_where_and_how_far() -> None:
         "forward: logits: pytorch has 1.75 at [1, 0, 2], numpy_reference 1.5: 1.23e+03 noise floors apart (limit 64)"
     )
     assert str(SOUND) == "activations: head: pytorch has 1.75, numpy_reference 1.5: 64 noise floors apart (limit 64)"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "least", "shown"),
+    [
+        (1.5, 1.75, 9, ("1.5", "1.75")),
+        (1 / 3, 1 / 3, 9, ("0.333333333", "0.333333333")),
+        (1 / 3, 1 / 3 + 1e-12, 9, ("0.333333333333", "0.333333333334")),
+        (1.0, float(np.nextafter(1.0, 2.0)), 9, ("1", "1.0000000000000002")),
+        (1234567890.0, 1234567891.0, 9, ("1234567890", "1234567891")),
+        (1 / 3, 1 / 3 + 1e-12, 17, ("0.33333333333333331", "0.33333333333433329")),
+        (np.nan, 1.0, 9, ("nan", "1")),
+        (np.nan, np.nan, 9, ("nan", "nan")),
+    ],
+    ids=["plain", "equal", "later digits", "last bit", "counts", "all digits", "nan", "both nan"],
+)
+def test_two_values_that_differ_never_look_alike(one: float, other: float, least: int, shown: tuple[str, str]) -> None:
+    assert told_apart(one, other, least) == shown
+
+
+def test_a_difference_beyond_the_ninth_digit_shows_in_the_line_and_in_the_table(verdict: Verdict) -> None:
+    near = replace(LAYER, reference_value=1.0, candidate_value=1.0 + 1e-12)
+    assert "pytorch has 1.000000000001 at [" in str(near) and ", numpy_reference 1: " in str(near)
+    assert any("1 | 1.000000000001" in line for line in lines(replace(verdict, measurements=(near,))))
 
 
 def test_the_limit_itself_is_equal(verdict: Verdict) -> None:

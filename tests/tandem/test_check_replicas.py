@@ -47,8 +47,9 @@ def test_this_process_leaves_the_memory_of_the_gpu_before_it_asks_for_devices(
 
 @pytest.mark.needs_backends("pytorch")
 def test_what_a_backend_cannot_is_said_and_the_rest_is_proven(run: Run, tmp_path: Path) -> None:
+    """The probes of one device go with the kind that can be trained."""
     path = tmp_path / "check.json"
-    result = run("check", *SMALL, "--backends", "pytorch", "--probe", "data_parallel", "--json", path)
+    result = run("check", *SMALL, "--backends", "pytorch", "--probe", "forward,data_parallel", "--json", path)
     assert result.exit_code == 0, result.output
     assert DIFFERENT in result.stderr
     assert "global batch statistics: not compared, as pytorch has no global batch statistics on a CPU" in result.stderr
@@ -56,7 +57,7 @@ def test_what_a_backend_cannot_is_said_and_the_rest_is_proven(run: Run, tmp_path
     assert "Equal: the builds are the same network, and so are 2 replicas that train together" in result.stdout
     (check,) = json.loads(path.read_text())["checks"]
     assert (check["replicas"], check["recipe"]["batch_statistics"]) == (2, "per_replica")
-    assert {measured["probe"] for measured in check["measurements"]} == {"data_parallel"}
+    assert {measured["probe"] for measured in check["measurements"]} == {"forward", "data_parallel"}
     assert check["batch"]["shape"][0] == 4  # two images a replica
 
 

@@ -301,6 +301,11 @@ def test_bench_command_is_what_a_user_could_type() -> None:
     given |= {"--size=199x207", "--batch=3", "--results=results", "--resume", "--benchmark-only"}
     assert given <= set(command)
     assert not [part for part in command if part.startswith(("--narrow", "--device"))]
+    every = bench.pytest_command(bench.Request(("unet_same",), ["pytorch"], ["all"], ["float64,float32"]))
+    assert [part for part in every if part.startswith(("--phase", "--precision"))] == [
+        *("--phase=forward", "--phase=forward_backward", "--phase=train_step"),
+        *("--precision=float64", "--precision=float32"),
+    ]
 
 
 @pytest.mark.parametrize(("code", "ours"), [(0, 0), (1, 1), (2, 130), (3, 1), (4, 2), (5, 2), (-9, 1)])

@@ -37,6 +37,25 @@ def test_check_shows_it_and_is_equal(run: Run, twin: Callable[..., None]) -> Non
     assert again.probes == [probe for probe in PROBES if probe not in left_out]
 
 
+def test_probes_that_nobody_takes_part_in_are_refused_or_said(
+    run: Run, refused: Callable[..., str], twin: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a model has less than its backend declares, which shows once it is built."""
+    twin(Inference)
+    result = run("check", *SMALL, "--probe", "gradients")
+    assert result.exit_code == 1
+    assert "nothing was compared, distances in noise floors" in result.stdout
+    assert result.stdout.splitlines()[-1] == "Nothing was compared: unet_same in float64."
+
+    can = Capabilities(precisions=("float64",), phases=("forward",), note="inference only")
+    monkeypatch.setattr(Twin, "capabilities", can)
+    assert refused("check", *SMALL, "--probe", "gradients,trajectory") == (
+        "error: gradients, trajectory: twin has no phase 'train_step' (inference only); take one of forward; or take "
+        "the probes structure, forward, activations"
+    )
+    assert run("check", *SMALL, "--probe", "forward,gradients").exit_code == 0
+
+
 def test_a_table_has_it_where_others_were_compared(capsys: pytest.CaptureFixture[str]) -> None:
     import parity
     from shared_specs import load_spec

@@ -141,10 +141,11 @@ def test_nothing_found_is_said(run: Run) -> None:
         (["--dimensions", "4"], "--dimensions: got '4', expected 2 or 3"),
         (["--norm", "bach"], "no norm is named 'bach'; take one of batch, instance, none; did you mean batch?"),
         (["--sort", "size"], "no order is named 'size'; take one of name, parameters, flops"),
+        (["--sort", "flops,name"], "got the order 'flops,name', expected one of name, parameters, flops"),
         (["--max-parameters", "ten"], "--max-parameters: got 'ten', expected a number"),
         (["--min-parameters", "-3"], "--min-parameters: got '-3', expected a number"),
     ],
-    ids=["dimensions", "norm", "sort", "most", "fewest"],
+    ids=["dimensions", "norm", "sort", "sorts", "most", "fewest"],
 )
 def test_what_no_network_has_is_refused(refused: Callable[..., str], arguments: list[str], words: str) -> None:
     assert words in refused("list", *arguments)

@@ -85,6 +85,9 @@ def test_the_side_grows_to_most(run: Run) -> None:
     ("arguments", "words"),
     [
         (["depth"], "no axis is named 'depth'"),
+        (["all"], "got the axis 'all', expected one of batch, size, replicas"),
+        (["size,batch"], "got the axis 'size,batch', expected one of"),
+        (["size,replicas"], "got the axis 'size,replicas', expected one of"),
         (["batch", "--most", "0"], "--most: got '0', expected a whole number, at least 1"),
         (["batch", "unet_papr"], "unet_paper"),
         (["batch", "--tuning", "fastest"], "no tuning of"),

@@ -97,6 +97,8 @@ def test_who_cannot_is_named_beside_the_others(run: Run, tmp_path: Path) -> None
         (["--batch", "3"], "a batch of 3 does not divide among 2 replicas"),
         (["--phase", "forward"], "take --phase train_step"),
         (["--batch-statistics", "mine"], "take one of global, per_replica"),
+        (["--batch-statistics", "all"], "got the kind of batch statistics 'all', expected one of global"),
+        (["--batch-statistics", "global,per_replica"], "expected one of global, per_replica"),
         (["--batch-statistics", "global"], "SyncBatchNorm refuses"),
         (["--backends", "numpy_reference", "--precision", "float64"], "numpy_reference trains on one device only"),
     ],

@@ -114,7 +114,7 @@ def heatmap(checks: Sequence[Check]) -> Html:
         ],
     }
     shape = "x".join(map(str, checks[0].batch.shape))
-    name = f"{checks[0].spec.name} on {shape}, {checks[0].execution.device}"
+    name = ", ".join([f"{checks[0].spec.name} on {shape}", checks[0].execution.device, *checks[0].together])
     return figure([trace], layout, name, description(checks))
 
 
@@ -169,4 +169,4 @@ def _shade(distance: float | None, limit: float) -> float | None:
 
 
 def _network(check: Check) -> tuple[object, ...]:
-    return check.spec, check.batch, check.execution.device, check.seed
+    return check.spec, check.batch, check.execution.device, check.seed, check.together

@@ -32,17 +32,13 @@ def _verdict(check: Check) -> Html:
     shape = "x".join(map(str, check.batch.shape))
     answer = element("strong", "equal" if check.equal else "DIFFERENT", class_="good" if check.equal else "bad")
     rest = f" (at most {check.limit:g} floors; {narrow}; input {shape}, {check.batch.origin})"
-    return join([f"{_name(check)}: ", answer, rest], "")
+    return join([f"{check.title}: ", answer, rest], "")
 
 
 def _check(check: Check) -> Html:
     head = ["probe", *(" vs ".join(pair) for pair in check.pairs), "farthest quantity"]
     rows = [_row(check, probe) for probe in check.probes]
-    return table(f"Distances of {_name(check)}, in noise floors", head, rows, range(1, len(head) - 1))
-
-
-def _name(check: Check) -> str:
-    return f"{check.spec.name}, {check.execution.precision}, {check.execution.device}"
+    return table(f"Distances of {check.title}, in noise floors", head, rows, range(1, len(head) - 1))
 
 
 def _row(check: Check, probe: str) -> list[object]:

@@ -25,7 +25,7 @@ def parity(checks: Sequence[Check]) -> str:
         narrow = f"widths divided by {check.narrow}" if check.narrow and check.narrow > 1 else "full width"
         shape = "x".join(map(str, check.batch.shape))
         parts.append(
-            f"**{plain(f'{check.spec.name}, {check.execution.precision}, {check.execution.device}')}: "
+            f"**{plain(check.title)}: "
             f"{'equal' if check.equal else 'DIFFERENT'}** (at most {check.limit:g} is equal; {narrow}; input {shape}, "
             f"{plain(check.batch.origin)})"
         )

@@ -33,6 +33,7 @@ REFUSED = {
         ["original.pth", "out.npz"],
         "a folder for an Orbax checkpoint of the Flax NNX module or an Orbax checkpoint of the Flax Linen module",
     ),
+    "all_formats": (["original.pth", "out", "--to", "all"], "got the format 'all', expected one of canonical"),
     "no_such_format": (["original.pth", "out", "--to", "torch"], "no format is named 'torch'; take one of canonical"),
     "another_suffix": (
         ["original.pth", "out.pt", "--to", "canonical"],

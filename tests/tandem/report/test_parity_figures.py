@@ -14,12 +14,13 @@ from parity import Curves
 from parity.envelope import MARGIN, Curve, How, Input, Rerun
 from shared_specs import Recipe, load_spec, spec_names
 from tandem.report import to_markdown
-from tandem.report.findings import BatchOf, Check, ExecutionOf, Findings, Measured, SpecOf
+from tandem.report.findings import BatchOf, Check, ExecutionOf, Findings, Measured, RecipeOf, SpecOf
 from tandem.report.html.curves import curves
 from tandem.report.html.heatmap import DECADES, heatmap, networks
 from tandem.report.html.parity import parity
 from tandem.report.html.profile import profile
 from tandem.report.html.ushape import ARM, BAND, DEPTH, LEFT, RIGHT, Axis, Drawing, seat_of
+from tandem.report.sentences import parity_sentence
 
 PAIRS = (("numpy_reference", "pytorch"), ("numpy_reference", "flax_nnx"), ("pytorch", "flax_nnx"))
 
@@ -64,6 +65,31 @@ def test_a_network_is_one_heat_map_with_its_precisions() -> None:
         ["float32"],
         ["float32"],
     ]
+
+
+def test_checks_of_replicas_say_how_many_and_whose_statistics() -> None:
+    alone = check_of()
+    own, shared = (
+        alone.model_copy(update={"replicas": 2, "recipe": RecipeOf(batch_statistics=kind)})
+        for kind in ("per_replica", "global")
+    )
+    narrower = shared.model_copy(update={"execution": ExecutionOf(device="cpu", precision="float32")})
+    assert [check.title for check in (alone, own, narrower)] == [
+        "unet_same, float64, cpu",
+        "unet_same, float64, cpu, 2 replicas, per-replica batch statistics",
+        "unet_same, float32, cpu, 2 replicas, global batch statistics",
+    ]
+    assert networks([shared, own, narrower]) == [[shared], [own], [narrower]]
+    page = said(parity(Findings(checks=[own])))
+    assert "unet_same, float64, cpu, 2 replicas, per-replica batch statistics: equal" in " ".join(page.split())
+    assert "unet_same on 2x3x32x48, cpu, 2 replicas, per-replica batch statistics" in page
+    assert "**unet_same, float64, cpu, 2 replicas, per-replica batch statistics: equal**" in to_markdown(
+        Findings(checks=[own])
+    )
+    assert parity_sentence([alone]) == "The builds of unet_same are the same network: equal in float64."
+    assert parity_sentence([shared, own]) == (
+        "The builds of unet_same are the same network: equal in float64, and so are 2 replicas that train together."
+    )
 
 
 def test_every_cell_is_a_distance_of_the_record() -> None:
