@@ -28,6 +28,7 @@ from .spec_values import (
     window,
     with_instance_norms,
     with_overrides,
+    without_channel_dropouts,
     words_of,
 )
 
@@ -56,7 +57,7 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(with_instance_norms(trace.simplified()))
+    draft = _Draft(with_instance_norms(without_channel_dropouts(trace).simplified()))
     try:
         values = draft.values()
     except NotInferred as reason:

@@ -25,6 +25,14 @@ def with_instance_norms(trace: Trace) -> Trace:
     return replace(trace, events=tuple(events))
 
 
+def without_channel_dropouts(trace: Trace) -> Trace:
+    """Those that zero whole channels do nothing, as no spec has them and what is random is not compared."""
+    events = (
+        replace(e, kind="identity") if e.kind == "dropout" and e.settings["whole_channels"] else e for e in trace.events
+    )
+    return replace(trace, events=tuple(events))
+
+
 def kinds(events: Iterable[Event]) -> list[str]:
     """The kind of each event."""
     return [event.kind for event in events]

@@ -12,7 +12,7 @@ from shared_specs import SpecError, UNetSpec, WeightsError, initial_weights, loa
 from shared_specs.checkpoints import to_canonical
 from shared_specs.keymap import from_canonical
 from shared_specs.misfits import FEW, nearer
-from shared_specs.naming import arrays, compared, prefixes
+from shared_specs.naming import arrays, compared, prefixes, taken_off
 from shared_specs.schemes import Recognised, check_scheme, recognise
 
 Weights = dict[str, np.ndarray]
@@ -88,11 +88,28 @@ def test_one_name_of_a_tensor_will_do_and_what_is_ignored_is_no_matter(spec: UNe
     )
 
 
-def test_a_prefix_is_one_that_stands_before_every_name() -> None:
-    some = {"module.model.a": np.zeros(1), "module.b": np.zeros(1)}
-    assert prefixes(some) == ["", "module."]
-    assert prefixes(some | {"c": np.zeros(1)}) == [""]
-    assert prefixes({}) == [""]
+def test_a_prefix_is_one_that_a_third_of_the_names_have() -> None:
+    """A network beside the average of its weights, and the weights of a loss."""
+    some = {"module.model.a": np.zeros(1), "module.ema.a": np.zeros(1), "module.loss.a": np.zeros(1)}
+    assert prefixes(some) == ["", "module.", "module.model."]
+    assert prefixes(some | {"module.loss.b": np.zeros(1)}) == ["", "module."]
+    assert prefixes({"modules": np.zeros(1)}) == prefixes({}) == [""]
+
+
+@pytest.mark.parametrize("scheme", ["lab", None])
+def test_what_stands_beside_the_network_is_left_out_and_told(
+    spec: UNetSpec, weights: Weights, theirs: Weights, scheme: str | None
+) -> None:
+    beside = {"criterion.weight": np.zeros(2), "ema.out.bias": np.zeros(2)}
+    tensors = {f"model.{name}": values for name, values in theirs.items()} | beside
+    recognised = found(spec, tensors, scheme=scheme)
+    assert recognised.weights.keys() == weights.keys()
+    assert taken_off(recognised.prefix, tensors) == [
+        "taken off the names: 'model.', leaving what has it not: criterion.weight, ema.out.bias"
+    ]
+    assert taken_off("model.", ["model.a"]) == ["taken off every name: 'model.'"]
+    assert taken_off("", tensors) == []
+    assert "unexpected model.more" in refusal(spec, theirs | {"model.more": np.zeros(1)})
 
 
 def test_a_scheme_that_the_spec_has_not(spec: UNetSpec, weights: Weights, changed_spec: Changed) -> None:
