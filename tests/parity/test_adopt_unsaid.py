@@ -39,6 +39,7 @@ def test_settings_that_no_spec_can_say_are_named(kind: str, settings: dict[str, 
 
 
 @pytest.mark.needs_backends("pytorch")
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 def test_calls_of_which_only_others_have_a_word_are_told() -> None:
     import torch
     import torch.nn.functional as F
