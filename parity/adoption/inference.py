@@ -25,6 +25,7 @@ from .spec_values import (
     short,
     table_of,
     units_of,
+    unlike,
     window,
     with_instance_norms,
     with_overrides,
@@ -154,8 +155,8 @@ class _Draft:
         first, order = units[0], [STEPS[event.kind] for event in units[0]]
         for unit in units[1:]:
             for one, other in zip(first, unit, strict=True):
-                if table_of(one) | {"stride": 0} != table_of(other) | {"stride": 0}:
-                    raise NotInferred(f"the units of {section} differ: {one} and {other}")
+                if apart := unlike(table_of(one), table_of(other)):
+                    raise NotInferred(f"the units of {section} differ: {apart} of {one} and {other}; a spec has one")
         if any(max(event.settings["stride"]) > 1 for event in convolutions[1:]):
             raise NotInferred(f"a convolution with a stride within {section}")
         tables: dict[str, Values] = {STEPS[event.kind]: table_of(event) for event in first}

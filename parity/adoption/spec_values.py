@@ -59,6 +59,12 @@ def units_of(calls: Sequence[Event], count: int) -> list[Sequence[Event]] | None
     return units if all(other == steps[0] and len(set(other)) == len(other) for other in steps) else None
 
 
+def unlike(one: Values, other: Values) -> str:
+    """What differs of two steps of a block, strides aside: "epsilon 1e-05 and 0.001"; "" where nothing does."""
+    keys = [key for key in {**one, **other} if key != "stride" and one.get(key) != other.get(key)]
+    return ", ".join(f"{key} {words(one.get(key))} and {words(other.get(key))}" for key in keys)
+
+
 def short(value: Any) -> Any:
     """One number where all axes have the same."""
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value

@@ -8,6 +8,7 @@ import pytest
 
 from backends import trace
 from parity.adoption.differences import name_of
+from parity.adoption.spec_values import unlike
 from parity.adoption.unsaid import unsaid
 
 CONV = {"groups": 1, "dilation": (1, 1), "bias": True}
@@ -36,6 +37,13 @@ UNSAID: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(("kind", "settings", "words"), UNSAID, ids=lambda value: str(value).replace(" ", "_"))
 def test_settings_that_no_spec_can_say_are_named(kind: str, settings: dict[str, Any], words: str) -> None:
     assert unsaid(trace.Event(kind, kind, "", (0,), 1, settings)) == words
+
+
+def test_what_differs_of_two_units_is_named() -> None:
+    one = {"kind": "batch", "epsilon": 1e-5, "momentum": 0.1, "stride": 2}
+    assert unlike(one, one | {"stride": 1}) == ""
+    assert unlike(one, one | {"epsilon": 1e-3, "momentum": 0.01}) == "epsilon 1e-05 and 0.001, momentum 0.1 and 0.01"
+    assert unlike(one, {"kind": "instance", "epsilon": 1e-5}) == "kind batch and instance, momentum 0.1 and none"
 
 
 @pytest.mark.needs_backends("pytorch")

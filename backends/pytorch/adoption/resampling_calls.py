@@ -64,8 +64,10 @@ def interpolate(
         return unsaid(f"interpolate in mode {mode}{' with antialias' if antialias else ''}", input)
     if any(factor != int(factor) for factor in factors):
         return unsaid(f"interpolate by {' x '.join(map(str, factors))}", input)
-    if mode == "nearest-exact" and not factors:  # other pixels than "nearest", but by a whole factor
-        return unsaid("interpolate to a size in mode nearest-exact", input)
+    if mode == "nearest-exact" and size is not None:  # other pixels than "nearest", but by a whole factor
+        sizes = zip(by_axis(size, input.ndim - 2), input.shape[2:], strict=True)
+        if any(after % before for after, before in sizes):
+            return unsaid("interpolate to a size in mode nearest-exact", input)
     settings: dict[str, Any] = {"scale": tuple(int(factor) for factor in factors) or None}
     if kinds[mode] == "linear":
         settings["align_corners"] = bool(align_corners)
