@@ -27,7 +27,7 @@ def check_labels(spec: UNetSpec, images: np.ndarray, labels: np.ndarray | None) 
     """Labels for images that the network can take, and those images in training. Raises ShapeError as
     `Model.check_step` says."""
     shapes = feature_shapes(spec, images.shape)
-    count, classes, *size = shapes[spec.logits]
+    count, _, *size = shapes[spec.logits]
     if labels is None or labels.shape != (count, *size):
         got = None if labels is None else labels.shape
         axes = axis_names(spec).replace("C, ", "")
@@ -35,8 +35,8 @@ def check_labels(spec: UNetSpec, images: np.ndarray, labels: np.ndarray | None) 
     if labels.dtype.kind not in "iu":
         raise ShapeError(f"{spec.name}: got labels of dtype {labels.dtype}, expected integers")
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise ShapeError(f"{spec.name}: labels run from {low} to {high}, expected 0 to {classes - 1}, one a class")
+    if low < 0 or high >= spec.classes:
+        raise ShapeError(f"{spec.name}: labels run from {low} to {high}, expected 0 to {spec.classes - 1}, one a class")
     for layer in spec.layers:
         n, _, *sides = shapes[layer.name]
         if layer.kind == "batch_norm" and n * math.prod(sides) == 1:

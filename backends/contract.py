@@ -105,7 +105,8 @@ class Model(ABC):
 
         Args:
             images: (N, C, H, W).
-            labels: integers (N, H, W) of the size of the logits.
+            labels: integers (N, H, W) of the size of the logits. Where there is one logit, they are 0 and 1, and it
+                is that of class 1 beside a 0 for class 0.
         """
 
     @abstractmethod

@@ -44,7 +44,7 @@ class Event:
         owner: the module in which it was called, by its dotted name; "" is the traced module itself.
         inputs: the numbers of the maps that it reads.
         output: the number of the map that it makes.
-        settings: its hyper-parameters, under the names of the spec.
+        settings: its hyper-parameters, under the names of the spec. Of "other" at most "what": what it is, in words.
         parameters: the keys of the tensors that it reads, by leaf ("weight", "bias", "running_mean", "running_var").
     """
 

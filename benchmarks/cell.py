@@ -128,8 +128,9 @@ class Cell(BaseModel):
     def batch_arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Seeded images (N, C, H, W), standard normal in float64, and labels (N, H', W'), random classes."""
         random = np.random.default_rng([self.seed, *self.images_shape])
-        count, classes, *size = feature_shapes(self.network, self.images_shape)[self.network.logits]
-        return random.standard_normal(self.images_shape), random.integers(0, classes, (count, *size))
+        count, _, *size = feature_shapes(self.network, self.images_shape)[self.network.logits]
+        labels = (count, *size)
+        return random.standard_normal(self.images_shape), random.integers(0, self.network.classes, labels)
 
     def check(self, devices: Sequence[str] | None = None) -> None:
         """Refuse, before any work, what cannot be timed.

@@ -16,7 +16,10 @@ from shared_specs.schemes import recognise
 from . import introspection, protocol
 from .copy_weights import reset_peak
 
-NAMES = {"canonical": "weights.safetensors", "pytorch": "weights.pt", "flax_nnx": "weights"}
+
+def name_of(format_name: str) -> str:
+    """What a checkpoint of this format is called: a folder has no suffix."""
+    return "weights" + next(iter(checkpoints.SUFFIXES.get(format_name, ())), "")
 
 
 class ConvertWorker:
@@ -31,8 +34,8 @@ class ConvertWorker:
         self.spec = load_spec(spec).narrow(narrow)
         self.folder = tempfile.TemporaryDirectory()
         self.source, self.target = checkpoints.get(source), checkpoints.get(target)
-        self.source_path = Path(self.folder.name) / "in" / NAMES[source]
-        self.target_path = Path(self.folder.name) / "out" / NAMES[target]
+        self.source_path = Path(self.folder.name) / "in" / name_of(source)
+        self.target_path = Path(self.folder.name) / "out" / name_of(target)
         for path in (self.source_path, self.target_path):
             path.parent.mkdir()
         self.weights = initial_weights(self.spec, dtype=np.float32)

@@ -83,7 +83,7 @@ def brightness_classes(spec: UNetSpec, batch: Batch) -> Batch:
     so that every class has as many pixels. Where the logits are smaller than the images, it is that of their middle,
     and where they are larger, edges are repeated.
     """
-    _, classes, *size = output_shape(spec, batch.images.shape)
+    classes, (_, _, *size) = spec.classes, output_shape(spec, batch.images.shape)
     brightness = batch.images.mean(1)
     for axis in range(1, brightness.ndim):
         brightness = _blurred(_blurred(brightness, axis), axis)
@@ -119,8 +119,8 @@ def telling_size(spec: UNetSpec) -> Axes:
 
 
 def _labels(spec: UNetSpec, images: np.ndarray, seed: int) -> np.ndarray:
-    count, classes, *size = output_shape(spec, images.shape)
-    return np.random.default_rng([seed, 1]).integers(0, classes, (count, *size))
+    count, _, *size = output_shape(spec, images.shape)
+    return np.random.default_rng([seed, 1]).integers(0, spec.classes, (count, *size))
 
 
 def _blurred(x: np.ndarray, axis: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 CANONICAL = keymap.CANONICAL
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.")
-"""What stands before every name: of DataParallel, torch.compile, and the attributes of training frameworks."""
+"""What stands before a network's names: of DataParallel, torch.compile, and the attributes of training frameworks."""
+
+LEAST_SHARE = 1 / 3
+"""Of the names, that have a prefix which may be taken off: beside the network's there may be an average of its weights
+under another name, and the weights of a loss."""
 
 Tensors = Mapping[str, np.ndarray]
 OwnWeights = Callable[["UNetSpec", Tensors], dict[str, np.ndarray]]
@@ -53,13 +57,15 @@ def schemes(spec: UNetSpec) -> list[str]:
 
 
 def prefixes(tensors: Tensors) -> list[str]:
-    """What can be taken off every name: nothing, and each wrapper's prefix with those outside of it."""
-    found = [""]
+    """What can be taken off the names: nothing, and each wrapper's prefix with those outside of it."""
+    found, names = [""], list(tensors)
     while True:
-        inner = next((p for p in PREFIXES if tensors and all(name.startswith(found[-1] + p) for name in tensors)), None)
-        if inner is None:
+        counts = {found[-1] + p: sum(name.startswith(found[-1] + p) for name in names) for p in PREFIXES}
+        inner = max(counts, key=lambda prefix: counts[prefix])
+        if not names or counts[inner] < LEAST_SHARE * len(names):
             return found
-        found.append(found[-1] + inner)
+        found.append(inner)
+        names = [name for name in names if name.startswith(inner)]
 
 
 def differences(spec: UNetSpec, names: Tensors, scheme: str, prefix: str) -> Differences:
@@ -89,8 +95,16 @@ def compared(spec: UNetSpec, tensors: Tensors, own_weights: OwnWeights) -> list[
 
 
 def without(prefix: str, tensors: Tensors) -> dict[str, np.ndarray]:
-    """The tensors with the prefix taken off every name."""
-    return {name.removeprefix(prefix): values for name, values in tensors.items()}
+    """The tensors that have the prefix, by their names without it."""
+    return {name.removeprefix(prefix): values for name, values in tensors.items() if name.startswith(prefix)}
+
+
+def taken_off(prefix: str, names: Iterable[str]) -> list[str]:
+    """The remark on a prefix that was taken off, and on the tensors that have it not and are left out."""
+    outside = [name for name in names if not name.startswith(prefix)]
+    if not outside:
+        return [f"taken off every name: {prefix!r}"] if prefix else []
+    return [f"taken off the names: {prefix!r}, leaving what has it not: {listed(outside)}"]
 
 
 def arrays(

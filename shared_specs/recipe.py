@@ -69,6 +69,8 @@ BATCH_STATISTICS: tuple[BatchStatistics, ...] = get_args(BatchStatistics)
 class Recipe(Table):
     """Loss and optimizer. The loss is the cross-entropy per pixel, averaged over batch and pixels.
 
+    A single logit is that of class 1, beside a 0 for class 0: the binary cross-entropy.
+
     Where several replicas share a batch, a batch norm's statistics are those of the whole batch ("global"), or each
     replica has its own ("per_replica"). For a network with batch norm these are two different models; without, and on
     one device, they are the same.

@@ -132,6 +132,11 @@ class UNetSpec(Level):
         return {tensor.name: tensor for tensor in self.tensors}
 
     @property
+    def classes(self) -> int:
+        """How many labels there are. A network of one logit tells two classes apart: it is that of class 1 beside 0."""
+        return max(2, self.out_channels)
+
+    @property
     def logits(self) -> str:
         """The name of the layer whose output are the logits."""
         return [layer for layer in self.layers if not layer.is_deep][-1].name

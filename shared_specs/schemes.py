@@ -23,7 +23,7 @@ class Recognised:
 
     Attributes:
         scheme: the way of naming.
-        prefix: what was taken off every name.
+        prefix: what was taken off the names; tensors without it were left out.
     """
 
     weights: dict[str, np.ndarray]

@@ -59,7 +59,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "affine instance norm": {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": True}},
     "layer norm": {"norm": {"kind": "layer", "epsilon": 1e-3}},
     "3-D, group norm": VOLUME | {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-3}},
-    "3-D, instance norm": VOLUME | {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": True}},
+    "3-D, instance norm in front": VOLUME
+    | {
+        "norm": {"kind": "instance", "epsilon": 1e-3, "affine": True},
+        "block__order": ["norm", "conv", "activation"],
+    },
     "3-D, layer norm": VOLUME | {"norm": {"kind": "layer", "epsilon": 1e-3}},
     # activations and dropout
     "leaky relu": {"activation": {"kind": "leaky_relu", "slope": 0.2}},
@@ -169,4 +173,5 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "head": {"kernel": 1, "padding": 0, "bias": True, "norm": BATCH_NORM, "activation": {"kind": "tanh"}}
     },
     "no head": {"head": None, "out_channels": 4},
+    "one logit for two classes": {"out_channels": 1},
 }

@@ -54,6 +54,7 @@ SMALLEST: dict[str, Any] = {"widths": [2], "block__convolutions": 1, "out_channe
 NETWORKS: dict[str, dict[str, Any]] = {
     "norms and activations": {
         "widths": [4, 4, 4],
+        "out_channels": 1,
         "block__convolutions": 1,
         "size": (8, 12),
         "norm": GROUP_NORM,
@@ -167,5 +168,5 @@ def built(changes: dict[str, Any]) -> tuple[UNetSpec, np.ndarray, np.ndarray]:
     spec = small_variant(**{key: value for key, value in changes.items() if key != "size"})
     random = np.random.default_rng(0)
     images = random.normal(size=(2, spec.in_channels, *changes["size"]))
-    count, classes, *size = output_shape(spec, images.shape)
-    return spec, images, random.integers(0, classes, (count, *size))
+    count, _, *size = output_shape(spec, images.shape)
+    return spec, images, random.integers(0, spec.classes, (count, *size))

@@ -79,11 +79,13 @@ class Network(ABC):
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, channels: int = -1) -> jax.Array:
-    """The mean over all pixels, in float32 at least.
+    """The mean over all pixels, in float32 at least. A single logit is that of class 1, beside a 0 for class 0.
 
     Written out, as optax's `softmax_cross_entropy_with_integer_labels` (0.2.8) picks the label's logit with a gather
     whose gradient XLA folds at compile time, in a time that grows with the pixels: 13 s for 2x64x96x32.
     """
     wide = jnp.moveaxis(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), channels, -1)
+    if wide.shape[-1] == 1:
+        wide = jnp.concatenate([jnp.zeros_like(wide), wide], -1)
     chosen = labels[..., None] == jnp.arange(wide.shape[-1])
     return (jax.nn.logsumexp(wide, axis=-1) - jnp.where(chosen, wide, 0).sum(-1)).mean()

@@ -83,9 +83,12 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray, rounding: Rounding) ->
     """The mean over batch and pixels of -log softmax(logits)[label], and its gradient by the logits.
 
     Args:
-        logits: (N, classes, H, W).
+        logits: (N, classes, H, W); a single one is that of class 1, beside a 0 for class 0.
         labels: integers (N, H, W).
     """
+    if logits.shape[1] == 1:
+        loss, gradient = cross_entropy(np.concatenate([np.zeros_like(logits), logits], 1), labels, rounding)
+        return loss, gradient[:, 1:]
     shifted = rounding(logits - np.real(logits).max(1, keepdims=True))
     exponentials = rounding(np.exp(shifted))
     total = rounding.sum(exponentials, 1, keepdims=True)

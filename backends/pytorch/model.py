@@ -176,7 +176,7 @@ class PyTorchModel(Model):
 
     def _total(self, heads: tuple[torch.Tensor, ...], targets: list[torch.Tensor]) -> torch.Tensor:
         """The loss: the cross-entropy of every head times its weight."""
-        losses = [F.cross_entropy(logits, labels) for logits, labels in zip(heads, targets, strict=True)]
+        losses = [F.cross_entropy(by_class(logits), labels) for logits, labels in zip(heads, targets, strict=True)]
         if len(losses) == 1 and self.spec.loss_weights == (1.0,):
             return losses[0]
         weighted = [weight * loss for weight, loss in zip(self.spec.loss_weights, losses, strict=True)]
@@ -238,6 +238,11 @@ class PyTorchModel(Model):
         """For every head."""
         of_heads = labels_of_heads(self.spec, images.shape, labels)
         return [torch.tensor(each, dtype=torch.int64, device=self.device) for each in of_heads]
+
+
+def by_class(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (N, classes, H, W). A single one is that of class 1, beside a 0 for class 0: binary cross-entropy."""
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def _to_numpy(tensor: torch.Tensor) -> np.ndarray:

@@ -19,7 +19,7 @@ from shared_specs.layout import IMAGES
 from shared_specs.weights import Weights
 
 from ..contract import Execution, RoundingNoise, StepResult
-from .model import PyTorchModel
+from .model import PyTorchModel, by_class
 from .noisy_layers import TREATMENTS, any_kind
 from .rounding import Rounding
 from .unet import Step, UNet, set_overwriting
@@ -90,7 +90,7 @@ class NoisyModel(PyTorchModel):
     def _total(self, heads: tuple[Tensor, ...], targets: list[Tensor]) -> Tensor:
         total = heads[0].new_zeros(())
         for logits, labels, weight in zip(heads, targets, self.spec.loss_weights, strict=True):
-            total = self.rounding(total + weight * self.rounding.cross_entropy(logits, labels))
+            total = self.rounding(total + weight * self.rounding.cross_entropy(by_class(logits), labels))
         return total
 
     def activations(self, images: np.ndarray) -> dict[str, np.ndarray]:

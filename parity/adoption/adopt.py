@@ -22,7 +22,7 @@ from shared_specs.weights import check_weights
 from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
 from .adoption import YOURS, Adoption
-from .found import ALWAYS_ON, Match
+from .found import ALWAYS_ON, WHOLE_CHANNELS, Match
 from .inference import Inference, infer
 from .matching import match
 from .nearest import nearest_specs
@@ -169,8 +169,13 @@ def _left_out(found: Match) -> tuple[str, ...]:
         if d.module.startswith("dropout") and not d.module.endswith(ALWAYS_ON) and "additional" in d.what
     ]
     found.differences = [difference for difference in found.differences if difference not in dropouts]
+    places: dict[str, list[str]] = {}
+    for dropout in dropouts:
+        places.setdefault(dropout.module, []).append(dropout.where)
     return tuple(
-        f"without the {d.module} at {d.where}: a spec has one in every unit of a level or in none" for d in dropouts
+        f"without the {module} at {listed(where)}: "
+        + ("a spec has none" if WHOLE_CHANNELS in module else "a spec has one in every unit of a level or in none")
+        for module, where in places.items()
     )
 
 

@@ -91,7 +91,7 @@ def has_one_each(event: Event) -> bool:
 
 def name_of(event: Event) -> str:
     """What an event is, in the spec's words where it has one."""
-    return event.call if event.kind == "other" else event.kind
+    return event.settings.get("what", event.call) if event.kind == "other" else event.kind
 
 
 def differences(layer: Layer, event: Event) -> list[Difference]:

@@ -13,6 +13,9 @@ from .differences import Difference, words
 ALWAYS_ON = " in evaluation mode too"
 """Of a dropout that does not follow the mode."""
 
+WHOLE_CHANNELS = " of whole channels"
+"""Of a dropout that zeroes all of a channel, or nothing of it."""
+
 
 @dataclass
 class Match:

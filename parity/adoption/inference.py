@@ -25,9 +25,11 @@ from .spec_values import (
     short,
     table_of,
     units_of,
+    unlike,
     window,
     with_instance_norms,
     with_overrides,
+    without_channel_dropouts,
     words_of,
 )
 
@@ -56,7 +58,7 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(with_instance_norms(trace.simplified()))
+    draft = _Draft(with_instance_norms(without_channel_dropouts(trace).simplified()))
     try:
         values = draft.values()
     except NotInferred as reason:
@@ -153,8 +155,8 @@ class _Draft:
         first, order = units[0], [STEPS[event.kind] for event in units[0]]
         for unit in units[1:]:
             for one, other in zip(first, unit, strict=True):
-                if table_of(one) | {"stride": 0} != table_of(other) | {"stride": 0}:
-                    raise NotInferred(f"the units of {section} differ: {one} and {other}")
+                if apart := unlike(table_of(one), table_of(other)):
+                    raise NotInferred(f"the units of {section} differ: {apart} of {one} and {other}; a spec has one")
         if any(max(event.settings["stride"]) > 1 for event in convolutions[1:]):
             raise NotInferred(f"a convolution with a stride within {section}")
         tables: dict[str, Values] = {STEPS[event.kind]: table_of(event) for event in first}

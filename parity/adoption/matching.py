@@ -9,7 +9,7 @@ from shared_specs import UNetSpec
 from shared_specs.layout import Layer
 
 from .differences import ACTIVATIONS, Difference, differences, is_kind, is_of_family, name_of, words
-from .found import ALWAYS_ON, Match
+from .found import ALWAYS_ON, WHOLE_CHANNELS, Match
 from .joins import Join, joins
 
 LOOK_AHEAD = 12
@@ -167,6 +167,7 @@ class _Walk:
 
     def additional(self, layer: Layer, call: Event) -> None:
         rate = f" of rate {words(call.settings['rate'])}" if call.kind == "dropout" else ""
+        rate += WHOLE_CHANNELS if call.settings.get("whole_channels") else ""
         rate += ALWAYS_ON if call.settings.get("training") else ""
         self.differ(Difference(layer.name, str(call), "before it an additional", f"{name_of(call)}{rate}", "none"))
 

@@ -9,6 +9,7 @@ from backends.trace import Event, Trace
 
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
 from .joins import ADJUSTMENTS
+from .unsaid import unsaid
 
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
@@ -64,6 +65,9 @@ def sections(trace: Trace) -> list[Section]:
     for event, following in zip(path, [*path[1:], None], strict=True):
         here, is_decoder = found[-1], found[-1].part == "decoder"
         awaits_join = is_decoder and here.join is None
+        if unsaid(event):
+            what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
+            raise NotInferred(what, "no spec says it either: replace it by what a spec has")
         if event.kind in JOINS:
             if not awaits_join:
                 raise NotInferred(

@@ -25,6 +25,14 @@ def with_instance_norms(trace: Trace) -> Trace:
     return replace(trace, events=tuple(events))
 
 
+def without_channel_dropouts(trace: Trace) -> Trace:
+    """Those that zero whole channels do nothing, as no spec has them and what is random is not compared."""
+    events = (
+        replace(e, kind="identity") if e.kind == "dropout" and e.settings["whole_channels"] else e for e in trace.events
+    )
+    return replace(trace, events=tuple(events))
+
+
 def kinds(events: Iterable[Event]) -> list[str]:
     """The kind of each event."""
     return [event.kind for event in events]
@@ -49,6 +57,12 @@ def units_of(calls: Sequence[Event], count: int) -> list[Sequence[Event]] | None
     units = [calls[start : start + size] for start in range(0, len(calls), size)]
     steps = [[STEPS[event.kind] for event in unit] for unit in units]
     return units if all(other == steps[0] and len(set(other)) == len(other) for other in steps) else None
+
+
+def unlike(one: Values, other: Values) -> str:
+    """What differs of two steps of a block, strides aside: "epsilon 1e-05 and 0.001"; "" where nothing does."""
+    keys = [key for key in {**one, **other} if key != "stride" and one.get(key) != other.get(key)]
+    return ", ".join(f"{key} {words(one.get(key))} and {words(other.get(key))}" for key in keys)
 
 
 def short(value: Any) -> Any:

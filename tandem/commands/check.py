@@ -192,10 +192,9 @@ def _with_labels(
         if labels.shape != expected:
             raise ShapeError(f"{path}: has shape {labels.shape}, expected {expected}, the size of its image")
         low, high = labels.min(), labels.max()
-        if low < 0 or high >= spec.out_channels:
+        if low < 0 or high >= spec.classes:
             raise ShapeError(
-                f"{path}: labels run from {low} to {high}, expected 0 to {spec.out_channels - 1}, "
-                f"the classes of {spec.name}"
+                f"{path}: labels run from {low} to {high}, expected 0 to {spec.classes - 1}, the classes of {spec.name}"
             )
         starts = [(a - b) // 2 + (b - c) // 2 for a, b, c in zip(labels.shape, cropped, size, strict=True)]
         window = tuple(slice(start, start + side) for start, side in zip(starts, size, strict=True))

@@ -16,7 +16,7 @@ from backends import Execution, checkpoints
 from shared_specs import TandemError, UNetSpec, WeightsError, load_spec
 from shared_specs.checkpoints import Checkpoint, listed
 from shared_specs.files import check_writable
-from shared_specs.naming import CANONICAL
+from shared_specs.naming import CANONICAL, taken_off
 from shared_specs.schemes import Recognised, check_scheme, recognise
 from shared_specs.weights import check_metadata
 
@@ -74,8 +74,7 @@ def run(request: Request, json_path: str | None = None) -> int:
         tell(f"reading {chosen.source}")
         read = checkpoints.get(chosen.source_format).read(chosen.source)
         found = canonical(chosen, chosen.source, chosen.source_format, read, chosen.scheme)
-        remarks = [f"taken off every name: {found.prefix!r}"] if found.prefix else []
-        remarks = [*read.remarks, *remarks]
+        remarks = [*read.remarks, *taken_off(found.prefix, read.tensors)]
         output.print(f"{chosen.spec.name}: {selections.width_in_words(chosen.spec, chosen.divisor)}", style="bold")
         describe("Read", chosen.source, chosen.source_format, found.scheme, found.weights, remarks, output)
         tell(f"writing {chosen.target}")

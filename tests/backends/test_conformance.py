@@ -113,6 +113,7 @@ FAULTS = {
         "network[norms and activations]",
         "BackendError: stand_in has no layer_norm, which variant has",
     ),
+    "OneLogitIsOneClass": ("network[norms and activations]", r"gradients: loss: stand_in has 0"),
     "SaysItTrains": ("program[train_step]", "train_step: "),
     "SaysItOnlyInfers": ("refuses other phases[forward_backward]", "declares no phase 'forward_backward' and runs it"),
     "CompilesAgain": ("counts what it compiles", "the second call of a program compiles 1 more, expected none"),

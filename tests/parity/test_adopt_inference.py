@@ -111,12 +111,19 @@ NOT_INFERRED = {
     "Residual": "add at the top within encoder level 0: residual, dense or nested, which is not plain",
     "MomentumNone": "averages over all batches (momentum None)",
     "Softmax": "softmax at the top in decoder level 0, for which a spec has no word",
+    "NoScale": "batch_norm at enter.n1 in encoder level 0 has no scale and shift, for which a spec has no word",
+    "Ceil": "max_pool at pool in encoder level 0 has sizes rounded up (ceil_mode), for which a spec has no word",
 }
 
 
 @pytest.mark.parametrize("name", NOT_INFERRED)
 def test_what_cannot_be_inferred_is_said(name: str) -> None:
-    changes = {"MomentumNone": {"norm_settings": {"momentum": None}}, "Softmax": {"softmax": True}}
+    changes = {
+        "MomentumNone": {"norm_settings": {"momentum": None}},
+        "Softmax": {"softmax": True},
+        "NoScale": {"norm_settings": {"affine": False}},
+        "Ceil": {"pool_settings": {"ceil_mode": True}},
+    }
     module = own("Changeable", **changes[name]) if name in changes else own(name)
     adoption = parity.adopt(module)
     assert adoption.spec is None
@@ -124,7 +131,21 @@ def test_what_cannot_be_inferred_is_said(name: str) -> None:
     assert not adoption.equal
 
 
-def test_dropout_that_no_spec_has_is_left_out_and_said() -> None:
-    adoption = parity.adopt(own("Changeable", extra="Dropout"), backends=["pytorch"])
+DROPOUTS = {
+    "Dropout": (
+        "without the dropout of rate 0.5 at dropout (enter.extra), ",
+        " and 2 more: a spec has one in every unit of a level or in none",
+    ),
+    "Dropout2d": (
+        "without the dropout of rate 0.5 of whole channels at dropout2d (enter.extra), ",
+        " and 2 more: a spec has none",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DROPOUTS)
+def test_dropout_that_no_spec_has_is_left_out_and_said(kind: str) -> None:
+    adoption = parity.adopt(own("Changeable", extra=kind), backends=["pytorch"])
     assert adoption.equal, str(adoption)
-    assert "without the dropout of rate 0.5 at dropout (enter.extra)" in " ".join(adoption.assumed)
+    (line,) = [line for line in adoption.assumed if line.startswith(DROPOUTS[kind][0])]
+    assert DROPOUTS[kind][1] in line

@@ -28,11 +28,12 @@ def theirs(spec: UNetSpec, weights: Weights) -> Weights:
     return from_canonical(spec, weights)
 
 
-def test_a_prefix_is_one_that_stands_before_every_name() -> None:
-    some = {"module.model.a": np.zeros(1), "module.b": np.zeros(1)}
-    assert prefixes(some) == ["", "module."]
-    assert prefixes(some | {"c": np.zeros(1)}) == [""]
-    assert prefixes({}) == [""]
+def test_a_prefix_is_one_that_a_third_of_the_names_have() -> None:
+    """A network beside the average of its weights, and the weights of a loss."""
+    some = {"module.model.a": np.zeros(1), "module.ema.a": np.zeros(1), "module.loss.a": np.zeros(1)}
+    assert prefixes(some) == ["", "module.", "module.model."]
+    assert prefixes(some | {"module.loss.b": np.zeros(1)}) == ["", "module."]
+    assert prefixes({"modules": np.zeros(1)}) == prefixes({}) == [""]
 
 
 def test_arrays_are_found_by_canonical_name_with_the_name_that_they_have(

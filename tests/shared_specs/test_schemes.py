@@ -7,6 +7,7 @@ import pytest
 
 from shared_specs import SpecError, UNetSpec, initial_weights, load_spec
 from shared_specs.keymap import from_canonical
+from shared_specs.naming import taken_off
 from shared_specs.schemes import check_scheme
 
 from .lab_names import LAB, SMALL, Changed, Weights, extras, found, refusal
@@ -49,6 +50,22 @@ def test_one_name_of_a_tensor_will_do_and_what_is_ignored_is_no_matter(spec: UNe
         "nearly weights of unet_bn_same (lab names): unexpected step0; rename, add or leave out these, or take the "
         "spec of this network"
     )
+
+
+@pytest.mark.parametrize("scheme", ["lab", None])
+def test_what_stands_beside_the_network_is_left_out_and_told(
+    spec: UNetSpec, weights: Weights, theirs: Weights, scheme: str | None
+) -> None:
+    beside = {"criterion.weight": np.zeros(2), "ema.out.bias": np.zeros(2)}
+    tensors = {f"model.{name}": values for name, values in theirs.items()} | beside
+    recognised = found(spec, tensors, scheme=scheme)
+    assert recognised.weights.keys() == weights.keys()
+    assert taken_off(recognised.prefix, tensors) == [
+        "taken off the names: 'model.', leaving what has it not: criterion.weight, ema.out.bias"
+    ]
+    assert taken_off("model.", ["model.a"]) == ["taken off every name: 'model.'"]
+    assert taken_off("", tensors) == []
+    assert "unexpected model.more" in refusal(spec, theirs | {"model.more": np.zeros(1)})
 
 
 def test_a_scheme_that_the_spec_has_not(spec: UNetSpec, weights: Weights, changed_spec: Changed) -> None:

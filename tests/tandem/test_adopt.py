@@ -191,6 +191,7 @@ BAD = {
     "factory_raises": ([f"{OWN}:raises"], "calling it without arguments raises RuntimeError: no weights here"),
     "factory_needs_arguments": ([f"{OWN}:Block"], "raises TypeError: Block.__init__() missing 3 required"),
     "no_torch_module": ([f"{OWN}:no_module"], "tests.own_networks:no_module: got 'int', expected a torch.nn.Module"),
+    "more_than_images": ([f"{OWN}:Timed"], "Timed.forward takes x, time, expected images alone; wrap it in a module"),
     "not_callable": ([f"{OWN}:STYLES"], "is 'dict', expected a class or function that makes a module"),
     "fails": ([f"{OWN}:Refuses", "--input-shape", "1,1,8,8"], "fails on images 1x1x8x8 (ValueError: I will not)"),
     "wrong_channels": ([f"{OWN}:Functional", "--input-shape", "1,3,32,32"], "fails on images 1x3x32x32 (RuntimeError"),

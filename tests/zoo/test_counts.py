@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,9 @@ def test_the_page_lists_every_network(spec_name: str) -> None:
     channels = f"{spec.in_channels} → {spec.out_channels}"
     assert cells[1:4] == [str(spec.dimensions), channels, f"{spec.parameter_count:,}"]
     assert cells[5] == (spec.licence or "—")
+
+
+def test_the_page_names_those_without_a_key_map() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "zoo.md").read_text(encoding="utf-8")
+    said = page.partition("Without one are the core")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", said)) == {name for name in spec_names() if not load_spec(name).checkpoint}

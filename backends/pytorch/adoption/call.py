@@ -26,6 +26,11 @@ class Call:
     tensors: Mapping[str, Any] = field(default_factory=dict)
 
 
+def unsaid(what: str, *inputs: Any) -> Call:
+    """A call that a spec has no word for, though it has one for others of the function, with what it is in words."""
+    return Call("other", inputs, {"what": what})
+
+
 def by_axis(value: Size, axes: int) -> tuple[int, ...]:
     values = tuple(int(v) for v in value) if isinstance(value, Sequence) else (int(value),)
     return values * axes if len(values) == 1 else values

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from .call import Call, Size, by_axis
+from .call import Call, Size, by_axis, unsaid
 
 
 def conv(
@@ -23,7 +23,7 @@ def conv(
     if isinstance(padding, str):
         reach = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
         if any(rows % 2 for rows in reach):
-            return Call("other", [input])  # more rows after than before
+            return unsaid(f"conv{axes}d with padding 'same' of an even kernel", input)  # more rows after than before
         padding = [rows // 2 for rows in reach]
     settings = {
         "in_channels": weight.shape[1] * groups,
@@ -113,7 +113,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Call:
     if len(normalized_shape) != 1:
-        return Call("other", [input])
+        return unsaid(f"layer_norm over {len(normalized_shape)} axes", input)
     settings = {"epsilon": eps, "affine": weight is not None}
     return Call("layer_norm", [input], settings, {"weight": weight, "bias": bias})
 

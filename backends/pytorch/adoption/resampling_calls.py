@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .call import Call, Size, by_axis
+from .call import Call, Size, by_axis, unsaid
 
 
 def max_pool(
@@ -33,7 +33,7 @@ def average_pool(
     divisor_override: int | None = None,
 ) -> Call:
     if divisor_override is not None:
-        return Call("other", [input])
+        return unsaid("average pool with a divisor of its own", input)
     return Call("average_pool", [input], _window(input, kernel_size, stride, padding, ceil_mode))
 
 
@@ -60,8 +60,14 @@ def interpolate(
     factors: tuple[float, ...] = ()
     if scale_factor is not None:
         factors = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor,) * (input.ndim - 2)
-    if mode not in kinds or antialias or any(factor != int(factor) for factor in factors):
-        return Call("other", [input])
+    if mode not in kinds or antialias:
+        return unsaid(f"interpolate in mode {mode}{' with antialias' if antialias else ''}", input)
+    if any(factor != int(factor) for factor in factors):
+        return unsaid(f"interpolate by {' x '.join(map(str, factors))}", input)
+    if mode == "nearest-exact" and size is not None:  # other pixels than "nearest", but by a whole factor
+        sizes = zip(by_axis(size, input.ndim - 2), input.shape[2:], strict=True)
+        if any(after % before for after, before in sizes):
+            return unsaid("interpolate to a size in mode nearest-exact", input)
     settings: dict[str, Any] = {"scale": tuple(int(factor) for factor in factors) or None}
     if kinds[mode] == "linear":
         settings["align_corners"] = bool(align_corners)
@@ -92,7 +98,7 @@ def _margins(x: Tensor, pairs: Sequence[tuple[int, int]], mode: str = "zeros", v
     if not any(rows):
         return Call("identity", [x])
     if max(rows) > 0 and min(rows) < 0:
-        return Call("other", [x])
+        return unsaid("pad that adds rows and cuts some off", x)
     settings: dict[str, Any] = {
         "before": tuple(abs(before) for before, _ in pairs),
         "after": tuple(abs(after) for _, after in pairs),
@@ -126,17 +132,19 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Call:
 
 def cat(tensors: Sequence[Tensor], dim: int = 0, axis: int | None = None) -> Call:
     along = dim if axis is None else axis
-    return Call("cat" if along in (1, 1 - tensors[0].ndim) else "other", list(tensors))
+    if along not in (1, 1 - tensors[0].ndim):
+        return unsaid(f"cat along axis {along}", *tensors)
+    return Call("cat", list(tensors))
 
 
 def add(input: Any, other: Any, alpha: float = 1) -> Call:
     if not isinstance(other, Tensor):
-        return Call("identity" if other == 0 else "other", [input])  # Python's sum() begins with a zero
-    return Call("add" if alpha == 1 else "other", [input, other])
+        return Call("identity", [input]) if other == 0 else unsaid("sum with a number", input)  # sum() begins with a 0
+    return Call("add", [input, other]) if alpha == 1 else unsaid(f"sum with {alpha} times a map", input, other)
 
 
 def multiply(input: Any, other: Any) -> Call:
-    return Call("multiply" if isinstance(other, Tensor) else "other", [input, other])
+    return Call("multiply", [input, other]) if isinstance(other, Tensor) else unsaid("product with a number", input)
 
 
 def permute(input: Tensor, *dims: Any) -> Call:

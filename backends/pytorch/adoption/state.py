@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from shared_specs import checkpoints as safetensors
 from shared_specs.checkpoints import listed
-from shared_specs.naming import prefixes
+from shared_specs.naming import prefixes, taken_off
 
 from ...trace import TraceError
 from .. import checkpoints as torch_files
@@ -42,7 +42,7 @@ def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
     tensors = {key: torch.from_numpy(np.array(values)) for key, values in found.tensors.items()}
     own = module.state_dict()
     prefix = max(prefixes(found.tensors), key=lambda p: sum(key.removeprefix(p) in own for key in tensors))
-    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
     apart = {
         "missing": [key for key in own if key not in tensors],
         "unexpected": [key for key in tensors if key not in own],
@@ -56,7 +56,7 @@ def load_state(module: nn.Module, path: str) -> tuple[str, ...]:
         raise TraceError(
             f"{path}: is no checkpoint of {name}: {kinds}; give that of the module as it is made"
         ) from error
-    return (*found.remarks, *([f"taken off every name: {prefix!r}"] if prefix else []))
+    return (*found.remarks, *taken_off(prefix, found.tensors))
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -38,15 +39,31 @@ def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
     Raises:
         TraceError: where it is no module, cannot be copied, or fails on such images.
     """
+    check_module(module)
     copied = copy_of(module)
     values = images if isinstance(images, np.ndarray) else np.random.default_rng(0).normal(size=tuple(images))
     return watched(copied.eval(), torch.tensor(values, dtype=dtype_of(copied)))
 
 
-def copy_of(module: Any) -> nn.Module:
-    """A copy on the CPU. Raises TraceError."""
+def check_module(module: Any) -> None:
+    """Raises TraceError for what is no module, or one whose forward pass needs more than images."""
     if not isinstance(module, nn.Module):
         raise TraceError(f"got {type(module).__name__!r}, expected a torch.nn.Module")
+    try:
+        signature = inspect.signature(getattr(module, "_orig_mod", module).forward)
+    except (TypeError, ValueError):  # of a forward that Python does not know
+        return
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    needed = [p.name for p in signature.parameters.values() if p.default is p.empty and p.kind not in optional]
+    if len(needed) > 1:
+        raise TraceError(
+            f"{type(module).__name__}.forward takes {', '.join(needed)}, expected images alone; "
+            "wrap it in a module that gives it the rest"
+        )
+
+
+def copy_of(module: nn.Module) -> nn.Module:
+    """A copy on the CPU. Raises TraceError."""
     if isinstance(module, torch.jit.ScriptModule):
         raise TraceError(f"{type(module).__name__} is compiled TorchScript, which cannot be watched; give the module")
     try:
@@ -253,8 +270,7 @@ def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 def first_convolution(module: Any) -> tuple[int, int]:
     """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
-    if not isinstance(module, nn.Module):
-        raise TraceError(f"got {type(module).__name__!r}, expected a torch.nn.Module")
+    check_module(module)
     for submodule in module.modules():
         if isinstance(submodule, nn.Conv2d | nn.Conv3d):
             return submodule.in_channels, 2 if isinstance(submodule, nn.Conv2d) else 3

@@ -84,11 +84,11 @@ def test_names_of_another_network_are_refused_with_how_they_differ(
 
     state = original(network, weights)
     state["outc.conv.scale"] = state.pop("outc.conv.weight")
-    saved(here / "x.pt", {f"module.{name}": values for name, values in state.items()} | {"y": torch.ones(1)})
+    saved(here / "x.pt", {f"core.{name}": values for name, values in state.items()})
     line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
     assert "x.pt: the names are none of pytorch_unet_transposed's: not canonical (missing encoder.0.block.0" in line
     assert "; not pytorch_unet (missing " in line
-    saved(here / "x.pt", {f"module.{name}": values for name, values in state.items()})
+    saved(here / "x.pt", {f"module.{name}": values for name, values in state.items()} | {"y": torch.ones(1)})
     line = refused("convert", "x.pt", "out.safetensors", *ARGUMENTS)
     assert "nearly weights of pytorch_unet_transposed (pytorch_unet names): missing outc.conv.weight; " in line
     assert "unexpected outc.conv.scale; rename, add or leave out these, or take the spec of this network" in line
