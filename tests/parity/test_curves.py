@@ -347,6 +347,7 @@ def test_where_numpy_judges_the_others_alone_are_on_the_device(spec: UNetSpec, t
     found = train_curves(spec, ["twin"], GPU, ADAM, seed=2, steps=1)
     assert twin.built == [(spec, GPU, ADAM)]
     assert (found.judge, found.recipe, found.execution) == ("numpy_reference", ADAM, How(**vars(GPU)))
+    assert found.batch.origin.startswith("random images, seed 2; labels: 2 classes by the brightness")
 
 
 def test_a_judge_is_built_on_the_device_in_float64_and_under_noise_of_the_precision(
@@ -369,7 +370,8 @@ def test_a_judge_shows_first_that_it_computes_what_numpy_does(
     monkeypatch.setattr(Recording, "given", given := [])
     twins(Twin("twin", Recording))
     told: list[str] = []
-    found = train_curves(spec, ["twin"], FLOAT64, seed=3, steps=1, judge="twin", on_progress=told.append)
+    batch = random_batch(spec, 1)
+    found = train_curves(spec, ["twin"], FLOAT64, seed=3, batch=batch, steps=1, judge="twin", on_progress=told.append)
     noisy = ["noise floor, noisy re-run"] * 4
     assert told == [
         *(f"proof of twin: trajectory: {run}" for run in ("noise floor", *noisy, "reference", "candidate")),
@@ -377,13 +379,13 @@ def test_a_judge_shows_first_that_it_computes_what_numpy_does(
         "twin: step 0 of 1",
         *(f"noisy re-run {number} of 6: step 0 of 1" for number in range(1, 7)),
     ]
-    assert found.batch.origin.startswith("random images, seed 3; labels: 2 classes")
     starts = [value for (what, value), (then, _) in itertools.pairwise(given) if (what, then) == ("weights", "images")]
     seen = [value for what, value in given if what == "images"]
     assert len(starts) > 2  # of the proof, the reference and the curve
-    weights, images = initial_weights(spec, 3), random_batch(spec, 3).images
+    weights = initial_weights(spec, 3)
     assert all(np.array_equal(start[name], values) for start in starts for name, values in weights.items())
-    assert all(np.array_equal(value, images) for value in seen)
+    assert all(np.array_equal(value, batch.images) for value in seen)
+    assert found.batch.origin == batch.origin
 
 
 def test_a_judge_that_computes_something_else_is_refused(spec: UNetSpec, twins: Register) -> None:
