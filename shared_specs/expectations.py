@@ -67,7 +67,7 @@ class Expectations:
         while "$ref" in node:
             node = self.root["$defs"][node["$ref"].rpartition("/")[2]]
         choices = self._choices(node)
-        return self._within(choices[0]) if "anyOf" in node and len(choices) == 1 else node
+        return self._within(choices[0]) if len(choices) == 1 else node
 
     def _choices(self, node: Node) -> list[Node]:
         return [choice for choice in node.get("oneOf", node.get("anyOf", ())) if choice.get("type") != "null"]

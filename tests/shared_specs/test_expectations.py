@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Discriminator, Field, Tag
 
 from shared_specs.expectations import LARGEST, Expectations, did_you_mean, either
 
@@ -27,6 +27,10 @@ class Anything(BaseModel):
 
 Shape = Annotated[Circle | Square, Field(discriminator="kind")]
 Positive = Annotated[int, Field(gt=0, le=LARGEST)]
+NumberOrAxes = Annotated[
+    Annotated[Positive, Tag("number")] | Annotated[tuple[Positive, ...], Tag("axes")],
+    Discriminator(lambda value: "number" if isinstance(value, int) else "axes"),
+]
 
 
 class Drawing(BaseModel):
@@ -48,6 +52,7 @@ class Drawing(BaseModel):
     colours: list[Literal["red", "green"]]
     rows: list[Positive | str]
     kernel: Positive | tuple[Positive, ...]
+    stride: NumberOrAxes
     margin: Positive | None = None
     scale: Positive | Literal["skip"] | None = None
     shape: Shape
@@ -85,6 +90,9 @@ WORDS: dict[tuple[str | int, ...], str] = {
     ("kernel",): "a whole number greater than 0 or a list of whole numbers greater than 0",
     ("kernel", "int"): "a whole number greater than 0 or a list of whole numbers greater than 0",
     ("kernel", 1): POSITIVE,
+    ("stride",): "a whole number greater than 0 or a list of whole numbers greater than 0",
+    ("stride", "number"): "a whole number greater than 0 or a list of whole numbers greater than 0",
+    ("stride", "axes", 1): POSITIVE,
     ("margin",): POSITIVE,
     ("scale",): "a whole number greater than 0 or 'skip'",
     ("shape",): SHAPE,
