@@ -23,6 +23,9 @@ NOT_OURS = PEERS | NO_OP
 BESIDE = {"handwritten_pytorch": ("benchmarks.handwritten:HandwrittenPyTorch", "torch")} | NOT_OURS
 """Name to (where it is, the module that it needs). They pass through the same worker."""
 
+DIAGNOSTIC = ("op_by_op", "unoptimised")
+"""Tunings that nobody would choose: they show what another one brings, and are no answer to which backend to choose."""
+
 BESIDE_CAN = Capabilities(precisions=("float64", "float32"), tunings=("default",))
 """What these can do at most; each says itself in the worker."""
 

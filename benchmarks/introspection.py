@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import resource
@@ -38,6 +39,28 @@ def environment() -> dict[str, str]:
     """What can change a time. Paths come without their folders, which are of no use to whom a record is shown."""
     known = {name: value for name, value in os.environ.items() if name.startswith((*PREFIXES, "LD_PRELOAD"))}
     return {name: FOLDERS.sub("", value) for name, value in known.items()}
+
+
+MAPPED_FILES = Path("/proc/self/maps")
+"""Every library that this process has loaded (Linux)."""
+
+
+def loaded_versions() -> dict[str, str]:
+    """The version of cuDNN as it was loaded, whichever framework did; none without it.
+
+    JAX does not say it, and may have loaded another one than PyTorch has.
+    """
+    try:
+        paths = ["/" + line.partition("/")[2] for line in MAPPED_FILES.read_text().splitlines()]
+    except OSError:
+        return {}
+    for path in paths:
+        if path.rpartition("/")[2].startswith("libcudnn.so"):
+            with contextlib.suppress(OSError, AttributeError):  # it has been replaced on disk meanwhile
+                ask = ctypes.CDLL(path).cudnnGetVersion
+                ask.restype = ctypes.c_size_t
+                return {"cudnn": str(ask())}
+    return {}
 
 
 XLA_POOL = "XLAEigen"

@@ -97,8 +97,9 @@ def _load_file(path: Path) -> list[Record]:
     if isinstance(values, dict) and isinstance(values.get("benchmarks"), list):
         extras = [entry.get("extra_info") if isinstance(entry, dict) else None for entry in values["benchmarks"]]
         entries = [extra.get("record") for extra in extras if isinstance(extra, dict)]
-        untimed = values.get("not_timed", [])
-        entries += untimed if isinstance(untimed, list) else [untimed]
+        for key in ("not_timed", "resumed"):
+            others = values.get(key, [])
+            entries += others if isinstance(others, list) else [others]
         return [_parse(entry, path) for entry in entries if entry is not None]
     return [_parse(values, path)]
 

@@ -79,7 +79,7 @@ class Worker:
             "effective_precision": model.effective_precision(),
             "knobs": backend.knobs(self.cell.execution),
             "description": "" if model.has_canonical_weights else getattr(model, "describe", str)(),
-            "versions": versions,
+            "versions": versions | introspection.loaded_versions(),
             "flags": introspection.flags() | model.flags(),
             "environment": introspection.environment(),
             "memory_after_import_bytes": memory_after_import_bytes,

@@ -1,6 +1,7 @@
 """Write the results from the records under benchmarks/results: `python -m docs.results`.
 
-The README has the headlines, one line for each pair that may be compared; docs/results.md has every cell.
+The README has the headlines, one line for each pair that may be compared; docs/results.md has every cell, and what was
+aimed at beside it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from benchmarks.verdict import Comparison, Ratio, compare, ratio
 from shared_specs.files import write_atomically
 
 from .tables import replace, row, table
+from .targets import cpu_table, gpu_table, own_records, share
 
 ROOT = Path(__file__).parent.parent
 README, PAGE, RESULTS = ROOT / "README.md", ROOT / "docs" / "results.md", ROOT / "benchmarks" / "results"
@@ -25,15 +27,35 @@ PAIR = ("pytorch", "flax_nnx")
 
 
 def main() -> None:
-    for path, tables in ((README, headline_table), (PAGE, device_table)):
+    for path, tables in generated().items():
         page = path.read_text(encoding="utf-8")
-        write_atomically(path, replace(page, "results", results(RESULTS, tables)).encode())
+        for name, text in tables.items():
+            page = replace(page, name, text)
+        write_atomically(path, page.encode())
+
+
+def generated() -> dict[Path, dict[str, str]]:
+    """By page, and by the name of its markers, what the records say."""
+    measured = {device.name: load_records(device) for device in devices(RESULTS)}
+    on_cpus = [f"`{name}`:\n\n{found}" for name, records in measured.items() if (found := cpu_table(records))]
+    targets = {
+        "targets of a CPU": "\n\n".join(on_cpus) or "None of these cells has been measured.",
+        "targets of a GPU": gpu_table([record for records in measured.values() for record in records]),
+    }
+    return {
+        README: {"results": results(RESULTS, headline_table)},
+        PAGE: {"results": results(RESULTS, device_table), **targets},
+    }
+
+
+def devices(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir())
 
 
 def results(folder: Path, tables: Callable[[Sequence[Record]], str]) -> str:
     """One table for each device that has a folder of records."""
     parts = []
-    for device in sorted(path for path in folder.glob("*") if path.is_dir()):
+    for device in devices(folder):
         records = load_records(device)
         if not records:
             continue
@@ -77,19 +99,15 @@ def device_table(records: Sequence[Record]) -> str:
     heads = ["network, batch, phase", "backend", "tuning", "ms a step", "times the baseline", "95% interval"]
     heads += ["images/s", "% of the floor"]
     lines = [line for found in levers(records) for line in _rows(found, records)]
-    return table(heads, lines, right=5)
+    unsettled = sum(record.warm_up is not None and not record.warm_up.stable for record in records)
+    said = f"\n\nThe steps of {unsettled} of {len(records)} processes had not settled when their warm-up ended."
+    return table(heads, lines, right=5) + (said if unsettled else "")
 
 
 def _rows(found: Levers, records: Sequence[Record]) -> list[str]:
     lines = []
     for arm in found.arms:
-        own = [
-            record
-            for record in records
-            if (record.cell.backend, record.cell.tuning, record.cell.phase) == (arm.backend, arm.tuning, found.phase)
-            and record.step_s in arm.step_s
-        ]
-        shares = [share for record in own if (share := record.percent_of_floor) is not None]
+        own, of_floor = own_records(arm, found.phase, records), share(arm, found.phase, records)
         is_baseline = (arm.backend, arm.tuning) == found.baseline
         lines.append(
             row(
@@ -100,7 +118,7 @@ def _rows(found: Levers, records: Sequence[Record]) -> list[str]:
                 "the baseline" if is_baseline else f"{arm.ratio:.2f}",
                 "" if is_baseline else f"{arm.low:.2f} to {arm.high:.2f}",
                 f"{own[0].cell.batch / arm.median_s:.1f}",
-                f"{statistics.median(shares):.0f}" if shares else "",
+                "" if of_floor is None else f"{of_floor:.0f}",
             )
         )
     return lines

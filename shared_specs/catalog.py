@@ -44,7 +44,7 @@ def load_spec(name_or_path: str | Path) -> UNetSpec:
 
 def nearest_names(text: str, names: Sequence[str], most: int = 4) -> list[str]:
     """The names that hold the text or its words, or are written alike, the nearest first."""
-    plain = re.sub(r"[^a-z0-9]+", "_", text.lower().replace("+", "_plus")).strip("_")
+    plain = "_".join(re.findall(r"[a-z0-9]+|\+", text.lower())).replace("+", "plus")
     words = set(re.findall(r"\d+d|[a-z]{2,}", plain))
 
     def nearness(name: str) -> tuple[bool, int, float]:

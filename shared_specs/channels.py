@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import SpecError
+from .layout import IMAGES
 
 if TYPE_CHECKING:
     from .layout import Layer
@@ -81,8 +82,7 @@ def _merged(
     layer: Layer, spec: UNetSpec, merge_order: tuple[str, ...] | None, orders: dict[str, Order]
 ) -> Order | None:
     """The places of a merge's channels in the other implementation, or None where they are the same."""
-    channels = {other.name: other.out_channels for other in spec.layers if other.name in layer.inputs}
-    channels.setdefault("images", spec.in_channels)
+    channels = {IMAGES: spec.in_channels} | {other.name: other.out_channels for other in spec.layers}
     *skips, upsampled = layer.inputs
     ours = [*skips, upsampled] if layer.settings.order == ("skip", "upsampled") else [upsampled, *skips]
     theirs = [*skips, upsampled] if merge_order == ("skip", "upsampled") else [upsampled, *skips]

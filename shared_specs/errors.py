@@ -26,7 +26,7 @@ class WeightsError(TandemError):
 
 def printable(text: str) -> str:
     """The text with a space for every character that is none to be seen."""
-    return text if text.isprintable() else "".join(sign if sign.isprintable() else " " for sign in text)
+    return "".join(sign if sign.isprintable() else " " for sign in text)
 
 
 def one_line(text: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from .schema import UNetSpec
@@ -15,8 +17,7 @@ def can_fold(spec: UNetSpec) -> bool:
     """
     plain = not (spec.override or spec.residual or spec.attention or spec.up.before or spec.up.after)
     plain = plain and (spec.head is None or spec.head.norm is None)
-    pairs = zip(spec.block.order, spec.block.order[1:], strict=False)
-    return plain and spec.norm.kind == "batch" and ("conv", "norm") in pairs
+    return plain and spec.norm.kind == "batch" and ("conv", "norm") in pairwise(spec.block.order)
 
 
 def without_norm(spec: UNetSpec) -> UNetSpec:
@@ -50,7 +51,7 @@ def fold_norm(spec: UNetSpec, weights: Weights) -> tuple[UNetSpec, dict[str, np.
         scale = norm["weight"] / np.sqrt(norm["running_var"] + spec.norm.epsilon)
         if leaf == "weight":
             weight = np.asarray(weights[tensor.name])
-            by_output = scale.reshape(-1, *[1] * (weight.ndim - 1))
+            by_output = scale.reshape(len(scale), *[1] * (weight.ndim - 1))
             chosen[tensor.name] = (weight * by_output).astype(weight.dtype)
         else:
             bias = np.asarray(weights[tensor.name]) if spec.conv.bias else np.zeros(tensor.shape)

@@ -49,7 +49,7 @@ def _problem(file: IO[bytes]) -> str | None:
                 return f"holds a tuple of more than {MOST_TUPLES} tuples{ADVICE}"
             if operation == "GLOBAL" and argument.endswith(" bytearray"):
                 return f"holds a bytearray of any size{ADVICE}"
-            if isinstance(argument, str) and len(argument) < 20:  # no codec's name is longer
+            if isinstance(argument, str):  # however long: a codec is found by "hex" and by "---------------------hex"
                 names.add(argument)
     except Exception:  # it is no pickle, or none whole: pickletools tells so in errors of many kinds
         return None

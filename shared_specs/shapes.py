@@ -56,8 +56,7 @@ def feature_shapes(spec: UNetSpec, images: Shape) -> dict[str, Shape]:
     except Misfit as error:
         if _never_fits(spec, error.layer):
             raise ShapeError(f"{spec.name}: {error}; {_padding_hint(spec, error.layer)}") from None
-        advice = _divisible_hint(spec) if error.equal_sizes_needed else "another image size"
-        raise ShapeError(f"{spec.name}: {error}; take {advice}") from None
+        raise ShapeError(f"{spec.name}: {error}; take {_divisible_hint(spec)}") from None
     return {layer.name: (images[0], layer.out_channels, *sizes[layer.name]) for layer in spec.layers}
 
 
@@ -121,7 +120,7 @@ def _equal_sides(spec: UNetSpec) -> str:
 
 
 def _divisible_hint(spec: UNetSpec) -> str:
-    """What sizes to take where skip and upsampled map must agree: multiples of the total stride, if they all fit."""
+    """What sizes to take where skip and upsampled map do not fit: multiples of the total stride, if they all fit."""
     strides = total_stride(spec)
     if any(sizes_if_it_fits(spec, tuple(factor * stride for stride in strides)) is None for factor in (2, 3)):
         return "another image size"
@@ -171,8 +170,11 @@ def total_stride(spec: UNetSpec) -> Axes:
     """By how much the deepest level is smaller than the images, by axis."""
     found = [1] * spec.dimensions
     for layer in spec.layers:
-        is_shortcut = ".shortcut." in layer.name or layer.kind == "transposed_conv"
-        if layer.stage == "encoder" and not is_shortcut and isinstance(layer.settings, Convolution | Pool):
+        if (
+            layer.stage == "encoder"
+            and ".shortcut." not in layer.name
+            and isinstance(layer.settings, Convolution | Pool)
+        ):
             found = [a * b for a, b in zip(found, layer.settings.stride, strict=True)]
     return tuple(found)
 

@@ -21,11 +21,11 @@ class TooSmall(Exception):
 
 
 class Misfit(Exception):
-    """The maps of a merge or a sum do not fit: what is wrong, and whether another input size would mend it."""
+    """The maps of a merge or a sum do not fit: where, and what is wrong."""
 
-    def __init__(self, layer: Layer, message: str, equal_sizes_needed: bool = False):
+    def __init__(self, layer: Layer, message: str):
         super().__init__(message)
-        self.layer, self.equal_sizes_needed = layer, equal_sizes_needed
+        self.layer = layer
 
 
 def size_label(size: Sequence[int]) -> str:
@@ -53,7 +53,7 @@ def sizes_of(spec: UNetSpec, images: Axes, strict: bool) -> dict[str, Axes]:
             if strict and layer.kind in ("sum", "multiply") and into[0] != into[1]:
                 both = f"{size_label(into[0])} and {size_label(into[1])}"
                 both += ", after the convolutions and after the shortcut" if is_residual(layer) else ""
-                raise Misfit(layer, f"sizes differ at {layer.name} (level {layer.level}): {both}", True)
+                raise Misfit(layer, f"sizes differ at {layer.name} (level {layer.level}): {both}")
             size = _after(layer, into)
         if min(size) < 1:
             raise TooSmall(layer, size)
@@ -101,9 +101,9 @@ def _merged(layer: Layer, into: list[Axes]) -> Axes:
     skip, upsampled = into[0], into[-1]
     at = f"at level {layer.level}: the skip is {size_label(skip)} and the upsampled map {size_label(upsampled)}"
     if any(other != skip for other in into[:-1]):
-        raise Misfit(layer, f"sizes differ at level {layer.level}: {' and '.join(map(size_label, into))}", True)
+        raise Misfit(layer, f"sizes differ at level {layer.level}: {' and '.join(map(size_label, into))}")
     if merge.size_mismatch == "error" and skip != upsampled:
-        raise Misfit(layer, f"sizes differ {at}", True)
+        raise Misfit(layer, f"sizes differ {at}")
     if merge.size_mismatch == "resize_upsampled":
         return skip
     margins = [s - u for s, u in zip(skip, upsampled, strict=True)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from .schema import UNetSpec
 
 def to_toml(spec: UNetSpec) -> str:
     """The spec, with what it says about checkpoints; what is absent or at its default is left out."""
-    values = spec.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    values = spec.model_dump(mode="json", exclude_defaults=True)  # what may be absent is None by default
     lines = [f"{_key(key)} = {_value(value)}" for key, value in values.items() if not _is_table(value)]
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -37,7 +38,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _key(key: str) -> str:
-    return key if key.replace("_", "").isalnum() and key.isascii() else _value(key)
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else _value(key)
 
 
 def _value(value: Any) -> str:

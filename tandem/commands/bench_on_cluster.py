@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import executors, merging
+from benchmarks import beware, executors, merging
 from benchmarks.cluster import ClusterRun, Outcome
 from benchmarks.executors import Cluster
 from benchmarks.record_files import check_folder
@@ -107,6 +107,8 @@ def show(outcome: Outcome, cluster: Cluster, output: Output) -> None:
     show_timing(comparisons, output)
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
+    for said in beware.remarks(comparison.records for comparison in comparisons):
+        output.print(said, style="bold yellow")
     if outcome.refused:
         output.print(f"{len(outcome.refused)} records were not merged; the notes say why.", style="bold red")
     output.write(

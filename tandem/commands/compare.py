@@ -13,7 +13,7 @@ import psutil
 from rich.table import Table
 
 from backends import capabilities
-from benchmarks import provenance, threads
+from benchmarks import beware, provenance, threads
 from benchmarks.cell import Cell
 from benchmarks.machine import default_device
 from benchmarks.measure import Progress, run_cells
@@ -258,7 +258,7 @@ def conclude(findings: Findings, comparisons: Sequence[Comparison], output: Outp
     output.print(f"Checked on {', '.join(inputs)}.{f' {gates}' if gates else ''}", style="dim")
     for comparison in comparisons:
         output.print(f"{comparison.sentence}.", style="bold")
-    limits = threads.differences(comparison.records for comparison in comparisons)
+    limits = beware.remarks(comparison.records for comparison in comparisons)
     for remark in [*findings.remarks, *limits] if comparisons else ():
         output.print(remark, style="bold yellow")
     if not equal:
@@ -283,4 +283,5 @@ def comparison_content(comparison: Comparison) -> dict[str, Any]:
         "outcome": comparison.outcome,
         "sentence": comparison.sentence,
         "step_s": comparison.step_s,
+        "threads": threads.difference(comparison.records),
     }

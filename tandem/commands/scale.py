@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import threads
+from benchmarks import beware, threads
 from benchmarks.ceilings import CeilingsOf
 from benchmarks.cell import Cell
 from benchmarks.gate import References
@@ -50,21 +50,31 @@ def run(
         check_folder(Path(results))
     references, ceilings, sweeps = References(), CeilingsOf(), list[Sweep]()
     for cell in cells:
-        with progress(f"{cell.backend} {cell.tuning} {cell.phase}") as tell:
+        seen: list[Record] = []
+        try:
+            with progress(f"{cell.backend} {cell.tuning} {cell.phase}") as tell:
 
-            def measure(at: Cell, tell=tell) -> Record:
-                tell(at.shape_label)
-                record = measure_cell(at, 1, references, ceilings=ceilings)
-                if results is not None:
-                    save_record(record, Path(results))
-                return record
+                def measure(at: Cell, tell=tell, seen=seen) -> Record:
+                    tell(at.shape_label)
+                    record = measure_cell(at, 1, references, ceilings=ceilings)
+                    seen.append(record)
+                    if results is not None:
+                        save_record(record, Path(results))
+                    return record
 
-            found = sweep(cell, along, measure, most or MOST[along])
+                found = sweep(cell, along, measure, most or MOST[along])
+        except (KeyboardInterrupt, Exception):
+            if seen:
+                show_points(Sweep(cell, along, tuple(seen), None, None), output)
+                say_note("the sweep did not come to its end; these points were measured")
+            raise
         sweeps.append(found)
         show(found, output)
-    for said in threads.differences([[record for found in sweeps for record in found.records]]):
+    every = [[record for found in sweeps for record in found.records]]
+    for said in beware.remarks(every):
         say_note(said)
-    output.write("scale", {"axis": along, "sweeps": [_content(found) for found in sweeps]})
+    content = {"sweeps": [_content(found) for found in sweeps], "threads": threads.differences(every)}
+    output.write("scale", {"axis": along, **content})
     return 0 if all(found.timed or unsupported(found) for found in sweeps) else 1
 
 
@@ -77,6 +87,12 @@ def check_not_given(axis: str, given: Mapping[str, object]) -> None:
 
 def show(found: Sweep, output: Output) -> None:
     """One table a sweep, and what it amounts to in a sentence."""
+    show_points(found, output)
+    output.print(sentence(found))
+
+
+def show_points(found: Sweep, output: Output) -> None:
+    """The table alone, and of each point that was not timed why."""
     columns = (found.axis, *HEAD)
     table = plain_table(title(found), *columns, right=columns)
     for record in sorted(found.records, key=found.place):
@@ -84,7 +100,6 @@ def show(found: Sweep, output: Output) -> None:
         if record.status not in FINE:
             say_note(record.sentence)
     output.print(table)
-    output.print(sentence(found))
 
 
 def unsupported(found: Sweep) -> bool:

@@ -23,6 +23,8 @@ class Compared(Part):
     sentence: str
     step_s: dict[str, tuple[float, ...]]
     """By backend, the seconds of a step in each process."""
+    threads: str | None = None
+    """One sentence where backends computed with different numbers of threads, and why; else null."""
 
 
 class Reports(Part):
@@ -72,6 +74,8 @@ class ScaleDocument(Document):
     command: Literal["scale"]
     axis: Literal["batch", "size"]
     sweeps: tuple[Swept, ...]
+    threads: tuple[str, ...] = ()
+    """Where backends computed with different numbers of threads, in sentences."""
 
 
 class Efficiency(Part):
@@ -163,6 +167,8 @@ class BenchDocument(Part):
     benchmarks: tuple[Benchmark, ...]
     not_timed: tuple[Record, ...] = ()
     """Records of cells without a time, with the reason: those that failed, and what a backend cannot do."""
+    resumed: tuple[Record, ...] = ()
+    """Records that an earlier run had left in `--results`, with `--resume`."""
     datetime: str
     version: str
 

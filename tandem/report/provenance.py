@@ -26,12 +26,33 @@ def facts(records: Sequence[Record]) -> dict[str, list[str]]:
         "System": {f"{record.machine.system}, {record.machine.python}" for record in records},
         "Versions": {f"{name} {number}" for record in records for name, number in record.versions.items()},
         "Threads": {f"{backend} {count}" for backend, count in threads.by_backend(records).items()},
+        "GPU while timed": _gpu_states(records),
+        "Settled when the warm-up ended": _settled(records),
         "Commit": {record.commit or "not known" for record in records},
         "Command": {Code(record.command) for record in records if record.command},
         "Measured": {f"{min(r.started_at for r in records)} to {max(r.started_at for r in records)}"},
         "Processes": {str(processes(records))},
     }
     return {name: sorted(values) for name, values in found.items() if values}
+
+
+def _gpu_states(records: Sequence[Record]) -> set[str]:
+    """From the least to the most of all windows, as NVML said it just after each."""
+    windows = [window.gpu for record in records for window in record.windows if window.gpu is not None]
+    found = {
+        "SM clock {} MHz": [window.sm_clock_mhz for window in windows],
+        "memory clock {} MHz": [window.memory_clock_mhz for window in windows],
+        "temperature {} C": [window.temperature_c for window in windows],
+    }
+    known = {form: [value for value in values if value is not None] for form, values in found.items()}
+    ranges = {form: dict.fromkeys((min(values), max(values))) for form, values in known.items() if values}
+    return {form.format(" to ".join(map(str, ends))) for form, ends in ranges.items()}
+
+
+def _settled(records: Sequence[Record]) -> set[str]:
+    """How many processes were timed at a pace that had become steady."""
+    warmed_up = [record.warm_up.stable for record in records if record.warm_up is not None]
+    return {f"{sum(warmed_up)} of {len(warmed_up)} processes"} if warmed_up else set()
 
 
 def flags(records: Sequence[Record]) -> dict[str, list[str]]:

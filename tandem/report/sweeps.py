@@ -15,8 +15,9 @@ from .scenarios import memory_bytes
 
 
 def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
-    """One for each arm that was measured at three values of the axis, or up to one that failed, all else being equal.
+    """One for each arm that was measured at several values of the axis, all else being equal.
 
+    Two are enough where `tandem scale` measured them, or the second failed; of other commands it takes three.
     `largest` is the largest value below the first that was not timed, `ended` the status of that one.
     """
     groups: dict[tuple[object, ...], list[Record]] = {}
@@ -24,11 +25,19 @@ def sweeps(records: Iterable[Record], axis: Axis) -> list[Sweep]:
         if record.cell.backend not in contestants.NO_OP and record.cell.is_alone:
             groups.setdefault(_key(record, axis), []).append(record)
     found = [_sweep(group, axis) for group in groups.values()]
-    return [sweep for sweep in found if _places(sweep) > 2 or (_places(sweep) == 2 and sweep.ended is not None)]
+    return [sweep for sweep in found if _is_one(sweep)]
 
 
-def _places(sweep: Sweep) -> int:
-    return len({sweep.place(record) for record in sweep.records})
+def _is_one(sweep: Sweep) -> bool:
+    places = len({sweep.place(record) for record in sweep.records})
+    was_meant = sweep.ended is not None or any(_is_of_scale(record.command, sweep.axis) for record in sweep.records)
+    return places > 2 or (places == 2 and was_meant)
+
+
+def _is_of_scale(command: str, axis: Axis) -> bool:
+    """Whether a record's command is `tandem scale` along this axis: `--most` may have left few places."""
+    _, found, typed = command.partition("tandem scale ")
+    return bool(found) and axis in typed.split()
 
 
 def _key(record: Record, axis: Axis) -> tuple[object, ...]:

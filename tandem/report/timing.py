@@ -46,7 +46,7 @@ def timing_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
-DETAIL_COLUMNS = ("phase", "backend", "latency", "90th", "% of the floor", "trace", "compile", "again", "energy")
+DETAIL_COLUMNS = ("phase", "backend", "latency", "IQR", "90th", "% of the floor", "trace", "compile", "again", "energy")
 
 
 def detail_rows(comparison: Comparison) -> list[tuple[str, ...]]:
@@ -60,6 +60,7 @@ def detail_rows(comparison: Comparison) -> list[tuple[str, ...]]:
                 comparison.phase,
                 backend,
                 _median([latency["median"] for latency in latencies], "{:.1f} ms"),
+                _median([latency["iqr"] for latency in latencies], "{:.1f} ms"),
                 _median([latency["p90"] for latency in latencies], "{:.1f} ms"),
                 _median([share for r in records if (share := r.percent_of_floor) is not None], "{:.0f}"),
                 _median([start.trace_s for r in records if (start := r.cold_startup) and r.compilations], "{:.1f} s"),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks import contestants
 from benchmarks.records import Record
 from benchmarks.verdict import Outcome
 from shared_specs.shapes import size_label
@@ -84,7 +85,8 @@ def _verdict(records: Sequence[Record], scenario: Scenario) -> Verdict:
     found = answers(records, scenario)
     families: dict[tuple[object, ...], list[Answer]] = {}
     for answer in found:
-        if answer.values and scenario.takes(answer.records[0]):
+        cell = answer.records[0].cell
+        if answer.values and scenario.takes(answer.records[0]) and cell.tuning not in contestants.DIAGNOSTIC:
             families.setdefault(_family(answer.records[0]), []).append(answer)
     settings = [Setting(_headline(family), tuple(found)) for family in families.values()]
     return Verdict(scenario, tuple(settings), command(records, scenario))

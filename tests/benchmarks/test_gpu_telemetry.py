@@ -16,6 +16,8 @@ from benchmarks.gpu_telemetry import (
     energy_per_image_j,
     telemetry,
 )
+from benchmarks.records import Window
+from benchmarks.worker import Worker
 
 
 class FakeNvml:
@@ -255,6 +257,31 @@ def test_without_a_driver_there_is_none(nvml: FakeNvml, monkeypatch: pytest.Monk
 def test_without_nvidia_ml_py_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert telemetry("cuda") is None
+
+
+def test_a_timed_window_is_read_before_and_after_and_not_within(nvml: FakeNvml) -> None:
+    asked: list[str] = []
+
+    class Telemetry(GpuTelemetry):
+        def read(self) -> GpuReading:
+            asked.append("NVML")
+            nvml.energy_mj += 1_000
+            return super().read()
+
+    class Model:
+        def synchronize(self) -> None:
+            asked.append("synchronize")
+
+    worker = Worker()
+    worker.telemetry, worker.model = Telemetry("cuda"), Model()  # type: ignore[assignment]
+    worker.step = lambda: asked.append("step") or {}
+    timed = Window.model_validate(worker.watched_window(2))
+    assert asked == ["NVML", "step", "step", "synchronize", "NVML"]
+    assert timed.steps == 2 and timed.gpu is not None and timed.gpu.energy_j == 1.0
+    assert None not in (timed.gpu.temperature_c, timed.gpu.sm_clock_mhz, timed.gpu.memory_clock_mhz)
+    assert timed.gpu.throttle_reasons == ()
+    worker.telemetry = None
+    assert Window.model_validate(worker.watched_window(2)).gpu is None
 
 
 def test_for_a_cpu_nvml_is_not_even_imported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

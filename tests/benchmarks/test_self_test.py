@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmarks import self_test
 from benchmarks.ceilings import CeilingsOf, is_impossible
 from benchmarks.cell import Cell
 from benchmarks.gate import References
 from benchmarks.measure import measure_cell
 from benchmarks.records import Ceilings, Record
-from benchmarks.self_test import MOST_OVERHEAD, against_itself, overhead
+from benchmarks.self_test import MOST_OVERHEAD, Overhead, against_itself, overhead
+from benchmarks.verdict import ratio
 
 TinyCell = Callable[..., Cell]
 MakeRecord = Callable[..., Record]
@@ -20,7 +22,7 @@ MakeRecord = Callable[..., Record]
 def test_a_cell_against_itself_is_a_tie(tiny: TinyCell, no_ceilings: None) -> None:
     """With real processes; twice in a row it would be said to be faster than itself in one of 400 runs."""
     found = against_itself(tiny())
-    assert found.tie, found.phrase
+    assert found.tie, found
     assert found.processes == (3, 3)
 
 
@@ -46,6 +48,28 @@ def test_the_harness_costs_next_to_nothing(tiny: TinyCell) -> None:
     """A loop of Python against milliseconds: a hundred times less than what is allowed, on any machine."""
     found = overhead(tiny())
     assert found.no_op_s > 0 and found.share < MOST_OVERHEAD
+
+
+@pytest.mark.parametrize(
+    ("step_s", "no_op_s", "code"),
+    [((1.0, 1.01, 0.99), 1e-6, 0), ((2.0, 2.01, 2.02), 1e-6, 1), ((1.0, 1.01, 0.99), 2e-2, 1)],
+    ids=["sound", "no tie with itself", "costs two percent"],
+)
+def test_the_command_fails_where_one_of_the_two_does(
+    step_s: tuple[float, ...],
+    no_op_s: float,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(self_test, "against_itself", lambda cell: ratio("A", step_s, "B", [1.0, 1.01, 1.02]))
+    monkeypatch.setattr(self_test, "overhead", lambda cell: Overhead(no_op_s, 1.0))
+    with pytest.raises(SystemExit) as ended:
+        self_test.main()
+    assert ended.value.code == code
+    said = capsys.readouterr().out
+    assert ("NOT A TIE" in said) == (step_s[0] == 2.0)
+    assert f"No-op: {1e6 * no_op_s:.2f} us a step" in said
 
 
 def test_a_step_that_beats_the_floor_is_a_broken_measurement(tiny: TinyCell, outside: None) -> None:

@@ -16,7 +16,7 @@ TINY = ["--precision", "float64", "--narrow", "32", "--size", "16", "--phase", "
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "benchmarks", "--benchmark-only", "-p", "no:cacheprovider"]
-    command += ["-p", "tests.quick_ceilings", *arguments]
+    command += ["-p", "tests.quick_runs", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment())
 
 
@@ -28,18 +28,22 @@ def environment() -> dict[str, str]:
 @pytest.mark.needs_backends("onnxruntime")
 def test_suite_times_what_is_equal_fails_what_is_not_and_skips_what_cannot_be(outside: None, tmp_path: Path) -> None:
     written, results = tmp_path / "benchmark.json", tmp_path / "results"
-    backends = "numpy_reference,skipped_layer,onnxruntime"  # which has no float64
+    backends = "numpy_reference,skipped_layer,wrong_later,onnxruntime"  # the last has no float64
     paths = ["--benchmark-json", str(written), "--results", str(results)]
     ended = run(*TINY, "--backend", backends, "--replicates", "2", *paths)
     assert ended.returncode == 1, ended.stdout + ended.stderr
-    assert "2 failed, 2 passed, 1 skipped" in ended.stdout
+    assert "4 failed, 2 passed, 1 skipped" in ended.stdout
     lacking = "onnxruntime has no precision 'float64'"
     assert f"unsupported: {lacking}" in ended.stdout
     assert "forward: not comparable: skipped_layer" in ended.stdout
+    table = ended.stdout.partition("Legend:")[0].rpartition("benchmark '")[2]
+    assert "numpy_reference" in table and "skipped" not in table
+    assert "wrong_later" not in table, "what was refused after it was timed has a time"
     content = json.loads(written.read_text())
     benchmarks = content["benchmarks"]
     untimed = [(record["cell"]["backend"], record["status"]) for record in content["not_timed"]]
-    assert sorted(untimed) == [("onnxruntime", "unsupported"), *[("skipped_layer", "not_comparable")] * 2]
+    refused = [(name, "not_comparable") for name in ("skipped_layer", "wrong_later") for _ in range(2)]
+    assert sorted(untimed) == [("onnxruntime", "unsupported"), *refused]
     assert [entry["param"] for entry in benchmarks] == [
         "unet_bn_same_narrow32-numpy_reference-default-float64-r1",
         "unet_bn_same_narrow32-numpy_reference-default-float64-r2",
@@ -51,7 +55,7 @@ def test_suite_times_what_is_equal_fails_what_is_not_and_skips_what_cannot_be(ou
         assert abs(entry["stats"]["max"] - max(steps_s)) < 1e-9
         assert record["status"] == "ok"
         assert record["step_s"] == pytest.approx(entry["stats"]["median"], rel=1e-9)
-    assert len(list(results.glob("*.json"))) == 5
+    assert len(list(results.glob("*.json"))) == 7
 
 
 @pytest.mark.parametrize(

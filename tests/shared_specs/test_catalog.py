@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared_specs import SpecError, load_spec, spec_names
-from shared_specs.catalog import ZOO
+from shared_specs.catalog import ZOO, nearest_names
 
 
 @pytest.mark.parametrize("as_type", [str, Path])
@@ -44,6 +44,25 @@ def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
     message = str(error.value)
     assert message.startswith(f"no spec is named {name!r}; the nearest are {nearest}")
     assert message.endswith("; or give a path to a .toml file")
+
+
+NEAR = {  # text, names, and those that are near
+    "holds the text, and is written alike": ("x2", ["x1", "a_long_name_of_x2", "y"], ["a_long_name_of_x2", "x1"]),
+    "is held by the text": ("a_b_2_and_more", ["x_2", "b_2"], ["b_2"]),
+    "in brackets": ("(2)", ["name_2", "name_3"], ["name_2"]),
+    "any signs between words": ("A - 2", ["long_name_a_2", "long_name_a_3"], ["long_name_a_2"]),
+    "plus": ("2+", ["longer_2_plus", "longer_2"], ["longer_2_plus"]),
+    "plus between words": ("2+3", ["2_plus_4", "a_long_name_2_plus_3"], ["a_long_name_2_plus_3", "2_plus_4"]),
+    "shares more words": ("big red fox", ["the_red_one", "a_fox_red_all_over"], ["a_fox_red_all_over", "the_red_one"]),
+    "unet is no word": ("unet_q", ["unet_of_twelve_letters"], []),
+    "at most four": ("x0", ["x1", "x2", "x3", "x4", "x5"], ["x1", "x2", "x3", "x4"]),
+    "nothing is in every name": ("", ["x1"], []),
+}
+
+
+@pytest.mark.parametrize(("text", "names", "near"), NEAR.values(), ids=NEAR)
+def test_which_names_are_near_the_nearest_first(text: str, names: list[str], near: list[str]) -> None:
+    assert nearest_names(text, names) == near
 
 
 @pytest.mark.parametrize("name", ["", "zzz"])

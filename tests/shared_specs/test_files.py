@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shared_specs import TandemError, files
-from shared_specs.files import check_writable, folder_written_whole, write_atomically
+from shared_specs.files import check_regular, check_writable, folder_written_whole, write_atomically, written_whole
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -56,6 +56,49 @@ def test_check_writable_refuses_what_cannot_be_written(where: str, tmp_path: Pat
         check_writable(tmp_path / where)
 
 
+def test_an_error_without_a_number_says_what_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(TandemError) as error, written_whole(path):
+        raise OSError("the archive is closed")
+    assert str(error.value) == f"{path}: cannot be written (the archive is closed); name a path in a writable folder"
+
+
+def test_a_path_that_cannot_be_looked_up_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As links in a circle, or a folder that may not be entered, which root may."""
+
+    def fail(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "x")
+
+    monkeypatch.setattr(Path, "resolve", fail)
+    with pytest.raises(TandemError) as error:
+        check_writable("folder/file")
+    reason = f"[Errno {errno.EACCES}] Permission denied: 'x'"
+    assert (
+        str(error.value) == f"folder/file: cannot be written ({reason}); name a file in a writable folder that exists"
+    )
+
+
+def test_a_path_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TandemError) as error:
+        check_writable("absent/file")
+    assert str(error.value) == "absent/file: cannot be written; name a file in a writable folder that exists"
+
+
+def test_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
+    given, other, link = tmp_path / "given", tmp_path / "other", tmp_path / "link"
+    given.touch()
+    other.touch()
+    link.symlink_to(given)
+    check_writable(other, [tmp_path / "absent", given])
+    check_writable(tmp_path / "new", [given])
+    for inputs in ([given], [str(given)], [other, link]):
+        with pytest.raises(TandemError) as error:
+            check_writable(given, inputs)
+        message = f"{given}: is read by this command and would be overwritten; name another file to write"
+        assert str(error.value) == message
+
+
 @pytest.mark.parametrize("name", ["new", "a_file"])
 def test_check_writable_takes_what_can_and_touches_nothing(name: str, tmp_path: Path) -> None:
     (tmp_path / "a_file").write_bytes(b"old")
@@ -71,6 +114,20 @@ def test_what_is_no_file_is_never_replaced(write: Callable[[Path], None], tmp_pa
     with pytest.raises(TandemError, match="no regular file"):
         write(path)
     assert path.is_fifo()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are POSIX's")
+def test_only_files_and_folders_are_read(tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    file.touch()
+    for path in (file, tmp_path, tmp_path / "absent"):
+        check_regular(path)
+    for path in (pipe, link):
+        with pytest.raises(TandemError) as error:
+            check_regular(path)
+        assert str(error.value) == f"{path}: cannot be read (it is no regular file); copy it into one first"
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:
@@ -130,6 +187,31 @@ def test_two_folders_change_places(tmp_path: Path) -> None:
     assert files.exchanged(one, other)
     assert other.is_dir() and one.read_bytes() == b"other"
     assert not files.exchanged(one, tmp_path / "absent")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")
+def test_two_folders_change_places_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one").mkdir()
+    Path("other").touch()
+    assert files.exchanged(Path("one"), Path("other"))
+    assert Path("one").is_file() and Path("other").is_dir()
+
+
+@pytest.mark.parametrize("lacks", ["Linux", "renameat2"])
+def test_where_the_system_has_no_such_step_nothing_is_done(
+    lacks: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.touch()
+    with monkeypatch.context() as patch:
+        if lacks == "Linux":
+            patch.setattr(sys, "platform", "darwin")
+        else:
+            patch.setattr(files.ctypes, "CDLL", lambda _: object())
+        assert not files.exchanged(one, other)
+    assert one.is_dir() and other.is_file()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="renameat2 is Linux's")

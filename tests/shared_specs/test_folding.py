@@ -45,6 +45,18 @@ def test_the_function_stays_and_the_norm_goes(variant: Variant, changes: dict[st
     np.testing.assert_allclose(logits(folded, chosen, images), expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("changes", [{}, {"conv__bias": False}], ids=["plain", "no-bias"])
+def test_float32_is_rounded_once(variant: Variant, changes: dict[str, Any]) -> None:
+    """The arithmetic is float64's; the weights come back in the type that they had."""
+    spec = variant(**changes)
+    single = initial_weights(spec, 3, np.float32)
+    _, folded = fold_norm(spec, single)
+    _, exact = fold_norm(spec, {name: values.astype(np.float64) for name, values in single.items()})
+    for name, values in folded.items():
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, exact[name].astype(np.float32), err_msg=name)
+
+
 BATCH = {"kind": "batch", "epsilon": 1e-3, "momentum": 0.1, "running_variance": "biased"}
 UNIT = {
     "kernel": 1,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared_specs import ShapeError, UNetSpec
-from shared_specs.shapes import Shape, feature_shapes, output_shape, smallest_input, total_stride
+from shared_specs import ShapeError, UNetSpec, shapes
+from shared_specs.shapes import Shape, feature_shapes, output_shape, size_of, smallest_input, total_stride
 
 from ..strategies import specs
 
@@ -132,6 +132,119 @@ def test_a_shortcut_that_never_fits_says_what_to_change(
     words = r"encoder\.0\.block\.0\.sum \(level 0\): \d+x\d+ and \d+x\d+, after the convolutions and after the shortcut"
     with pytest.raises(ShapeError, match=rf"{words}; no image size mends that: at encoder level 0 {advice}"):
         ask(spec)
+
+
+def test_a_shortcut_that_never_fits_in_the_decoder(changed_spec: Changed) -> None:
+    valid = {"part": "decoder", "conv": {"padding": 0}}
+    up = {"kind": "nearest", "scale": "skip"}
+    spec = changed_spec(ONE | {"widths": [2, 4], "residual": RESIDUAL, "override": [valid], "up": up})
+    with pytest.raises(ShapeError) as error:
+        smallest_input(spec)
+    assert str(error.value) == (
+        "unet_bn_same: with images of 3x3 sizes differ at decoder.0.block.0.sum (level 0): 1x1 and 3x3, after the "
+        "convolutions and after the shortcut; no image size mends that: at decoder level 0 take conv.padding = 1, "
+        "which keeps the size, or a residual.kernel and residual.padding that change the size as the convolutions do"
+    )
+
+
+def test_padding_alone_is_no_image(changed_spec: Changed) -> None:
+    """A wide enough padding leaves something of an image without pixels, which is none."""
+    assert smallest_input(changed_spec(ONE | {"conv.padding": 3})) == 1
+
+
+TRANSPOSED = {"kind": "transposed_conv", "kernel": 2, "stride": 2, "padding": 0, "output_padding": 0, "bias": True,
+              "width": "same"}  # fmt: skip
+
+
+def test_the_smallest_input_is_not_the_smallest_that_leaves_something(changed_spec: Changed) -> None:
+    """Of 3 pixels one is left below, and 4 come up again."""
+    spec = changed_spec(ONE | {"widths": [2, 4], "down.kernel": 3, "up": TRANSPOSED | {"kernel": 4}})
+    assert smallest_input(spec) == 4
+
+
+NONE: dict[str, tuple[dict[str, Any], str]] = {  # what is told after 8 sizes
+    "valid, and no crop": (
+        {"widths": [2, 4], "conv.padding": 0},
+        "no square input between 10 and 17 pixels fits at every level: at 17 pixels, sizes differ at level 0: the skip "
+        "is 15x15 and the upsampled map 10x10",
+    ),
+    "3-D": (
+        {"dimensions": 3, "widths": [2, 4], "conv.padding": 0},
+        "no cubic input between 10 and 17 pixels fits at every level: at 17 pixels, sizes differ at level 0: the skip "
+        "is 15x15x15 and the upsampled map 10x10x10",
+    ),
+    "a stride of millions": (
+        {"widths": [2] * 8, "down.kernel": 8, "down.stride": 8, "up.kernel": 8, "up.stride": 8, "up.width": "same"},
+        "no square input between 1048576 and 1048583 pixels fits at every level",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), NONE.values(), ids=NONE)
+def test_where_no_input_fits_the_last_one_tried_is_told(
+    changes: dict[str, Any], words: str, changed_spec: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shapes, "MOST_TRIES", 8)
+    with pytest.raises(ShapeError) as error:
+        smallest_input(changed_spec(ONE | changes))
+    assert str(error.value) == f"unet_bn_same: {words}; take fewer levels or more padding"
+
+
+@pytest.mark.parametrize(("steps", "last"), [(1, 10), (39, 12)], ids=["one at least", "as many as there are steps for"])
+def test_of_a_large_network_fewer_sizes_are_tried(
+    steps: int, last: int, changed_spec: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = changed_spec(ONE | {"widths": [2, 4], "conv.padding": 0})
+    assert len(spec.layers) == 10
+    monkeypatch.setattr(shapes, "MOST_STEPS", steps)
+    with pytest.raises(ShapeError, match=f"between 10 and {last} pixels fits at every level: at {last} pixels, "):
+        smallest_input(spec)
+
+
+ADVICE: dict[str, tuple[dict[str, Any], Shape, str]] = {
+    "by axis": (
+        {"down.kernel": [2, 3], "down.stride": [2, 3], "up.kernel": [2, 3], "up.stride": [2, 3]},
+        (1, 1, 8, 10),
+        "images whose sides are divisible by 2x3",
+    ),
+    "a crop that cannot be": (
+        {"down.kernel": 3, "down.padding": 1, "merge.size_mismatch": "crop_skip", "merge.odd_difference": "floor"},
+        (1, 1, 8, 9),
+        "images whose height and width are divisible by 2",
+    ),
+    "one size alone fits": (
+        {"up": TRANSPOSED | {"stride": 3, "padding": 1}},
+        (1, 1, 8, 8),
+        "another image size",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "images", "advice"), ADVICE.values(), ids=ADVICE)
+def test_which_sizes_to_take_instead(
+    changes: dict[str, Any], images: Shape, advice: str, changed_spec: Changed
+) -> None:
+    with pytest.raises(ShapeError) as error:
+        feature_shapes(changed_spec(ONE | {"widths": [2, 4]} | changes), images)
+    assert str(error.value).partition("; take ")[2] == advice
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "given", "problem"),
+    [
+        (2, (1, 2, 3), "got the size 1x2x3, expected one number or 2, as in 199x207"),
+        (3, (8, 9), "got the size 8x9, expected one number or 3, as in 32x96x96"),
+    ],
+)
+def test_a_size_of_too_many_or_too_few_axes(
+    dimensions: int, given: tuple[int, ...], problem: str, changed_spec: Changed
+) -> None:
+    spec = changed_spec(ONE | {"dimensions": dimensions})
+    assert size_of(spec, (8,)) == (8,) * dimensions
+    assert size_of(spec, range(dimensions)) == tuple(range(dimensions))
+    with pytest.raises(ShapeError) as error:
+        size_of(spec, given)
+    assert str(error.value) == f"unet_bn_same: {problem}"
 
 
 @pytest.mark.parametrize("by", ["conv", "average_pool"])

@@ -37,6 +37,7 @@ WRITTEN = """\
 name = "small"
 title = "Größe \\"small\\""
 source = "here"
+citation = "a \\u007f"
 dimensions = 2
 in_channels = 3
 out_channels = 10
@@ -81,6 +82,7 @@ size_mismatch = "error"
 kernel = 1
 padding = 0
 bias = true
+norm = { kind = "layer", epsilon = 0.001 }
 
 [checkpoint]
 scheme = "lab"
@@ -88,6 +90,7 @@ ignore = ["*.n"]
 
 [checkpoint.keys]
 "a b.*" = "*"
+Out-1_w = "head.weight"
 
 [checkpoint.aliases]
 "c.*" = "a b.*"

@@ -49,6 +49,32 @@ def test_the_largest_batch_is_said_and_written(run: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.needs_backends("pytorch")
+def test_what_was_measured_before_an_interrupt_is_shown_and_kept(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    measure = scale.measure_cell
+
+    def interrupted(cell: Cell, *arguments: Any, **named: Any) -> Record:
+        if cell.batch == 4:
+            raise KeyboardInterrupt
+        return measure(cell, *arguments, **named)
+
+    monkeypatch.setattr(scale, "measure_cell", interrupted)
+    result = run("scale", "batch", "--device", "cpu", "--backends", "pytorch", "--results", tmp_path)
+    assert result.exit_code == 130
+    assert "20.00" in result.stdout and "fits" not in result.stdout, "the milliseconds of batch 2, and no conclusion"
+    assert "note: the sweep did not come to its end" in result.stderr
+    assert len(list(tmp_path.glob("*.json"))) == 2
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_threads_that_differ_are_in_the_json(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale.threads, "differences", lambda comparisons: ["Threads differ: a 1, b 2."])
+    result = run("scale", "batch", "--most", "1", "--device", "cpu", "--backends", "pytorch", "--json", "-")
+    assert json.loads(result.stdout)["threads"] == ["Threads differ: a 1, b 2."]
+
+
+@pytest.mark.needs_backends("pytorch")
 def test_the_side_grows_to_most(run: Run) -> None:
     result = run("scale", "size", "unet_paper", "--most", "400", "--backends", "pytorch", "--device", "cpu")
     assert result.exit_code == 0, result.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import threads
+from benchmarks import beware
 from benchmarks.records import Record
 from benchmarks.verdict import FEWEST, compare
 
@@ -24,7 +24,7 @@ SHOWN = 3
 def answer(findings: Findings) -> Html:
     """A card a scenario, the ratios with their intervals, and each answer in full; of scaling alone, a card a sweep."""
     records, names = findings.records, Names(findings.records)
-    limits = threads.differences(comparison.records for comparison in compare(records))
+    limits = beware.remarks(comparison.records for comparison in compare(records))
     remarks = dict.fromkeys([*findings.remarks, *limits])
     parts = [_parity(findings), *(paragraph("Beware: ", said, class_="beware") for said in remarks)]
     found = verdicts(records)

@@ -29,7 +29,7 @@ PARTS = ("start_s", "import_s", "join_s", "build_s", "program_s", "first_call_s"
 
 PARTS_HEAD = (
     *("network, shape", "phase", "backend", "tuning", "first step", "interpreter", "import", "joining", "build"),
-    *("program", "first call", "of it tracing", "compiling", "compiled again"),
+    *("program", "first call", "of it tracing", "compiling", "compiled again", "graph breaks"),
 )
 
 PAID_HEAD = (
@@ -54,7 +54,7 @@ def start(findings: Findings) -> Html:
         parts.append(element("h3", "Steps to break even"))
         parts += [table(_CAPTION, PAID_HEAD, paid, range(4, len(PAID_HEAD)))] if paid else []
         parts += [paragraph(_undecided(undecided), class_="soft")] if undecided else []
-    parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 14)))]
+    parts += [details("The way to the first step", table("Medians over processes", PARTS_HEAD, rows, range(4, 15)))]
     return section("start", "Start and compiling", *parts)
 
 
@@ -130,6 +130,7 @@ def _parts(cell: TimedCell, names: Names) -> list[object]:
         return []
     total = statistics.median(startup.time_to_first_step_s for startup in starts)
     medians = [statistics.median(getattr(startup, part) for startup in starts) for part in PARTS]
-    again = cell.median(lambda record: record.recompilations)
+    counts = [cell.median(lambda record, of=of: getattr(record, of)) for of in ("recompilations", "graph_breaks")]
     shown = [Number.of(value, seconds(value)) for value in (total, *medians)]
-    return [names(cell.records[0]), cell.phase, cell.backend, cell.tuning, *shown, number(again, "{:.0f}")]
+    counted = [number(count, "{:.0f}") for count in counts]
+    return [names(cell.records[0]), cell.phase, cell.backend, cell.tuning, *shown, *counted]

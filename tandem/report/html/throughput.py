@@ -24,7 +24,8 @@ SAID = (
 )
 
 HEAD = (
-    *("network, shape", "phase", "backend", "tuning", "images/s", "95% interval", "ms a step", "latency ms", "90th ms"),
+    *("network, shape", "phase", "backend", "tuning", "images/s", "95% interval", "ms a step"),
+    *("latency ms", "IQR ms", "90th ms"),
     *("times the baseline", "interval of that", "% of the floor", "gate"),
 )
 
@@ -67,9 +68,10 @@ def _row(cell: TimedCell, compared: Levers | None, names: Names) -> list[object]
         status = next(record.status for record in cell.records).replace("_", " ")
         if status == UNSUPPORTED:
             status = f"{status}: {cell.records[0].message}"
-        return [*row, status, *[""] * 7, gate]
+        return [*row, status, *[""] * 8, gate]
     images, interval = cell.median(images_per_s), cell.interval(images_per_s)
-    latency = [cell.median(lambda record, key=key: (record.latency_ms or {}).get(key)) for key in ("median", "p90")]
+    told = ("median", "iqr", "p90")
+    latency = [cell.median(lambda record, key=key: (record.latency_ms or {}).get(key)) for key in told]
     return [
         *row,
         number(images, "{:.1f}"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import threads
+from benchmarks import beware
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison
 
@@ -28,7 +28,7 @@ def answer(findings: Findings, comparisons: Sequence[Comparison]) -> str:
             lines.append(f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}.")
     for found in scaled(records):
         lines.append(f"- **{plain(f'{found.what}: {found.who}')}.** {plain(found.sentence)}.")
-    remarks = [*findings.remarks, *threads.differences(comparison.records for comparison in comparisons)]
+    remarks = [*findings.remarks, *beware.remarks(comparison.records for comparison in comparisons)]
     lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(remarks)]
     return "\n".join(lines)
 

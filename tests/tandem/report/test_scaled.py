@@ -82,6 +82,24 @@ def test_over_the_batch_a_card_has_the_fastest_place_and_where_memory_ends() -> 
     assert scaled([record(None, batch=batch) for batch in (1, 2, 4)])[0].choice == "nothing timed"
 
 
+@pytest.mark.parametrize(
+    ("command", "axis", "many"),
+    [
+        ("tandem scale batch unet_bn_same --most 2", "batch", 1),
+        ("python -m tandem scale --most 2 batch", "batch", 1),
+        ("tandem scale size unet_bn_same --most 64", "size", 1),
+        ("tandem scale size unet_bn_same --batch 2", "batch", 0),
+        ("tandem bench batch.toml", "batch", 0),
+    ],
+)
+def test_two_places_are_a_sweep_where_they_were_meant_as_one(command: str, axis: str, many: int) -> None:
+    places = [{"batch": 1}, {"batch": 2}] if axis == "batch" else [{"size": (32, 32)}, {"size": (64, 64)}]
+    records = [record(0.01, command=command, **place) for place in places]
+    assert len(scaled(records)) == many
+    assert nothing_else(records, verdicts(records)) == (many == 1)
+    assert len(scaled(records[:1])) == 0, "one place is no sweep"
+
+
 def test_over_the_size_the_fastest_is_that_with_the_most_pixels_a_second() -> None:
     (found,) = scaled([record(step_s, size=(side, side)) for side, step_s in ((32, 1.0), (64, 2.0), (128, 9.0))])
     assert found.choice == "fastest at 64x64 pixels"

@@ -207,3 +207,11 @@ def test_how_often_which_is_in_the_markdown_too() -> None:
     records = [*both(0.01, 0.02), *both(0.02, 0.01, precision="bfloat16")]
     page = to_markdown(Findings(records=records))
     assert "- **Inference throughput: it depends.** pytorch, default: 1 of 2; flax_nnx, default: 1 of 2." in page
+
+
+def test_a_diagnostic_tuning_is_no_answer() -> None:
+    records = both(0.01, 0.02, tuning="op_by_op", phase="train_step")
+    assert verdict("training-throughput", records).choice == "not measured"
+    assert [found.outcome for found in compare(records)] == ["faster"], "it was asked for, and is said"
+    with_default = [*records, *processes(0.03, "pytorch", phase="train_step")]
+    assert verdict("training-throughput", with_default).choice == "nothing to compare"

@@ -11,7 +11,8 @@ import pytest
 from benchmarks import conftest as suites
 from benchmarks.records import Record
 from benchmarks.verdict import compare
-from tandem.commands.compare import conclude
+from tandem.commands import bench_on_cluster
+from tandem.commands.compare import comparison_content, conclude
 from tandem.console import Output
 from tandem.report import Findings, to_html, to_markdown
 
@@ -53,7 +54,19 @@ def after_bench(capsys: pytest.CaptureFixture[str]) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("told", [in_html, in_markdown, after_compare, after_bench])
+def in_json(capsys: pytest.CaptureFixture[str]) -> str:
+    (compared,) = map(comparison_content, compare(limited()))
+    assert comparison_content(compare(both(0.01, 0.02))[0])["threads"] is None
+    return compared["threads"]
+
+
+def after_a_cluster(capsys: pytest.CaptureFixture[str]) -> str:
+    outcome: Any = SimpleNamespace(records=limited(), refused={})
+    bench_on_cluster.show(outcome, SimpleNamespace(name="local"), Output(None, []))  # pyright: ignore
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("told", [in_html, in_markdown, in_json, after_compare, after_bench, after_a_cluster])
 def test_it_is_said_once(told: Callable[[pytest.CaptureFixture[str]], str], capsys: pytest.CaptureFixture[str]) -> None:
     words = " ".join(told(capsys).split())
     assert words.count(SAID) == 1
