@@ -164,6 +164,11 @@ class TestRoundTrip:
             "spec_fingerprint": small.fingerprint,
         }
 
+    def test_a_variance_may_be_zero(self, small: UNetSpec, weights: Weights, path: Path) -> None:
+        weights["encoder.0.block.0.norm.running_var"][0] = 0.0
+        save_weights(path, weights, small)
+        assert_same_bits(load_weights(path, small), weights)
+
     def test_a_file_without_a_spec_is_taken_if_it_fits(self, small: UNetSpec, weights: Weights, path: Path) -> None:
         save_file(weights, path)
         assert_same_bits(load_weights(path, small), weights)
