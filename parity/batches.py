@@ -103,7 +103,7 @@ def telling_size(spec: UNetSpec) -> Axes:
     cropped or padded, differences of 3 (mod 4) are looked for: only there do the two roundings of a half part.
     """
     start = smallest_input(spec)
-    merges = [layer for layer in spec.layers if layer.kind == "merge"]
+    merged = [layer.inputs for layer in spec.layers if layer.kind == "merge"]
     telling: dict[int, int] = {}
     for size in range(start, start + 2 * max(total_stride(spec)) + 1):
         images = (1, spec.in_channels) + (size,) * spec.dimensions
@@ -112,7 +112,7 @@ def telling_size(spec: UNetSpec) -> Axes:
         except ShapeError:
             continue
         deepest = min(min(shape[2:]) for shape in shapes.values())
-        differences = [shapes[merge.inputs[0]][2] - shapes[merge.inputs[-1]][2] for merge in merges]
+        differences = [shapes[skip][2] - shapes[upsampled][2] for skip, *_, upsampled in merged]
         telling[size] = (deepest > 1) * (1 + sum(difference % 4 == 3 for difference in differences))
     ranked = sorted(telling, key=lambda size: (-telling[size], size))
     return tuple(ranked[min(axis, len(ranked) - 1)] for axis in range(spec.dimensions))

@@ -116,7 +116,7 @@ def untrained(names: Sequence[str], execution: Execution) -> dict[str, str]:
     found = {name: lacks for name, lacks in lacking.items() if lacks is not None}
     if len(found) == len(lacking):
         raise BackendError("; ".join(f"{name} {lacks}" for name, lacks in found.items()))
-    return {name: lacks.partition(";")[0] for name, lacks in found.items()}
+    return {name: lacks.rpartition(";")[0] for name, lacks in found.items()}
 
 
 def long_reruns(unit_roundoff: float, seed: int) -> list[tuple[float, int]]:

@@ -67,7 +67,7 @@ class Expectations:
         while "$ref" in node:
             node = self.root["$defs"][node["$ref"].rpartition("/")[2]]
         choices = self._choices(node)
-        return self._within(choices[0]) if "anyOf" in node and len(choices) == 1 else node
+        return self._within(choices[0]) if len(choices) == 1 else node
 
     def _choices(self, node: Node) -> list[Node]:
         return [choice for choice in node.get("oneOf", node.get("anyOf", ())) if choice.get("type") != "null"]
@@ -97,7 +97,7 @@ class Expectations:
 
     def _plural(self, node: Node) -> str:
         node = self._within(node)
-        kind = node.get("type", "")
+        kind = node.get("type")
         return f"{PLAIN[kind]}s{_bounds(node)}" if kind in PLAIN and "enum" not in node else self._words(node)
 
     def _kinds(self, node: Node) -> list[str]:
@@ -112,7 +112,7 @@ def _schema(model: type[BaseModel]) -> Node:
 
 
 def _bounds(node: Node) -> str:
-    if {"minimum", "maximum"} <= node.keys() and node["maximum"] != LARGEST:
+    if "minimum" in node and node.get("maximum", LARGEST) != LARGEST:
         return f" from {node['minimum']:g} to {node['maximum']:g}"
     parts = [f"{words} {node[key]:g}" for key, words in BOUNDS.items() if node.get(key, LARGEST) != LARGEST]
     return f" {' and '.join(parts)}" if parts else ""
@@ -126,5 +126,5 @@ def either(words: Iterable[str]) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], most: int = 1) -> str:
     """The nearest of the known words; "" where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=most, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(known), n=most)
     return either(near) if near else ""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.ndimage
 
 from parity import image_batch, random_batch
 from parity.batches import Batch, brightness_classes, telling_size
-from shared_specs import ShapeError, load_spec
+from shared_specs import ShapeError, UNetSpec, load_spec
 from shared_specs.shapes import feature_shapes
 
 
@@ -108,12 +112,41 @@ def test_where_every_size_is_as_good_there_is_one_for_each_axis(variant) -> None
     assert telling_size(variant(widths=[2], dimensions=3)) == (2, 3, 1)
 
 
+CROP = {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "crop_skip", "odd_difference": "floor"}
+
+
+def resampled(*factors: int) -> dict[str, Any]:
+    """Two levels, the deeper one smaller by another factor along each axis."""
+    keys = ("down__kernel", "down__stride", "up__kernel", "up__stride")
+    return {"widths": [2, 4]} | dict.fromkeys(keys, factors)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        (resampled(2, 1), (4, 6)),
+        (resampled(3, 5), (15, 15)),
+        ({"widths": [2, 4], "merge": CROP, "conv__padding": 0, "up__kernel": 3}, (18, 20)),
+        ({"widths": [2, 4], "merge": CROP, "conv__kernel": (3, 1), "conv__padding": 0, "block__convolutions": 1},
+         (10, 11)),
+    ],
+    ids=["the first axis is the deepest map's shortest", "one size in reach", "odd maps", "cropped along one axis"],
+)  # fmt: skip
+def test_sizes_at_which_networks_that_are_rarer_show(
+    variant: Callable[..., UNetSpec], changes: dict[str, Any], size: tuple[int, ...]
+) -> None:
+    assert telling_size(variant(**changes)) == size
+
+
 def test_a_batch_is_as_large_as_it_was_asked_for() -> None:
     spec = load_spec("unet_bn_same").narrow(16)
     batch = random_batch(spec, 7, 3, (32, 64))
     assert (batch.images.shape, batch.labels.shape) == ((3, 3, 32, 64), (3, 32, 64))
     assert batch.origin == "random images, seed 7"
     assert batch.images.dtype == np.float64
+    assert np.array_equal(
+        batch.images, np.random.default_rng([7, 0]).normal(size=(3, 3, 32, 64))
+    )  # records name 7 alone
     assert random_batch(spec, size=(16,)).images.shape == (2, 3, 16, 16)
     assert abs(batch.images.mean()) < 0.05 and abs(batch.images.std() - 1) < 0.05
     assert batch.labels.min() == 0 and batch.labels.max() == spec.out_channels - 1
@@ -169,6 +202,11 @@ def test_images_are_cropped_to_one_size_that_fits(
         assert np.array_equal(found, np.moveaxis(image, -1, 0)[(slice(None), *middle)])
 
 
+def test_a_network_of_one_level_takes_an_image_of_one_row(variant: Callable[..., UNetSpec]) -> None:
+    batch = image_batch(variant(widths=[2]), [np.ones((1, 5, 3))])
+    assert (batch.images.shape, batch.origin) == ((1, 3, 1, 5), "1 image, 1x5; random labels, seed 0")
+
+
 def test_a_grey_image_may_have_no_axis_for_it_and_an_odd_crop_begins_before_the_middle() -> None:
     spec = load_spec("unet_same").model_copy(update={"in_channels": 1})
     image = np.arange(35.0 * 33).reshape(35, 33)
@@ -209,12 +247,24 @@ def test_each_refusal_says_which_image_and_what_to_do(name: str, images: list[np
     assert str(error.value) == message
 
 
+def test_an_image_of_a_network_that_takes_neither_grey_nor_colour(variant: Callable[..., UNetSpec]) -> None:
+    with pytest.raises(ShapeError) as error:
+        image_batch(variant(in_channels=2), [np.zeros((32, 32, 3))])
+    assert str(error.value) == (
+        "image 1 has 3 channels (colour), variant takes 2; convert the image or take another spec"
+    )
+
+
 @pytest.mark.parametrize(
-    ("name", "size"), [("unet_same", (16, 32)), ("unet_paper", (188, 204)), ("monai_unet", (16, 16, 32))]
+    ("name", "size"),
+    [("unet_same", (16, 32)), ("unet_paper", (188, 204)), ("monai_unet", (16, 16, 32)), ("one pixel is lost", (6, 9))],
 )
-def test_classes_are_quantiles_of_the_blurred_mean_over_the_channels(name: str, size: tuple[int, ...]) -> None:
+def test_classes_are_quantiles_of_the_blurred_mean_over_the_channels(
+    name: str, size: tuple[int, ...], variant: Callable[..., UNetSpec]
+) -> None:
     """Against SciPy's convolution, with the edges repeated."""
-    spec = load_spec(name)
+    one_lost = {"widths": [2], "block__convolutions": 1, "conv__kernel": 4}
+    spec = variant(**one_lost) if name == "one pixel is lost" else load_spec(name)
     batch = random_batch(spec, 0, 2, size)
     images = np.concatenate([batch.images, 0.5 * batch.images[:, :, ::-1] ** 2], axis=1)
     found = brightness_classes(
@@ -232,13 +282,13 @@ def test_classes_are_quantiles_of_the_blurred_mean_over_the_channels(name: str, 
     assert found.origin == f"two; labels: {spec.out_channels} classes by the brightness of each pixel's surroundings"
 
 
-def test_what_was_said_of_the_labels_before_is_no_longer_said() -> None:
+@pytest.mark.parametrize(
+    ("before", "kept"), [("a; b; random labels, seed 0", "a; b"), ("a; random labels, seed 0", "a"), ("a", "a")]
+)
+def test_what_was_said_of_the_labels_before_is_no_longer_said(before: str, kept: str) -> None:
     spec = load_spec("unet_same")
-    batch = image_batch(spec, [np.random.default_rng(0).normal(size=(16, 16, 3))])
-    origin = brightness_classes(spec, batch).origin
-    assert (
-        origin == f"1 image, 16x16; labels: {spec.out_channels} classes by the brightness of each pixel's surroundings"
-    )
+    origin = brightness_classes(spec, replace(random_batch(spec, 0, 1, (16, 16)), origin=before)).origin
+    assert origin == f"{kept}; labels: {spec.out_channels} classes by the brightness of each pixel's surroundings"
 
 
 def test_where_logits_are_larger_than_the_images_edges_are_repeated() -> None:
@@ -254,3 +304,13 @@ def test_where_logits_are_larger_than_the_images_edges_are_repeated() -> None:
     assert np.array_equal(labels[..., 31], labels[..., 30])
     assert not np.array_equal(labels[:, 14], labels[:, 13])
     assert not np.array_equal(labels[:, 1], labels[:, 0])
+
+
+def test_edges_are_repeated_on_both_sides(variant: Callable[..., UNetSpec]) -> None:
+    """A convolution padded by 5 makes maps 4 pixels longer on each side."""
+    spec = variant(widths=[2], block__convolutions=1, conv__padding=5)
+    (labels,) = brightness_classes(spec, random_batch(spec, 0, 1, (6, 7))).labels
+    assert labels.shape == (14, 15)
+    inner = labels[4:-4, 4:-4]
+    assert np.array_equal(labels, np.pad(inner, 4, mode="edge"))
+    assert not np.array_equal(labels, np.pad(inner[1:-1, 1:-1], 5, mode="edge"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +13,15 @@ from pydantic import ValidationError
 
 import backends
 import parity
-from backends.contract import UNIT_ROUNDOFF, Capabilities, Execution, RoundingNoise
-from backends.numpy_reference.model import NumPyModel, NumPyReference
+from backends.contract import UNIT_ROUNDOFF, Backend, BackendError, Execution, RoundingNoise
+from backends.numpy_reference.model import NoisyModel, NumPyModel, NumPyReference
 from parity import COARSE_LIMIT, LIMIT, Curves, random_batch, train_curves
 from parity.batches import Batch, brightness_classes
 from parity.curves import RERUNS, long_reruns, train
 from parity.envelope import MARGIN, Curve, How, Input, Rerun
-from shared_specs import Recipe, TandemError, load_spec
+from shared_specs import Recipe, TandemError, UNetSpec, initial_weights, load_spec
+
+from .twins import Recording, Register, Twin, twin_model
 
 FLOAT64 = Execution(precision="float64")
 STEPS = 5
@@ -121,27 +125,23 @@ def test_records_that_make_no_sense_are_refused(changes: dict, told: str) -> Non
         Curves.model_validate(values | changes)
 
 
-class Twin(NumPyReference):
-    """The reference under another name, with models of the test's own."""
+class Recorded(Twin):
+    """Notes what it is asked to build, and says that it has a GPU."""
 
-    name = "twin"
-    capabilities = Capabilities(precisions=("float64", "float32"), tunings=("default",))
+    def __init__(self, name: str, model: type[NumPyModel] = NumPyModel):
+        super().__init__(name, model)
+        self.built: list[tuple[Any, ...]] = []
 
-    def __init__(self, model: type[NumPyModel]):
-        self.model = model
+    def devices(self) -> list[str]:
+        return ["cpu", "cuda:0"]
 
-    def build(self, spec, execution=FLOAT64, recipe=Recipe()):
-        return self.model(spec, execution, recipe)
+    def build(self, *how: Any) -> NumPyModel:
+        self.built.append(how)
+        return super().build(*how)
 
-
-@pytest.fixture
-def twin(monkeypatch: pytest.MonkeyPatch):
-    get = backends.get
-
-    def register(model: type[NumPyModel] = NumPyModel) -> None:
-        monkeypatch.setattr(backends, "get", lambda name: Twin(model) if name == "twin" else get(name))
-
-    return register
+    def build_noisy(self, *how: Any) -> NoisyModel:
+        self.built.append(how)
+        return super().build_noisy(*how)
 
 
 class OtherMomentum(NumPyModel):
@@ -172,8 +172,8 @@ class NoLongerFinite(NumPyModel):
     [(OtherMomentum, 3), (OtherEpsilon, 1), (NoLongerFinite, 4)],
     ids=lambda v: getattr(v, "__name__", v),
 )
-def test_a_planted_fault_leaves_the_envelope(variant, twin, fault: type[NumPyModel], left_at: int) -> None:
-    twin(fault)
+def test_a_planted_fault_leaves_the_envelope(variant, twins: Register, fault: type[NumPyModel], left_at: int) -> None:
+    twins(Twin("twin", fault))
     found = train_curves(variant(), ["twin"], FLOAT64, steps=STEPS)
     (judged,) = found.judged
     assert judged.left_at == left_at
@@ -181,8 +181,8 @@ def test_a_planted_fault_leaves_the_envelope(variant, twin, fault: type[NumPyMod
     assert not found.within
 
 
-def test_the_same_backend_without_the_fault_stays_within(variant, twin) -> None:
-    twin()
+def test_the_same_backend_without_the_fault_stays_within(variant, twins: Register) -> None:
+    twins(Twin("twin"))
     found = train_curves(variant(), ["twin"], FLOAT64, steps=STEPS)
     assert found.within
     assert found.curves[0].losses == found.reference
@@ -269,12 +269,15 @@ def test_a_backend_without_noisy_reruns_cannot_judge(variant) -> None:
         train_curves(variant(), ["flax_nnx"], steps=1, judge="flax_nnx")
 
 
-def test_a_reference_that_diverges_judges_nobody(variant, twin) -> None:
-    twin()
+def test_a_reference_that_diverges_judges_nobody(spec: UNetSpec, twins: Register) -> None:
+    twins(Twin("twin"))
     huge = Recipe.named("sgd", learning_rate=1e300)
-    not_finite = "variant: the float64 reference's loss is not finite at step"
-    with np.errstate(all="ignore"), pytest.raises(TandemError, match=not_finite):
-        train_curves(variant(), ["twin"], FLOAT64, huge, steps=4)
+    with np.errstate(all="ignore"), pytest.raises(TandemError) as error:
+        train_curves(spec, ["twin"], FLOAT64, huge, steps=4)
+    assert str(error.value) == (
+        "variant: the float64 reference's loss is not finite at step 2, so no curve can be judged; take fewer steps, "
+        "images of usual size, or a smaller learning rate"
+    )
 
 
 @pytest.mark.parametrize(("arguments", "told"), [({"steps": 0}, "got 0 steps"), ({"backends": []}, "nothing to train")])
@@ -283,8 +286,8 @@ def test_nothing_to_train_is_refused(variant, arguments: dict, told: str) -> Non
         train_curves(variant(), **{"backends": ["numpy_reference"], **arguments})
 
 
-def test_progress_names_each_run(variant, twin) -> None:
-    twin()
+def test_progress_names_each_run(variant, twins: Register) -> None:
+    twins(Twin("twin"))
     told: list[str] = []
     train_curves(variant(), ["twin"], FLOAT64, steps=1, on_progress=told.append)
     assert told == [
@@ -292,6 +295,132 @@ def test_progress_names_each_run(variant, twin) -> None:
         "twin: step 0 of 1",
         *(f"noisy re-run {number} of 6: step 0 of 1" for number in range(1, 7)),
     ]
+
+
+def test_a_long_run_says_now_and_then_how_far_it_has_come(spec: UNetSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("parity.curves.TOLD_EVERY", 2)
+    told: list[int] = []
+    assert len(train(twin_model(NumPyModel, spec), random_batch(spec), 5, 0, told.append)) == 5
+    assert told == [0, 2, 4]
+
+
+def test_a_network_may_be_given_by_its_name_and_those_installed_are_trained(
+    spec: UNetSpec, twins: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("parity.curves.load_spec", lambda name: {"its name": spec}[name])
+    twins(Twin("one"), Twin("two"))
+    found = train_curves("its name", execution=FLOAT64, steps=1)
+    assert (found.spec, found.seed) == (spec.model_dump(mode="json"), 0)
+    assert [curve.backend for curve in found.curves] == ["one", "two"]
+    assert found.left_out == {}
+    assert found.versions == {name: {"numpy": np.__version__} for name in ("numpy_reference", "one", "two")}
+
+
+def test_what_cannot_be_trained_so_is_left_out_and_named(spec: UNetSpec, twins: Register) -> None:
+    unable = ["coarse", "exported"]
+    twins(
+        Twin("one"),
+        Twin("coarse", precisions=("float32",)),
+        Twin("exported", phases=("forward",), note="inference only; no gradients"),
+    )
+    found = train_curves(spec, [*unable, "one"], FLOAT64, steps=1)
+    assert [curve.backend for curve in found.curves] == ["one"]
+    assert found.left_out == {
+        "coarse": "has no precision 'float64'",
+        "exported": "has no phase 'train_step' (inference only; no gradients)",
+    }
+    assert found.versions.keys() == {"numpy_reference", "one"}
+    with pytest.raises(BackendError) as error:
+        train_curves(spec, unable, FLOAT64, steps=1)
+    assert str(error.value) == (
+        "coarse has no precision 'float64'; take one of float32; "
+        "exported has no phase 'train_step' (inference only; no gradients); take one of forward"
+    )
+
+
+GPU = Execution("cuda", "float32")
+ADAM = Recipe.named("adam", learning_rate=0.01)
+
+
+def test_where_numpy_judges_the_others_alone_are_on_the_device(spec: UNetSpec, twins: Register) -> None:
+    twins(twin := Recorded("twin"))
+    found = train_curves(spec, ["twin"], GPU, ADAM, seed=2, steps=1)
+    assert twin.built == [(spec, GPU, ADAM)]
+    assert (found.judge, found.recipe, found.execution) == ("numpy_reference", ADAM, How(**vars(GPU)))
+    assert found.batch.origin.startswith("random images, seed 2; labels: 2 classes by the brightness")
+
+
+def test_a_judge_is_built_on_the_device_in_float64_and_under_noise_of_the_precision(
+    spec: UNetSpec, twins: Register
+) -> None:
+    twins(twin := Recorded("twin"))
+    found = train_curves(spec, ["twin"], GPU, ADAM, seed=2, steps=1, judge="twin")
+    reruns = long_reruns(GPU.unit_roundoff, 2)
+    noises = [RoundingNoise(times * GPU.unit_roundoff, seed, long_run=True) for times, seed in reruns]
+    exact = (spec, Execution("cuda", "float64"), ADAM)
+    assert twin.built == [exact, exact, (spec, GPU, ADAM), *((spec, noise, ADAM, "cuda") for noise in noises)]
+    assert [(rerun.times, rerun.seed) for rerun in found.reruns] == reruns
+    assert found.versions == {"twin": {"numpy": np.__version__}}
+
+
+def test_a_judge_shows_first_that_it_computes_what_numpy_does(
+    spec: UNetSpec, twins: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained on the same images from the same weights as the curves."""
+    monkeypatch.setattr(Recording, "given", given := [])
+    twins(Twin("twin", Recording))
+    told: list[str] = []
+    batch = random_batch(spec, 1)
+    found = train_curves(spec, ["twin"], FLOAT64, seed=3, batch=batch, steps=1, judge="twin", on_progress=told.append)
+    noisy = ["noise floor, noisy re-run"] * 4
+    assert told == [
+        *(f"proof of twin: trajectory: {run}" for run in ("noise floor", *noisy, "reference", "candidate")),
+        "twin, float64: step 0 of 1",
+        "twin: step 0 of 1",
+        *(f"noisy re-run {number} of 6: step 0 of 1" for number in range(1, 7)),
+    ]
+    starts = [value for (what, value), (then, _) in itertools.pairwise(given) if (what, then) == ("weights", "images")]
+    seen = [value for what, value in given if what == "images"]
+    assert len(starts) > 2  # of the proof, the reference and the curve
+    weights = initial_weights(spec, 3)
+    assert all(np.array_equal(start[name], values) for start in starts for name, values in weights.items())
+    assert all(np.array_equal(value, batch.images) for value in seen)
+    assert found.batch.origin == batch.origin
+
+
+def test_a_judge_that_computes_something_else_is_refused(spec: UNetSpec, twins: Register) -> None:
+    twins(Twin("twin", OtherMomentum))
+    told = r"^twin cannot judge: in float64 it is not numpy_reference; trajectory: step 2: "
+    with pytest.raises(TandemError, match=told):
+        train_curves(spec, ["twin"], FLOAT64, Recipe.named("sgd", momentum=0.9), steps=1, judge="twin")
+
+
+def test_those_that_can_judge_are_named_where_one_cannot(
+    spec: UNetSpec, twins: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(Backend):
+        """The reference, without its noise."""
+
+        name, capabilities = "plain", Twin.capabilities
+        build, devices, versions = NumPyReference.build, NumPyReference.devices, NumPyReference.versions
+
+    twins(Twin("twin"), Plain())
+    monkeypatch.setattr(backends, "available", lambda: ["numpy_reference", "plain", "twin"])
+    with pytest.raises(TandemError) as error:
+        train_curves(spec, ["plain"], FLOAT64, steps=1, judge="plain")
+    assert str(error.value) == (
+        "plain cannot re-run itself under rounding noise; let one of numpy_reference, twin judge"
+    )
+
+
+@pytest.mark.parametrize(("device", "collected"), [("cpu", 0), ("cuda", 1)])
+def test_what_a_run_has_left_on_a_gpu_is_freed(
+    spec: UNetSpec, device: str, collected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[None] = []
+    monkeypatch.setattr("parity.curves.gc.collect", lambda: calls.append(None))
+    train(NumPyModel(spec, Execution(device, "float64"), Recipe()), random_batch(spec), 1, 0, lambda done: None)
+    assert len(calls) == collected
 
 
 @pytest.mark.parametrize("name", ["unet_bn_same", "unet_paper", "unet3d_cicek"])
@@ -332,8 +461,8 @@ def test_classes_follow_the_brightness_of_the_surroundings_and_the_images_turned
     )
 
 
-def test_the_record_is_json(variant, twin) -> None:
-    twin()
+def test_the_record_is_json(variant, twins: Register) -> None:
+    twins(Twin("twin"))
     found = parity.train_curves(variant(), ["twin"], FLOAT64, steps=1, narrow=4)
     read = Curves.model_validate(json.loads(json.dumps(found.to_dict())))
     assert read == found

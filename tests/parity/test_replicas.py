@@ -146,6 +146,20 @@ def test_where_no_backend_trains_replicas_each_says_why(spec: UNetSpec, twins: R
     )
 
 
+class Choosy(Twin):
+    """Says for what it was asked for replicas."""
+
+    def lacks_replicas(self, spec: UNetSpec, execution: Execution, recipe: Recipe) -> str:
+        return f"has no replicas of {spec.name} in {execution.precision} by {recipe.optimizer.kind}"
+
+
+def test_a_backend_is_asked_for_replicas_of_this_network_run_and_trained_so(spec: UNetSpec, twins: Register) -> None:
+    twins(Choosy("choosy"))
+    with pytest.raises(BackendError) as error:
+        parity.check(spec, ["choosy"], FLOAT64, recipe=Recipe.named("adam"), replicas=2)
+    assert str(error.value) == "choosy has no replicas of variant in float64 by adam"
+
+
 def test_what_cannot_be_divided_is_refused_before_a_process_starts(
     spec: UNetSpec, twins: Register, groups: list[InOneProcess]
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from shared_specs import TandemError, UNetSpec, WeightsError, initial_weights, load_spec, load_weights, save_weights
@@ -148,6 +149,26 @@ class TestRoundTrip:
         save_weights(path, viewed, small)
         assert_same_bits(load_weights(path, small), weights)
 
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+    def test_a_file_has_the_precision_that_the_weights_had_and_says_what_they_are_of(
+        self, dtype: type[np.floating], small: UNetSpec, path: Path
+    ) -> None:
+        saved = initial_weights(small, dtype=dtype)
+        save_weights(path, saved, small)
+        assert_same_bits(load_weights(path, small), saved)
+        with safe_open(path, framework="numpy") as file:
+            said = file.metadata()
+        assert said == {
+            "format": "tandem",
+            "spec": small.model_dump_json(),
+            "spec_fingerprint": small.fingerprint,
+        }
+
+    def test_a_variance_may_be_zero(self, small: UNetSpec, weights: Weights, path: Path) -> None:
+        weights["encoder.0.block.0.norm.running_var"][0] = 0.0
+        save_weights(path, weights, small)
+        assert_same_bits(load_weights(path, small), weights)
+
     def test_a_file_without_a_spec_is_taken_if_it_fits(self, small: UNetSpec, weights: Weights, path: Path) -> None:
         save_file(weights, path)
         assert_same_bits(load_weights(path, small), weights)
@@ -241,17 +262,50 @@ class TestRefusals:
         with pytest.raises(WeightsError, match=r"widths \[64, 128, 256, 512, 1024\]; give --narrow 32$"):
             load_weights(path, load_spec("unet_bn_same"))
 
+    @pytest.mark.parametrize(
+        ("wide", "narrow", "advice"),
+        [
+            (4, 2, "give --narrow 2"),
+            (64, 1, "give --narrow 64"),
+            (65, 1, "name the spec that they were saved with"),  # which is further than is looked for
+        ],
+    )
+    def test_widths_divided_by_a_number(
+        self, wide: int, narrow: int, advice: str, changed_spec: Callable[..., UNetSpec], path: Path
+    ) -> None:
+        spec = changed_spec({"widths": [wide]})
+        saved = spec.narrow(wide // narrow)
+        save_weights(path, initial_weights(saved), saved)
+        with pytest.raises(WeightsError) as error:
+            load_weights(path, spec)
+        assert str(error.value) == (
+            f"{path}: holds weights of another spec (unet_bn_same of widths [{narrow}]), "
+            f"expected unet_bn_same of widths [{wide}]; {advice}"
+        )
+
     def test_same_tensors_of_another_function(self, small: UNetSpec, weights: Weights, path: Path) -> None:
         save_weights(path, weights, small)
         with pytest.raises(WeightsError, match="holds weights of another spec"):
             load_weights(path, load_spec("unet_bn_pad").narrow(32))
 
-    @pytest.mark.parametrize("spec", ["", "7", "[]", '{"name": "a\\nb", "widths": 3}'])
-    def test_metadata_that_is_no_spec(self, spec: str, small: UNetSpec, weights: Weights, path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("spec", "named"),
+        [
+            *((spec, "one that the file does not name") for spec in ("", "7", "[]", "{}", "[" * 100_000)),
+            ('{"name": "a\\nb", "widths": 3}', "a b of widths 3"),
+        ],
+        ids=["empty", "number", "list", "table", "deep", "lines"],
+    )
+    def test_metadata_that_is_no_spec(
+        self, spec: str, named: str, small: UNetSpec, weights: Weights, path: Path
+    ) -> None:
         save_file(weights, path, metadata={"spec": spec, "spec_fingerprint": "0"})
-        with pytest.raises(WeightsError, match="holds weights of another spec") as error:
+        with pytest.raises(WeightsError) as error:
             load_weights(path, small)
-        assert "\n" not in str(error.value)
+        assert str(error.value) == (
+            f"{path}: holds weights of another spec ({named}), "
+            "expected unet_bn_same of widths [2, 4, 8, 16, 32]; name the spec that they were saved with"
+        )
 
     @pytest.mark.parametrize(("name", "reason"), [(".", "Is a directory"), ("absent", "No such file or directory")])
     def test_unreadable(self, name: str, reason: str, small: UNetSpec, tmp_path: Path) -> None:
@@ -260,12 +314,25 @@ class TestRefusals:
             load_weights(path, small)
         assert str(error.value) == f"{path}: cannot be read ({reason}); expected a safetensors file"
 
-    def test_dtype_that_numpy_has_not(self, small: UNetSpec, path: Path) -> None:
-        header = b'{"head.bias":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
-        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    @pytest.mark.parametrize(
+        ("tensors", "told"),
+        [
+            ("abc", "holds a as BF16, b as BF16, c as BF16; save it as one of float64, float32, float16"),
+            ("aba", "names 'a' twice; save it again"),
+            ("abb", "names 'b' twice; save it again"),
+        ],
+    )
+    def test_dtype_that_numpy_has_not_and_names_of_two_tensors(
+        self, tensors: str, told: str, small: UNetSpec, path: Path
+    ) -> None:
+        entry = '"{}":{{"dtype":"BF16","shape":[1],"data_offsets":[{},{}]}}'
+        starts = {name: 2 * number for number, name in enumerate(dict.fromkeys(tensors))}
+        places = [entry.format(name, starts[name], starts[name] + 2) for name in tensors]
+        header = f"{{{','.join(places)}}}".encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2 * len(starts)))
         with pytest.raises(WeightsError) as error:
             load_weights(path, small)
-        assert str(error.value) == f"{path}: holds head.bias as BF16; save it as one of float64, float32, float16"
+        assert str(error.value) == f"{path}: {told}"
 
 
 @pytest.mark.parametrize(
