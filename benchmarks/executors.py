@@ -60,6 +60,9 @@ UNKNOWN = "UNKNOWN"
 ENDING_S = 10.0
 """For a local job that has answered, or was told to end."""
 
+KILLED_S = 10.0
+"""For one that was killed: the system takes the memory of its processes back first."""
+
 
 class Cluster(ABC):
     """Jobs by their ids, which are all that another login needs to find them again.
@@ -212,15 +215,18 @@ class Local(Cluster):
             with contextlib.suppress(psutil.Error):
                 for each in [*process.children(recursive=True), process]:
                     each.kill()
-        self.close()
+        self._wait(KILLED_S)
 
     def command_to_cancel(self, job_ids: Sequence[str]) -> str:
         return " ".join(["kill", "-INT", *job_ids])
 
     def close(self) -> None:
         """Wait for the processes that this one started: what is left of a job would be in the next one's time."""
+        self._wait(ENDING_S)
+
+    def _wait(self, most_s: float) -> None:
         for job in self._ours.values():
-            end = time.monotonic() + ENDING_S
+            end = time.monotonic() + most_s
             while not job.done() and time.monotonic() < end:
                 time.sleep(0.02)
 
