@@ -284,5 +284,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section(f"{found.title} {found.phase}: times relative to {' '.join(found.baseline)}")
         for arm in found.arms:
             name = f"{arm.backend} {arm.tuning}"
-            ratio = f"{arm.ratio:6.3f}  (95% interval {bounds(arm.low, arm.high)})"
+            is_baseline = (arm.backend, arm.tuning) == found.baseline
+            ratio = "the baseline" if is_baseline else f"{arm.ratio:6.3f}  (95% interval {bounds(arm.low, arm.high)})"
             terminalreporter.line(f"{name:36} {1e3 * arm.median_s:10.2f} ms {ratio}")

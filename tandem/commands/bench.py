@@ -60,7 +60,9 @@ def run(request: Request, results: str | None = None, resume: bool = False, json
         raise TandemError("--resume goes on with what is in a folder, and none was given; name it with --results")
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "benchmarks.json"
-        command = [*pytest_command(request, results, resume), f"--benchmark-json={written}"]
+        command = pytest_command(request, results, resume)
+        if json_path is not None:  # pytest-benchmark says where it has written, which nobody else should look for
+            command.append(f"--benchmark-json={written}")
         code = subprocess.run(command, stdout=None if output.for_people else sys.stderr).returncode
         if json_path is not None and written.exists() and written.stat().st_size:
             content = written.read_bytes()

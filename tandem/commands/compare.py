@@ -73,7 +73,10 @@ def run(request: bench.Request, folder: str | None = None, json_path: str | None
     except (KeyboardInterrupt, Exception) as error:
         if not isinstance(error, KeyboardInterrupt) and not interrupts.came():
             raise
-        say_note(f"{display.summary()} are done, and kept in {chosen.folder}; this goes on with the rest:")
+        say_note(
+            f"{display.summary()} are done; checks and processes are kept in {chosen.folder}, and "
+            "this goes on with the rest:"
+        )
         say_command(command_to_go_on("compare", request, chosen.folder, json_path))
         raise
 

@@ -56,7 +56,14 @@ def choose_format(name: str | None, output_path: str | None) -> str:
         if name not in FORMATS:
             raise TandemError(f"no format is named {name!r}; take one of {', '.join(FORMATS)}")
         return name
-    return "html" if output_path is not None and Path(output_path).suffix.lower() in (".html", ".htm") else "markdown"
+    suffix = "" if output_path is None else Path(output_path).suffix.lower()
+    if suffix in (".html", ".htm"):
+        return "html"
+    if suffix in (".pdf", ".json", ".tex", ".docx", ".png", ".svg"):
+        raise TandemError(
+            f"{output_path}: a report is no {suffix} file; name it report.html, which a browser prints, or report.md"
+        )
+    return "markdown"
 
 
 def read(paths: Sequence[str], against: Sequence[str] = ()) -> Findings:

@@ -60,10 +60,15 @@ class Answer:
             (backend, values), *_ = self.values.items()
             said = f"only {backend} was measured, {self.scenario.shown(statistics.median(values))}"
         beware = "not to be relied on, as other work kept the machine busy meanwhile"
-        busy = self.scenario.amount == "time" and self.values and is_busy(self.records)
         return (
-            "; ".join(filter(None, [said, beware if busy else "", *self.problems.values()])) or "nothing was measured"
+            "; ".join(filter(None, [said, beware if self.is_busy else "", *self.problems.values()]))
+            or "nothing was measured"
         )
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether other work may have decided it; it moves times, and no memory."""
+        return self.scenario.amount == "time" and bool(self.values) and is_busy(self.records)
 
     @property
     def medians(self) -> str:

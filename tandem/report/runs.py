@@ -53,7 +53,7 @@ class Change:
 @dataclass(frozen=True)
 class Runs:
     """Attributes:
-    apart: in what the two differ, in words.
+    apart: in what the two differ, as a sentence without its full stop.
     changes: worst first.
     only_before, only_after: how many cells one of them alone has.
     """
@@ -153,7 +153,7 @@ def _why(records: Sequence[Record]) -> str:
 
 
 def _apart(after: Sequence[Record], before: Sequence[Record]) -> str:
-    """Commits and machines of the two, as far as they differ."""
+    """Commits, machines and versions of the two, as far as they differ, as a sentence."""
     said = []
     commits = [", ".join(sorted({short(record.commit) for record in records})) for records in (after, before)]
     if commits[0] != commits[1]:
@@ -164,4 +164,4 @@ def _apart(after: Sequence[Record], before: Sequence[Record]) -> str:
     if versions[0] != versions[1]:
         new, old = [", ".join(sorted(one - other)) or "none" for one, other in (versions, versions[::-1])]
         said.append(f"versions {new} against {old}")
-    return "; ".join(said) or "the same commit, machine and versions"
+    return f"They differ in: {'; '.join(said)}" if said else "Both are of the same commit, machine and versions"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 from backends.registry import REQUIREMENTS
 from shared_specs import initial_weights, load_spec, save_weights, spec_names
 from shared_specs.catalog import ZOO
+
+from .conftest import Run
 
 Refused = Callable[..., str]
 
@@ -319,6 +322,22 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_timed(
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         assert f"{path}: cannot be written" in refused("bench", "--device", "cpu", "--results", path)
+
+
+@pytest.mark.needs_backends("pytorch")
+@pytest.mark.parametrize("is_asked", [False, True], ids=["without --json", "with --json"])
+def test_bench_names_no_file_that_is_gone_when_it_ends(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_asked: bool
+) -> None:
+    commands: list[list[str]] = []
+
+    def ran(command: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("tandem.commands.bench.subprocess.run", ran)
+    run("bench", "--device", "cpu", *(["--json", tmp_path / "all.json"] if is_asked else []))
+    assert any(word.startswith("--benchmark-json") for word in commands[0]) is is_asked
 
 
 @pytest.mark.needs_backends("pytorch")

@@ -30,7 +30,8 @@ def test_interrupt_at_timing_says_how_to_go_on(run: Run, monkeypatch: pytest.Mon
     result = run("compare", *SMALL, "--output", folder, "--json", tmp_path / "all.json")
     assert result.exit_code == 130
     *_, kept, command, last = result.stderr.splitlines()
-    assert kept.startswith("note: 2 of 2 checks, 0 of 1 references, 0 of 1 ceilings and 0 of 3 processes are done, and")
+    assert kept.startswith("note: 2 of 2 checks, 0 of 1 references, 0 of 1 ceilings and 0 of 3 processes are done; ")
+    assert f"; checks and processes are kept in {folder}, " in kept  # a reference and a ceiling are made again
     assert command == (
         f"  tandem compare unet_same --backends pytorch --phase forward --size 32 --narrow 16 --output '{folder}' "
         f"--json {tmp_path}/all.json"

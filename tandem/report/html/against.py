@@ -34,7 +34,7 @@ def against(findings: Findings) -> Html:
     if not findings.against:
         return Html("")
     runs = compare_runs(findings.records, findings.against)
-    parts: list[object] = [paragraph(f"{runs.sentence}. They differ in: {runs.apart}."), _regressions(runs)]
+    parts: list[object] = [paragraph(f"{runs.sentence}. {runs.apart}."), _regressions(runs)]
     if runs.unpaired:
         parts.append(paragraph(f"{runs.unpaired}."))
     drawn = [change for change in runs.changes if change.factor is not None]

@@ -53,6 +53,8 @@ def _card(verdict: Verdict) -> Html:
         element("span", _capital(verdict.choice), class_="choice"),
         element("span", said if measured else "See what measures it", class_="factors"),
     ]
+    if any(setting.headline.is_busy for setting in verdict.settings):
+        content.append(element("span", "Not to be relied on: the machine was busy.", class_="factors bad"))
     link = element("a", join(content, ""), href=f"#{verdict.scenario.identity}")
     return element("li", link, class_="card" if measured else "card empty")
 

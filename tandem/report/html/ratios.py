@@ -59,7 +59,8 @@ def ratios(records: Sequence[Record], names: Names) -> Html:
     ties = sum(ratio.tie for _, ratio in rows)
     described = (
         "How many times faster the faster of two backends steps, and the 95% interval; grey is a tie. "
-        f"{len(rows)} comparisons, {ties} of them ties. One that reaches the line at 1 cannot be told from noise."
+        f"{len(rows)} {'comparison' if len(rows) == 1 else 'comparisons'}, {ties} of them ties. "
+        "One that reaches the line at 1 cannot be told from noise."
     )
     name = "Every comparison, with its interval"
     made = figure(traces, layout, name, described)

@@ -16,7 +16,7 @@ def against(findings: Findings) -> str:
     if not findings.against:
         return ""
     runs = compare_runs(findings.records, findings.against)
-    said = [f"{runs.sentence}. They differ in: {runs.apart}", runs.unpaired]
+    said = [f"{runs.sentence}. {runs.apart}", runs.unpaired]
     parts = ["## Compared with another run", " ".join(f"{plain(each)}." for each in said if each)]
     rows = [_change(change) for change in runs.changes]
     if rows:

@@ -49,8 +49,11 @@ def tunings(records: Sequence[Record]) -> str:
                 arm.backend + (" (another network)" if arm.another_network else ""),
                 arm.tuning,
                 milliseconds(arm.median_s),
-                f"{arm.ratio:.2f}",
-                bounds(arm.low, arm.high),
+                *(
+                    ("the baseline", "")
+                    if (arm.backend, arm.tuning) == found.baseline
+                    else (f"{arm.ratio:.2f}", bounds(arm.low, arm.high))
+                ),
             )
             for arm in found.arms
         ]

@@ -157,3 +157,13 @@ def test_files_as_the_benchmarks_write_them_are_read(run: Run, tmp_path: Path) -
     for record in both(0.01, 0.02):
         save_record(record, tmp_path / "records")
     assert "pytorch is 2.00 times faster" in run("report", tmp_path).stdout
+
+
+@pytest.mark.parametrize("name", ["report.pdf", "report.json"])
+def test_a_report_is_not_written_as_what_its_name_does_not_say(
+    run: Run, folder: Callable[[str, list[Record]], Path], tmp_path: Path, name: str
+) -> None:
+    result = run("report", folder("records", both(0.01, 0.02)), "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert f"a report is no {Path(name).suffix} file; name it report.html" in result.stderr
+    assert not (tmp_path / name).exists()

@@ -122,6 +122,24 @@ def test_cards_say_the_choice_and_its_factor() -> None:
     assert "tandem compare unet_bn_same --narrow 8 --size 64x64 --phase train_step" in page
 
 
+@pytest.mark.parametrize("percent", [0.0, 80.0])
+def test_a_card_says_that_the_machine_was_busy(percent: float) -> None:
+    page = section(to_html(Findings(records=both(0.01, 0.02, other_work_percent=percent))), "answer")
+    cards = page.partition('class="setting"')[0]
+    for scenario, said in (("inference-throughput", percent > 0), ("training-memory", False)):
+        card = re.search(f'<a href="#{scenario}">(.*?)</a>', cards)
+        assert card is not None
+        assert ("Not to be relied on: the machine was busy." in card[1]) is said
+
+
+def test_a_baseline_has_no_interval_beside_itself() -> None:
+    records = [*both(0.01, 0.02), *both(0.02, 0.03, tuning="tuned")]
+    tunings = to_markdown(Findings(records=records)).partition("## What tuning brings")[2]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in tunings.splitlines() if line.startswith("|")]
+    assert [row[3:] for row in rows if row[:2] == ["pytorch", "default"]] == [["the baseline", ""]]
+    assert all(" to " in row[4] for row in rows if row[:2] == ["flax_nnx", "default"])
+
+
 def test_bars_have_a_value_an_interval_and_a_colour_for_each_backend() -> None:
     page = section(to_html(Findings(records=both(0.010, 0.020))), "throughput")
     (plot,) = plots(page)

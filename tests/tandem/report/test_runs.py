@@ -110,10 +110,10 @@ def test_the_worst_comes_first_and_cells_of_one_run_alone_are_counted() -> None:
 def test_it_is_said_in_what_the_runs_differ() -> None:
     elsewhere: dict[str, Any] = {"machine": GPU_MACHINE, "versions": {"torch": "2.12"}, **OLD}
     apart = compare_runs(processes(0.01), processes(0.01, **elsewhere)).apart
-    assert "commit aaaaaaaaaaaa against bbbbbbbbbbbb" in apart
+    assert apart.startswith("They differ in: commit aaaaaaaaaaaa against bbbbbbbbbbbb; ")
     assert "different machines (gpus: " in apart
     assert "versions torch 2.13 against torch 2.12" in apart
-    assert compare_runs(processes(0.01), processes(0.01)).apart == "the same commit, machine and versions"
+    assert compare_runs(processes(0.01), processes(0.01)).apart == "Both are of the same commit, machine and versions"
 
 
 def test_two_runs_are_told_from_files_of_one() -> None:
