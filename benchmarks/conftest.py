@@ -24,7 +24,7 @@ from .machine import Machine, differences, this_machine
 from .measure import ROUNDS, measure_cell
 from .options import Options
 from .plan import check_supported, default_cells, interleave
-from .provenance import finished
+from .provenance import check_nothing_is_lost, finished
 from .record_files import check_folder, save_record
 from .records import Record
 from .verdict import bounds, compare
@@ -62,7 +62,10 @@ def _cells(config: pytest.Config) -> list[Cell]:
                 check_folder(chosen.results)
             config.stash[CELLS] = _chosen_cells(chosen)
             check_supported(config.stash[CELLS])
-            config.stash[KNOWN] = finished(chosen.results) if chosen.results and chosen.resume else {}
+            config.stash[KNOWN] = {}
+            if chosen.results is not None and chosen.resume:
+                config.stash[KNOWN] = finished(chosen.results)
+                check_nothing_is_lost(chosen.results, config.stash[CELLS], config.stash[KNOWN])
         except TandemError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[CELLS]

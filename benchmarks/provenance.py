@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +38,25 @@ def finished(results: Path) -> dict[tuple[Cell, int], Record]:
         for record in found
         if record.status in FINAL and record.machine == this_machine() and is_of_this_code(record, code, changed)
     }
+
+
+def check_nothing_is_lost(results: Path, cells: Collection[Cell], known: Collection[tuple[Cell, int]]) -> None:
+    """Refuse to go on in a folder where a measurement of other code would be replaced.
+
+    Args:
+        known: what the folder holds that need not be measured again, from `finished`.
+
+    Raises:
+        TandemError: where it holds other records of these cells that have ended.
+    """
+    found = load_records(results) if results.is_dir() else []
+    lost = [r for r in found if r.status in FINAL and r.cell in cells and (r.cell, r.replicate) not in known]
+    if lost:
+        commits = ", ".join(sorted({(r.commit or "unknown")[:12] for r in lost}))
+        raise TandemError(
+            f"{results}: would lose records of these cells ({len(lost)} of commit {commits}), as code, versions or "
+            "machine are others here; name another folder with --results, or measure all again without --resume"
+        )
 
 
 def is_of_this_code(record: Record, code: str | None, changed: datetime) -> bool:

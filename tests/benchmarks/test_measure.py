@@ -288,6 +288,21 @@ def test_only_what_would_be_timed_again_is_resumed(
     assert not resumed(started_at=later, versions={"numpy": "1.0"})
 
 
+def test_going_on_replaces_no_record_of_other_code(record: Callable[..., Record], tmp_path: Path) -> None:
+    ended, failed = record(commit="0123456789abcdef"), record(commit="0123456789abcdef", status="failed", replicate=2)
+    save_record(ended, tmp_path)
+    save_record(failed, tmp_path)
+    provenance.check_nothing_is_lost(tmp_path, [ended.cell], {(ended.cell, ended.replicate): ended})
+    provenance.check_nothing_is_lost(tmp_path, [], {})
+    provenance.check_nothing_is_lost(tmp_path / "new", [ended.cell], {})
+    with pytest.raises(TandemError) as error:
+        provenance.check_nothing_is_lost(tmp_path, [ended.cell], {})
+    assert str(error.value) == (
+        f"{tmp_path}: would lose records of these cells (1 of commit 0123456789ab), as code, versions or machine "
+        "are others here; name another folder with --results, or measure all again without --resume"
+    )
+
+
 def test_last_change_is_that_of_a_source_file() -> None:
     written = Path(provenance.__file__).stat().st_mtime
     assert written <= provenance.last_change().timestamp() <= time.time()
