@@ -86,7 +86,7 @@ def spec_values(draw: st.DrawFn, dimensions: int, levels: int) -> dict[str, Any]
         "source": "tests/strategies.py",
         "dimensions": dimensions,
         "in_channels": draw(st.sampled_from([2, 4] if even else [1, 2, 3])),
-        "out_channels": draw(st.integers(1, 4)),
+        "out_channels": draw(st.integers(2, 4)),  # with 1, the thousand cases on record could not be drawn again
         "widths": widths,
         "block": {
             "convolutions": convolutions,
