@@ -252,7 +252,7 @@ def told_apart(one: float, other: float, least: int = 9) -> tuple[str, str]:
     17 tell any two float64 numbers apart.
     """
     shown = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(least, 18)]
-    return shown[0] if one == other else next((pair for pair in shown if pair[0] != pair[1]), shown[0])
+    return next((pair for pair in shown if pair[0] != pair[1]), shown[0])
 
 
 def _finite(values: dict[str, object]) -> dict[str, object]:
