@@ -214,7 +214,8 @@ class Local(Cluster):
         for process in filter(None, map(self._process, job_ids)):
             with contextlib.suppress(psutil.Error):
                 for each in [*process.children(recursive=True), process]:
-                    each.kill()
+                    with contextlib.suppress(psutil.Error):  # one may end as its parent does
+                        each.kill()
         self._wait(KILLED_S)
 
     def command_to_cancel(self, job_ids: Sequence[str]) -> str:

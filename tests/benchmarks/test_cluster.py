@@ -162,24 +162,26 @@ def test_a_signal_near_the_limit_is_that_of_the_limit(make: MakeRun) -> None:
 
 
 @pytest.fixture(params=["to end", "to ignore SIGINT"])
-def disposed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def ending_s(request: pytest.FixtureRequest) -> Iterator[float]:
     """Jobs inherit what their parent does on SIGINT: of one that runs in the background, they ignore it."""
-    monkeypatch.setattr(executors, "ENDING_S", 10.0 if request.param == "to end" else 0.2)
     before = signal.signal(signal.SIGINT, signal.default_int_handler if request.param == "to end" else signal.SIG_IGN)
-    yield
+    yield 10.0 if request.param == "to end" else 0.2
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.usefixtures("disposed")
-def test_an_interrupt_ends_local_jobs_and_another_run_begins_them_again(make: MakeRun, tmp_path: Path) -> None:
+def test_an_interrupt_ends_local_jobs_and_another_run_begins_them_again(
+    make: MakeRun, ending_s: float, tmp_path: Path
+) -> None:
     run = make(jobs.waits, replicates=1)
 
     def interrupt(step: str) -> None:
         if (tmp_path / "cluster" / "began-no_op-1").exists():
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        run.run(interrupt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executors, "ENDING_S", ending_s)
+        with pytest.raises(KeyboardInterrupt):
+            run.run(interrupt)
     (job,) = cluster_state.load(tmp_path / "cluster").jobs  # pyright: ignore[reportOptionalMemberAccess]
     assert job.attempts == () and run.running() == []
     assert not [process.pid for process in psutil.Process().children() if str(tmp_path) in " ".join(process.cmdline())]
