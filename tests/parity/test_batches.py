@@ -144,9 +144,9 @@ def test_a_batch_is_as_large_as_it_was_asked_for() -> None:
     assert (batch.images.shape, batch.labels.shape) == ((3, 3, 32, 64), (3, 32, 64))
     assert batch.origin == "random images, seed 7"
     assert batch.images.dtype == np.float64
-    assert np.array_equal(
-        batch.images, np.random.default_rng([7, 0]).normal(size=(3, 3, 32, 64))
-    )  # records name 7 alone
+    images, labels = np.random.default_rng([7, 0]), np.random.default_rng([7, 1])  # records name 7 alone
+    assert np.array_equal(batch.images, images.normal(size=(3, 3, 32, 64)))
+    assert np.array_equal(batch.labels, labels.integers(0, spec.classes, (3, 32, 64)))
     assert random_batch(spec, size=(16,)).images.shape == (2, 3, 16, 16)
     assert abs(batch.images.mean()) < 0.05 and abs(batch.images.std() - 1) < 0.05
     assert batch.labels.min() == 0 and batch.labels.max() == spec.out_channels - 1

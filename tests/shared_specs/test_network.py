@@ -25,6 +25,18 @@ def listed(spec: UNetSpec) -> list[str]:
     return [f"{layer.name} = {layer.kind}({', '.join(layer.inputs)}) {layer.out_channels}" for layer in spec.layers]
 
 
+def test_a_dropout_is_a_layer_in_its_place(changed_spec: Changed) -> None:
+    spec = changed_spec(
+        SMALL | {"widths": [2], "block.order": ["conv", "dropout", "activation"], "dropout": {"rate": 0.5}}
+    )
+    assert listed(spec) == [
+        "encoder.0.block.0.conv = conv(images) 2",
+        "encoder.0.block.0.dropout = dropout(encoder.0.block.0.conv) 2",
+        "encoder.0.block.0.activation = relu(encoder.0.block.0.dropout) 2",
+        "head = conv(encoder.0.block.0.activation) 2",
+    ]
+
+
 def test_residual_units(changed_spec: Changed) -> None:
     residual = {
         "span": 2,

@@ -57,7 +57,13 @@ def test_what_a_name_says(text: str, name: str, found: tuple[dict[str, int], str
 
 @pytest.mark.parametrize(
     ("text", "numbers", "has_rest"),
-    [("a", set(), False), ("a.*", set(), True), ("{i}.{5-j}.{2i+1}", {"i", "j"}, False), ("{i}*", {"i"}, True)],
+    [
+        ("a", set(), False),
+        ("a.*", set(), True),
+        ("{i}.{5-j}.{2i+1}", {"i", "j"}, False),
+        ("{i}*", {"i"}, True),
+        ("{a}.{b}.{c}.{d}", {"a", "b", "c", "d"}, False),  # each number ends at a dot
+    ],
 )
 def test_what_a_pattern_has(text: str, numbers: set[str], has_rest: bool) -> None:
     assert (pattern(text).numbers, pattern(text).has_rest) == (numbers, has_rest)
