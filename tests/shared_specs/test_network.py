@@ -278,11 +278,19 @@ MISFITS: dict[str, tuple[dict[str, Any], str]] = {
         {"nested": True, "widths": [2, 4, 4], "decoder_widths": [3, 3], "override": [{"part": "decoder", **NO_UNITS}]},
         "widths.0: got 2, expected 4 as nested.0.0.block has no convolution to change them",
     ),
+    "a sum of maps of two widths": (
+        {"merge": {"kind": "sum", "size_mismatch": "error"}, "up.width": "same"},
+        "merge.kind: got 'sum' at level 0, where the maps have 2 and 4 channels; expected equal ones",
+    ),
+    "a shuffle of more pixels than there are channels for": (
+        {"up": {"kind": "pixel_shuffle", "scale": 3}},
+        "up.scale: got 3, expected 9 to divide the 4 channels before decoder.0.up",
+    ),
 }
 
 
 @pytest.mark.parametrize(("change", "message"), MISFITS.values(), ids=MISFITS)
-def test_a_width_that_nothing_makes_is_named_by_its_key(
+def test_widths_that_do_not_go_together_are_named_by_their_key(
     change: dict[str, Any], message: str, changed_spec: Changed
 ) -> None:
     with pytest.raises(SpecError) as error:
