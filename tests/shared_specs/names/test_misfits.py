@@ -30,21 +30,6 @@ def zoo(monkeypatch: pytest.MonkeyPatch) -> Zoo:
     return holds
 
 
-@pytest.fixture
-def spec(changed_spec: Changed) -> UNetSpec:
-    return changed_spec(SMALL | {"checkpoint": LAB})
-
-
-@pytest.fixture
-def weights(spec: UNetSpec) -> Weights:
-    return initial_weights(spec)
-
-
-@pytest.fixture
-def theirs(spec: UNetSpec, weights: Weights) -> Weights:
-    return from_canonical(spec, weights)
-
-
 def differ(scheme: str, missing: int, unexpected: int, prefix: str = "") -> Differences:
     return Differences(scheme, prefix, [f"m{n}" for n in range(missing)], [f"u{n}" for n in range(unexpected)])
 

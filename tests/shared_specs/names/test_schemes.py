@@ -6,26 +6,10 @@ import numpy as np
 import pytest
 
 from shared_specs import SpecError, UNetSpec, initial_weights, load_spec
-from shared_specs.keymap import from_canonical
 from shared_specs.naming import taken_off
 from shared_specs.schemes import check_scheme
 
-from .lab_names import LAB, SMALL, Changed, Weights, extras, found, refusal
-
-
-@pytest.fixture
-def spec(changed_spec: Changed) -> UNetSpec:
-    return changed_spec(SMALL | {"checkpoint": LAB})
-
-
-@pytest.fixture
-def weights(spec: UNetSpec) -> Weights:
-    return initial_weights(spec)
-
-
-@pytest.fixture
-def theirs(spec: UNetSpec, weights: Weights) -> Weights:
-    return from_canonical(spec, weights)
+from .lab_names import SMALL, Changed, Weights, extras, found, refusal
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod.model.", "net.network."])

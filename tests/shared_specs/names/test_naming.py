@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from shared_specs import UNetSpec, initial_weights
+from shared_specs import UNetSpec
 from shared_specs.checkpoints import to_canonical
-from shared_specs.keymap import from_canonical, original_keys
+from shared_specs.keymap import original_keys
 from shared_specs.naming import Differences, Tensors, arrays, compared, differences, prefixes
 
-from .lab_names import LAB, SMALL, Changed, Weights, extras
-
-
-@pytest.fixture
-def spec(changed_spec: Changed) -> UNetSpec:
-    return changed_spec(SMALL | {"checkpoint": LAB})
-
-
-@pytest.fixture
-def weights(spec: UNetSpec) -> Weights:
-    return initial_weights(spec)
-
-
-@pytest.fixture
-def theirs(spec: UNetSpec, weights: Weights) -> Weights:
-    return from_canonical(spec, weights)
+from .lab_names import Weights, extras
 
 
 def test_a_prefix_is_one_that_a_third_of_the_names_have() -> None:
