@@ -24,7 +24,7 @@ from .machine import Machine, differences, this_machine
 from .measure import ROUNDS, measure_cell
 from .options import Options
 from .plan import check_supported, default_cells, interleave
-from .provenance import check_nothing_is_lost, finished
+from .provenance import to_go_on_with
 from .record_files import check_folder, save_record
 from .records import Record
 from .verdict import bounds, compare
@@ -64,8 +64,7 @@ def _cells(config: pytest.Config) -> list[Cell]:
             check_supported(config.stash[CELLS])
             config.stash[KNOWN] = {}
             if chosen.results is not None and chosen.resume:
-                config.stash[KNOWN] = finished(chosen.results)
-                check_nothing_is_lost(chosen.results, config.stash[CELLS], config.stash[KNOWN])
+                config.stash[KNOWN] = to_go_on_with(chosen.results, config.stash[CELLS])
         except TandemError as error:
             raise pytest.UsageError(str(error)) from error
     return config.stash[CELLS]

@@ -6,7 +6,7 @@ import hashlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,25 +31,17 @@ PACKAGES = ("backends", "benchmarks", "parity", "shared_specs")
 
 def finished(results: Path) -> dict[tuple[Cell, int], Record]:
     """What a folder already holds of this machine and commit, and need not be measured again. Raises RecordError."""
-    found = load_records(results) if results.is_dir() else []
-    code, changed = commit(), last_change()
-    return {
-        (record.cell, record.replicate): record
-        for record in found
-        if record.status in FINAL and record.machine == this_machine() and is_of_this_code(record, code, changed)
-    }
+    return _current(_held(results))
 
 
-def check_nothing_is_lost(results: Path, cells: Collection[Cell], known: Collection[tuple[Cell, int]]) -> None:
-    """Refuse to go on in a folder where a measurement of other code would be replaced.
-
-    Args:
-        known: what the folder holds that need not be measured again, from `finished`.
+def to_go_on_with(results: Path, cells: Collection[Cell]) -> dict[tuple[Cell, int], Record]:
+    """What is finished in a folder, where these cells can be measured without replacing what other code measured.
 
     Raises:
         TandemError: where it holds other records of these cells that have ended.
     """
-    found = load_records(results) if results.is_dir() else []
+    found = _held(results)
+    known = _current(found)
     lost = [r for r in found if r.status in FINAL and r.cell in cells and (r.cell, r.replicate) not in known]
     if lost:
         commits = ", ".join(sorted({(r.commit or "unknown")[:12] for r in lost}))
@@ -57,6 +49,20 @@ def check_nothing_is_lost(results: Path, cells: Collection[Cell], known: Collect
             f"{results}: would lose records of these cells ({len(lost)} of commit {commits}), as code, versions or "
             "machine are others here; name another folder with --results, or measure all again without --resume"
         )
+    return known
+
+
+def _held(results: Path) -> list[Record]:
+    return load_records(results) if results.is_dir() else []
+
+
+def _current(found: Iterable[Record]) -> dict[tuple[Cell, int], Record]:
+    code, changed = commit(), last_change()
+    return {
+        (record.cell, record.replicate): record
+        for record in found
+        if record.status in FINAL and record.machine == this_machine() and is_of_this_code(record, code, changed)
+    }
 
 
 def is_of_this_code(record: Record, code: str | None, changed: datetime) -> bool:

@@ -84,14 +84,8 @@ def _claimed(lock: Path) -> Iterator[bool]:
 def _read(path: Path) -> Reference | None:
     try:
         return Reference.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # none there, or none of ours: it is computed again
-        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # there is none, or none of ours: it is computed again
 
 
 def _digest(key: tuple[object, ...]) -> str:

@@ -288,15 +288,21 @@ def test_only_what_would_be_timed_again_is_resumed(
     assert not resumed(started_at=later, versions={"numpy": "1.0"})
 
 
-def test_going_on_replaces_no_record_of_other_code(record: Callable[..., Record], tmp_path: Path) -> None:
-    ended, failed = record(commit="0123456789abcdef"), record(commit="0123456789abcdef", status="failed", replicate=2)
+def test_going_on_replaces_no_record_of_other_code(
+    record: Callable[..., Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_other_code = {"machine": this_machine(), "commit": "0123456789abcdef"}
+    ended, failed = record(**of_other_code), record(**of_other_code, status="failed", replicate=2)
     save_record(ended, tmp_path)
     save_record(failed, tmp_path)
-    provenance.check_nothing_is_lost(tmp_path, [ended.cell], {(ended.cell, ended.replicate): ended})
-    provenance.check_nothing_is_lost(tmp_path, [], {})
-    provenance.check_nothing_is_lost(tmp_path / "new", [ended.cell], {})
+    with monkeypatch.context() as then:
+        then.setattr(provenance, "commit", lambda: ended.commit)
+        known = provenance.to_go_on_with(tmp_path, [ended.cell])
+    assert known == {(ended.cell, ended.replicate): ended}
+    assert provenance.to_go_on_with(tmp_path, []) == {}
+    assert provenance.to_go_on_with(tmp_path / "new", [ended.cell]) == {}
     with pytest.raises(TandemError) as error:
-        provenance.check_nothing_is_lost(tmp_path, [ended.cell], {})
+        provenance.to_go_on_with(tmp_path, [ended.cell])
     assert str(error.value) == (
         f"{tmp_path}: would lose records of these cells (1 of commit 0123456789ab), as code, versions or machine "
         "are others here; name another folder with --results, or measure all again without --resume"
