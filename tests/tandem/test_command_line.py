@@ -230,10 +230,13 @@ def test_what_is_read_is_never_overwritten(refused: Callable[..., str], command:
     assert path.read_bytes() == before
 
 
-def test_a_report_never_overwrites_what_it_reads(refused: Callable[..., str], tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
+@pytest.mark.parametrize(("name", "chosen"), [("records", []), ("a.md", []), ("a.json", ["--format", "markdown"])])
+def test_a_report_never_overwrites_what_it_reads(
+    refused: Callable[..., str], name: str, chosen: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / name
     path.write_text("{}")
-    assert "would be overwritten" in refused("report", path, "--output", path)
+    assert "would be overwritten" in refused("report", path, "--output", path, *chosen)
     assert path.read_text() == "{}"
 
 
