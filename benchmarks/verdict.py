@@ -226,6 +226,19 @@ def latest(records: Sequence[Record]) -> list[Record]:
     return [record for record in records if id(record) in chosen]
 
 
+def superseded(records: Iterable[Record]) -> int:
+    """How many processes `latest` leaves out for later ones; what was loaded twice is one."""
+    groups: dict[tuple[object, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(comparable_key(record, tunings_together=True), []).append(record)
+    measured = {
+        (key, record.cell.backend, record.cell.tuning, record.replicate, record.started_at)
+        for key, group in groups.items()
+        for record in group
+    }
+    return len(measured) - sum(len(latest(group)) for group in groups.values())
+
+
 def _compare(records: list[Record]) -> Comparison:
     cell = records[0].cell
     step_s: dict[str, list[float]] = {}

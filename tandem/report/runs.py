@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from benchmarks import contestants
 from benchmarks.machine import differences
 from benchmarks.records import Record
-from benchmarks.verdict import Ratio, latest, problem, ratio
+from benchmarks.verdict import Ratio, is_busy, latest, problem, ratio
 from shared_specs import TandemError
 
 from .cells import short
@@ -30,6 +30,7 @@ class Change:
         before_s, after_s: the times of a step, one of each process.
         ratio: None where one of the two was not timed.
         why: for what is failing, or was.
+        is_busy: whether other work kept the machine busy in one of the runs, and may have decided it.
     """
 
     record: Record
@@ -38,6 +39,13 @@ class Change:
     ratio: Ratio | None
     became: Became
     why: str = ""
+    is_busy: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it became, and why; and whether the machine was busy."""
+        said = f"{self.became}: {self.why}" if self.why else self.became
+        return f"{said} (machine busy)" if self.is_busy else said
 
     @property
     def factor(self) -> tuple[float, float, float] | None:
@@ -69,6 +77,13 @@ class Runs:
         if not (self.only_before or self.only_after):
             return ""
         return f"Cells in the earlier run alone: {self.only_before}; in this alone: {self.only_after}"
+
+    @property
+    def busy(self) -> str:
+        """Where other work may have decided it, as a sentence without its full stop; "" where nothing had."""
+        count = sum(change.is_busy for change in self.changes)
+        cells = "1 cell is" if count == 1 else f"{count} cells are"
+        return f"{cells} not to be relied on, as other work kept a machine busy meanwhile" if count else ""
 
     @property
     def regressions(self) -> list[Change]:
@@ -136,7 +151,7 @@ def _change(after: list[Record], before: list[Record]) -> Change:
     if not found.decided:
         return Change(after[0], old, new, found, "not decided", failed_before)
     became: Became = "the same" if found.tie else "faster" if found.faster == AFTER else "slower"
-    return Change(after[0], old, new, found, became, failed_before)
+    return Change(after[0], old, new, found, became, failed_before, is_busy([*before, *after]))
 
 
 def _failed(records: Sequence[Record]) -> list[Record]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks import beware
 from benchmarks.records import Record
+from benchmarks.verdict import Comparison, superseded
 
 from ..units import floors
-from .findings import Check
+from .findings import Check, Findings
 
 
 def parity_sentence(checks: Sequence[Check]) -> str:
@@ -34,3 +36,15 @@ def gates_sentence(records: Sequence[Record]) -> str:
     farthest = max(gates, key=lambda gate: gate.distance / (gate.limit or 1.0))
     who = f"{len(gates)} timed programs passed their gate" if len(gates) > 1 else "1 timed program passed its gate"
     return f"{who}: at most {floors(farthest.distance)} noise floors from the reference, {farthest.limit:g} allowed."
+
+
+def remarks(findings: Findings, comparisons: Sequence[Comparison]) -> list[str]:
+    """What a reader should beware of, each once: what the files say, limits of the machine, several runs in one."""
+    said = [*findings.remarks, *beware.remarks(comparison.records for comparison in comparisons)]
+    if left_out := superseded(findings.records):
+        earlier = "1 earlier process is" if left_out == 1 else f"{left_out} earlier processes are"
+        said.append(
+            f"Several runs of the same cells are among these files: {earlier} left out for later ones. "
+            "Two runs are compared by --against."
+        )
+    return list(dict.fromkeys(said))

@@ -137,5 +137,7 @@ def _command(records: Sequence[Record], options: str) -> str:
     (spec, narrow, size, precision, device), _ = cells.most_common(1)[0]
     words = ["tandem", "compare", shlex.quote(spec), "--narrow", str(narrow), "--size", size_label(size)]
     words += [options, "--tuning default,tuned"]
+    batches = {record.cell.batch for record in records}
+    words += [] if "--batch" in options or len(batches) > 1 else ["--batch", str(max(batches))]
     words += [] if precision == "float32" else ["--precision", shlex.quote(precision)]
     return " ".join([*words, "--device", shlex.quote(device)])

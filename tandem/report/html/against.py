@@ -35,8 +35,8 @@ def against(findings: Findings) -> Html:
         return Html("")
     runs = compare_runs(findings.records, findings.against)
     parts: list[object] = [paragraph(f"{runs.sentence}. {runs.apart}."), _regressions(runs)]
-    if runs.unpaired:
-        parts.append(paragraph(f"{runs.unpaired}."))
+    parts += [paragraph(f"{runs.busy}.", class_="beware")] if runs.busy else []
+    parts += [paragraph(f"{runs.unpaired}.")] if runs.unpaired else []
     drawn = [change for change in runs.changes if change.factor is not None]
     if drawn:
         parts.append(_figure(drawn))
@@ -125,7 +125,6 @@ def _factor(change: Change) -> tuple[float, float, float]:
 def _row(change: Change) -> list[object]:
     cell, factor = change.record.cell, change.factor
     times = [statistics.median(values) if values else None for values in (change.before_s, change.after_s)]
-    became = f"{change.became}: {change.why}" if change.why else change.became
     mark = "bad" if change.became in REGRESSIONS else "good" if change.became == "faster" else None
     return [
         f"{cell.spec_label} {cell.shape_label} {cell.precision} {cell.device}",
@@ -135,5 +134,5 @@ def _row(change: Change) -> list[object]:
         *("" if value is None else Number.of(value, milliseconds(value)) for value in times),
         Number.of(factor[0], f"{factor[0]:.2f}") if factor else "",
         bounds(*factor[1:]) if factor else "",
-        element("span", became, class_=mark),
+        element("span", change.words, class_=mark),
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import beware
 from benchmarks.records import Record
 from benchmarks.verdict import FEWEST, compare
 
@@ -12,7 +11,7 @@ from ..cells import Names
 from ..changes import beside, changes
 from ..findings import Findings
 from ..scaled import NO_CHOICE_YET, Scaled, nothing_else, scaled
-from ..sentences import gates_sentence, parity_sentence
+from ..sentences import gates_sentence, parity_sentence, remarks
 from ..verdicts import Setting, Verdict, to_choose, verdicts
 from .markup import Html, bullets, details, element, join, paragraph, section
 from .ratios import ratios
@@ -24,9 +23,8 @@ SHOWN = 3
 def answer(findings: Findings) -> Html:
     """A card a scenario, the ratios with their intervals, and each answer in full; of scaling alone, a card a sweep."""
     records, names = findings.records, Names(findings.records)
-    limits = beware.remarks(comparison.records for comparison in compare(records))
-    remarks = dict.fromkeys([*findings.remarks, *limits])
-    parts = [_parity(findings), *(paragraph("Beware: ", said, class_="beware") for said in remarks)]
+    beware = (paragraph("Beware: ", said, class_="beware") for said in remarks(findings, compare(records)))
+    parts = [_parity(findings), *beware]
     found = verdicts(records)
     if nothing_else(records, found):
         parts += [element("ul", join(map(_scaling_card, scaled(records))), class_="cards"), _no_choice(records)]

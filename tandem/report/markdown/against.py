@@ -16,7 +16,7 @@ def against(findings: Findings) -> str:
     if not findings.against:
         return ""
     runs = compare_runs(findings.records, findings.against)
-    said = [f"{runs.sentence}. {runs.apart}", runs.unpaired]
+    said = [f"{runs.sentence}. {runs.apart}", runs.busy, runs.unpaired]
     parts = ["## Compared with another run", " ".join(f"{plain(each)}." for each in said if each)]
     rows = [_change(change) for change in runs.changes]
     if rows:
@@ -36,5 +36,5 @@ def _change(change: Change) -> tuple[str, ...]:
         after,
         f"{factor[0]:.2f}" if factor else "",
         bounds(*factor[1:]) if factor else "",
-        f"{change.became}: {change.why}" if change.why else change.became,
+        change.words,
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks import beware
 from benchmarks.records import Record
 from benchmarks.verdict import Comparison
 
 from ..changes import beside, changes
 from ..findings import Findings
 from ..scaled import NO_CHOICE_YET, nothing_else, place_of, points, scaled
-from ..sentences import gates_sentence, parity_sentence
+from ..sentences import gates_sentence, parity_sentence, remarks
 from ..verdicts import Verdict, to_choose, verdicts
 from .markup import code, plain
 
@@ -28,8 +27,7 @@ def answer(findings: Findings, comparisons: Sequence[Comparison]) -> str:
             lines.append(f"- **{plain(comparison.title)}.** {plain(comparison.sentence)}.")
     for found in scaled(records):
         lines.append(f"- **{plain(f'{found.what}: {found.who}')}.** {plain(found.sentence)}.")
-    remarks = [*findings.remarks, *beware.remarks(comparison.records for comparison in comparisons)]
-    lines += [f"- **Beware.** {plain(remark)}" for remark in dict.fromkeys(remarks)]
+    lines += [f"- **Beware.** {plain(remark)}" for remark in remarks(findings, comparisons)]
     return "\n".join(lines)
 
 

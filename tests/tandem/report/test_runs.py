@@ -85,6 +85,30 @@ def test_cells_of_one_run_alone_are_told_on_every_page() -> None:
         assert "Cells in the earlier run alone: 1; in this alone: 1." in page
 
 
+@pytest.mark.parametrize("then", [True, False])
+def test_a_change_on_a_busy_machine_is_told_as_such_on_every_page(then: bool) -> None:
+    """Whichever of the two runs it was."""
+    busy: dict[str, Any] = {"other_work_percent": 80.0}
+    after = both(0.01, 0.02, **({} if then else busy))
+    findings = Findings(records=after, against=both(0.01, 0.01, **OLD, **(busy if then else {})))
+    for page in (to_html(findings), to_markdown(findings)):
+        assert "2 cells are not to be relied on, as other work kept a machine busy meanwhile." in page
+        assert "slower (machine busy)" in page
+    quiet = to_html(Findings(records=both(0.01, 0.02), against=both(0.01, 0.01, **OLD)))
+    assert "not to be relied on" not in quiet and "(machine busy)" not in quiet
+
+
+def test_earlier_runs_that_are_left_out_are_told_on_every_page() -> None:
+    early: dict[str, Any] = {"started_at": "2025-01-01T00:00:00+00:00"}
+    again = Findings(records=[*both(0.01, 0.02, **early), *both(0.01, 0.02)])
+    for page in (to_html(again), to_markdown(again)):
+        assert "6 earlier processes are left out for later ones" in page
+    loaded_twice = Findings(records=[*both(0.01, 0.02), *both(0.01, 0.02)])
+    two_commits = Findings(records=[*both(0.01, 0.02), *both(0.01, 0.02, **OLD)])
+    for findings in (loaded_twice, two_commits):
+        assert "left out for later ones" not in to_markdown(findings)
+
+
 def test_what_a_backend_cannot_do_is_no_regression() -> None:
     unsupported = record(windows=(), status="unsupported", message="has no phase 'forward'")
     for before in (processes(0.01, **OLD), [record(None, **OLD)]):
