@@ -10,7 +10,6 @@ import numpy as np
 
 from shared_specs import UNetSpec
 from shared_specs.checkpoints import Checkpoint, listed
-from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
 from .. import orbax_folders
@@ -41,7 +40,7 @@ def to_canonical(spec: UNetSpec, tensors: Mapping[str, np.ndarray]) -> dict[str,
     """Canonical weights from the variables of `UNet(spec)`; what has no place there keeps a name that is refused."""
     left, found = dict(tensors), {}
     for tensor in spec.tensors:
-        if (values := left.pop(native_name(tensor), None)) is not None:
+        if (values := left.pop(layouts.native_name(tensor), None)) is not None:
             fits = values.ndim == len(tensor.shape)  # what does not is refused for its shape, by who gets it
             found[tensor.name] = layouts.to_canonical(tensor, values) if fits else values
     return found | {f"{name} of the Linen variables": values for name, values in left.items()}
@@ -64,11 +63,6 @@ def write(path: Path, spec: UNetSpec, weights: Weights) -> None:
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is of Orbax and holds variables of Linen, as far as a glance tells."""
     return orbax_folders.is_checkpoint(path) and orbax_folders.holds_linen(path)
-
-
-def native_name(tensor: Tensor) -> str:
-    """The dotted path of a canonical tensor."""
-    return ".".join(layouts.native(tensor))
 
 
 def _collections(tree: Any) -> tuple[Any, list[str]]:

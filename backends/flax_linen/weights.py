@@ -7,12 +7,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from ..fitting import check_fits
 from ..layouts import inverse, laid_out
+from ..orbax_folders import COLLECTIONS
 
 LEAVES = {
     "conv.weight": ("kernel", "o i ... -> ... i o"),
@@ -39,6 +42,11 @@ def native(tensor: Tensor) -> tuple[str, ...]:
     return ("params" if tensor.trainable else "batch_stats", *tensor.name.split(".")[:-1], leaf)
 
 
+def native_name(tensor: Tensor) -> str:
+    """That path with dots."""
+    return ".".join(native(tensor))
+
+
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return laid_out(values, LEAVES[tensor.leaf][1])
 
@@ -47,13 +55,21 @@ def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return laid_out(values, inverse(LEAVES[tensor.leaf][1]))
 
 
+def shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
+    """Of parameters and statistics, by dotted path; what else a module sows is none of its weights."""
+    held = flatten_dict({name: dict(variables[name]) for name in COLLECTIONS if name in variables}, sep=".")
+    return {name: tuple(array.shape) for name, array in held.items()}
+
+
 def load_weights(variables: Variables, spec: UNetSpec, weights: Weights) -> dict[str, Any]:
     """Variables with canonical weights, in the precision and on the device of the ones given, which stay as they are.
 
     Raises:
-        WeightsError: listing all that is missing, unexpected, misshapen or not finite.
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the variables
+            are of another spec.
     """
     check_weights(spec, weights)
+    check_fits(spec, shapes(variables), native_name, to_native)
     loaded = jax.tree.map(lambda array: array, dict(variables))  # the tree anew, with the same arrays
     for tensor in spec.tensors:
         held = at(variables, native(tensor))
@@ -64,7 +80,12 @@ def load_weights(variables: Variables, spec: UNetSpec, weights: Weights) -> dict
 
 
 def read_weights(variables: Variables, spec: UNetSpec) -> dict[str, np.ndarray]:
-    """The canonical weights in the variables of a module built from the spec, as copies."""
+    """The canonical weights in the variables of a module built from the spec, as copies.
+
+    Raises:
+        WeightsError: where the variables are of another spec.
+    """
+    check_fits(spec, shapes(variables), native_name, to_native)
     return {tensor.name: read_tensor(variables, tensor) for tensor in spec.tensors}
 
 

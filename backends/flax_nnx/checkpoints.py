@@ -11,7 +11,6 @@ from flax import nnx
 
 from shared_specs import UNetSpec
 from shared_specs.checkpoints import Checkpoint
-from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
 from .. import orbax_folders
@@ -45,7 +44,7 @@ def to_canonical(spec: UNetSpec, tensors: Mapping[str, np.ndarray]) -> dict[str,
     """
     left, found = dict(tensors), {}
     for tensor in spec.tensors:
-        if (values := left.pop(native_name(tensor), None)) is not None:
+        if (values := left.pop(layouts.native_name(tensor), None)) is not None:
             fits = values.ndim == len(tensor.shape)  # what does not is refused for its shape, by who gets it
             found[tensor.name] = layouts.to_canonical(tensor, values) if fits else values
     random = tuple(f"{layer.name}.rngs." for layer in spec.layers if layer.kind == "dropout")
@@ -64,7 +63,7 @@ def write(path: Path, spec: UNetSpec, weights: Weights) -> None:
     tree: dict[str, Any] = {}
     for tensor in spec.tensors:
         values = layouts.to_native(tensor, np.asarray(weights[tensor.name]))
-        _hang(tree, native_name(tensor).split("."), values)
+        _hang(tree, layouts.native_name(tensor).split("."), values)
     for name, values in _random_state(spec):
         _hang(tree, name.split("."), values)
     orbax.write_tree(path, tree)
@@ -85,11 +84,6 @@ def _random_state(spec: UNetSpec) -> list[tuple[str, Any]]:
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder is of Orbax and holds no variables of Linen, as far as a glance tells."""
     return orbax_folders.is_checkpoint(path) and not orbax_folders.holds_linen(path)
-
-
-def native_name(tensor: Tensor) -> str:
-    """The dotted attribute path of a canonical tensor."""
-    return f"{tensor.name.rpartition('.')[0]}.{layouts.LEAVES[tensor.leaf][0]}"
 
 
 def _hang(tree: dict[str, Any], path: list[str], values: Any) -> None:

@@ -10,6 +10,7 @@ from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from ..fitting import check_fits
 from ..layouts import inverse, laid_out
 from .unet import layer_at
 
@@ -29,6 +30,11 @@ LEAVES = {
 """Leaf to (native name, canonical axes -> native axes)."""
 
 
+def native_name(tensor: Tensor) -> str:
+    """The dotted attribute path of a canonical tensor."""
+    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
+
+
 def native(module: nnx.Module, tensor: Tensor) -> nnx.Variable:
     """The parameter or statistic that holds a canonical tensor."""
     leaf, _ = LEAVES[tensor.leaf]
@@ -43,13 +49,24 @@ def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return laid_out(values, inverse(LEAVES[tensor.leaf][1]))
 
 
+def shapes(module: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """Of what the module holds, by dotted attribute path, without the state of its random numbers."""
+    return {
+        ".".join(map(str, path)): variable.get_value().shape
+        for path, variable in nnx.to_flat_state(nnx.state(module))
+        if not isinstance(variable, nnx.RngState)
+    }
+
+
 def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:
     """Copy canonical weights into a module built from the spec, in the module's own precision and on its device.
 
     Raises:
-        WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is copied then.
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the module was built
+            from another spec; nothing is copied then.
     """
     check_weights(spec, weights)
+    check_fits(spec, shapes(module), native_name, to_native)
     for tensor in spec.tensors:
         variable = native(module, tensor)
         held = variable.get_value()
@@ -59,7 +76,12 @@ def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:
 
 
 def read_weights(module: nnx.Module, spec: UNetSpec) -> dict[str, np.ndarray]:
-    """The canonical weights of a module built from the spec, as copies."""
+    """The canonical weights of a module built from the spec, as copies.
+
+    Raises:
+        WeightsError: where the module was built from another spec.
+    """
+    check_fits(spec, shapes(module), native_name, to_native)
     return {tensor.name: read_tensor(module, tensor) for tensor in spec.tensors}
 
 

@@ -9,17 +9,10 @@ import onnx
 from onnx import numpy_helper
 
 from shared_specs import UNetSpec
-from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
 from ..contract import BackendError
-from ..pytorch.weights import LEAVES, to_canonical, to_native
-
-
-def native_name(tensor: Tensor) -> str:
-    """The name of the initializer that holds a canonical tensor."""
-    leaf, _ = LEAVES[tensor.leaf]
-    return f"{tensor.name.rpartition('.')[0]}.{leaf}"
+from ..pytorch.weights import native_name, to_canonical, to_native
 
 
 def initializers(model: onnx.ModelProto, spec: UNetSpec) -> dict[str, onnx.TensorProto]:

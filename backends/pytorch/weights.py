@@ -10,6 +10,7 @@ from shared_specs import UNetSpec
 from shared_specs.layout import Tensor
 from shared_specs.weights import Weights, check_weights
 
+from ..fitting import check_fits
 from ..layouts import inverse, laid_out
 
 LEAVES = {
@@ -28,6 +29,11 @@ LEAVES = {
 """Leaf to (native name, canonical axes -> native axes). PyTorch's layouts are the canonical ones."""
 
 
+def native_name(tensor: Tensor) -> str:
+    """The key of a canonical tensor in the state dict."""
+    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
+
+
 def native(module: nn.Module, tensor: Tensor) -> torch.Tensor:
     """The parameter or buffer that holds a canonical tensor."""
     leaf, _ = LEAVES[tensor.leaf]
@@ -42,13 +48,21 @@ def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
     return laid_out(values, inverse(LEAVES[tensor.leaf][1]))
 
 
+def shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Of what the module holds, by its key in the state dict; batches are only counted, and `torch.compile` wraps."""
+    state = {name.removeprefix("_orig_mod."): tuple(held.shape) for name, held in module.state_dict().items()}
+    return {name: shape for name, shape in state.items() if not name.endswith(".num_batches_tracked")}
+
+
 def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
     """Copy canonical weights into a module built from the spec, in the module's own precision and on its device.
 
     Raises:
-        WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is copied then.
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the module was built
+            from another spec; nothing is copied then.
     """
     check_weights(spec, weights)
+    check_fits(spec, shapes(module), native_name, to_native)
     with torch.no_grad():
         for tensor in spec.tensors:
             values = to_native(tensor, np.asarray(weights[tensor.name]))
@@ -56,7 +70,12 @@ def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
 
 
 def read_weights(module: nn.Module, spec: UNetSpec) -> dict[str, np.ndarray]:
-    """The canonical weights of a module built from the spec, as copies."""
+    """The canonical weights of a module built from the spec, as copies.
+
+    Raises:
+        WeightsError: where the module was built from another spec.
+    """
+    check_fits(spec, shapes(module), native_name, to_native)
     return {tensor.name: read_tensor(module, tensor) for tensor in spec.tensors}
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+from typing import Any
+
 import numpy as np
 import pytest
 
-from shared_specs import WeightsError, initial_weights
+from shared_specs import UNetSpec, WeightsError, initial_weights
 
 
 @pytest.mark.needs_backends("pytorch")
@@ -94,6 +97,61 @@ def test_canonical_weights_go_in_and_out_of_plain_modules(variant):
         with pytest.raises(WeightsError, match=r"missing head\.bias"):
             load(target, spec, {name: values * 2 for name, values in weights.items() if name != "head.bias"})
     np.testing.assert_array_equal(pytorch.read_weights(module, spec)["head.weight"], weights["head.weight"])
+
+
+OTHER_NETWORKS = {
+    "wider": ({"widths": (5, 10, 20)}, "expected"),
+    "with slopes": ({"activation": {"kind": "prelu", "slopes": "per_channel"}}, "it lacks"),
+    "without norms": ({"norm": {"kind": "none"}, "block__order": ["conv", "activation"]}, "beside"),
+}
+"""What the spec that is given has and the module has not, or the other way round, and a word of the refusal."""
+
+
+def fresh(backend_name: str, spec: UNetSpec) -> tuple[Any, ModuleType]:
+    """A module built from the spec, and what copies weights."""
+    if backend_name == "pytorch":
+        from backends import pytorch
+
+        return pytorch.UNet(spec), pytorch
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+
+    from backends import flax_linen, flax_nnx
+
+    if backend_name == "flax_nnx":
+        return flax_nnx.UNet(spec, rngs=nnx.Rngs(0)), flax_nnx
+    return flax_linen.UNet(spec).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3))), flax_linen
+
+
+@pytest.mark.parametrize("backend_name", ["pytorch", "flax_nnx", "flax_linen"])
+@pytest.mark.parametrize("case", OTHER_NETWORKS)
+def test_weights_go_neither_in_nor_out_of_a_module_of_another_spec(backend_name: str, case: str, variant) -> None:
+    """Of the two Flax ones, the first would take arrays of any shape; all would leave alone what the spec has not."""
+    changes, words = OTHER_NETWORKS[case]
+    spec, other = variant(), variant(**changes)
+    module, package = fresh(backend_name, spec)
+    before = package.read_weights(module, spec)
+    with pytest.raises(WeightsError, match=f"the module was not built from variant: .*{words}.*; give the spec"):
+        package.load_weights(module, other, initial_weights(other))
+    with pytest.raises(WeightsError, match=words):
+        package.read_weights(module, other)
+    for name, values in package.read_weights(module, spec).items():
+        np.testing.assert_array_equal(values, before[name], err_msg=name)
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_canonical_weights_go_into_a_module_that_torch_compile_wraps(variant) -> None:
+    import torch
+
+    from backends import pytorch
+
+    spec = variant()
+    weights = initial_weights(spec, seed=2, dtype=np.float32)
+    module = torch.compile(pytorch.UNet(spec))
+    pytorch.load_weights(module, spec, weights)
+    for name, values in pytorch.read_weights(module, spec).items():
+        np.testing.assert_array_equal(values, weights[name], err_msg=name)
 
 
 @pytest.mark.needs_backends("flax_nnx")

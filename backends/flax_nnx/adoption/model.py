@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from flax import nnx
 
-from shared_specs import Recipe, UNetSpec, WeightsError
+from shared_specs import Recipe, UNetSpec
 from shared_specs.weights import Weights, check_weights
 
 from ...contract import Execution
@@ -16,8 +15,8 @@ from ...jax_engine.model import JaxModel
 from ...jax_engine.precision import numerics
 from ..network import Network
 from ..unet import UNet
-from ..weights import native, read_weights
-from .network import PortNetwork, copy_in, tensors, variables
+from ..weights import read_weights
+from .network import PortNetwork, copy_in, tensors
 
 
 class OwnUNet(JaxModel):
@@ -34,7 +33,7 @@ class OwnUNet(JaxModel):
 
     def __init__(self, module: UNet, spec: UNetSpec, execution: Execution, recipe: Recipe):
         self.theirs = module
-        _check_tensors(module, spec)
+        check_weights(spec, read_weights(module, spec), origin=type(module).__name__)
         super().__init__(spec, execution, recipe, Network)
 
     def _new_network(self) -> Network:
@@ -54,19 +53,3 @@ def own_model(
     if isinstance(module, nnx.Module) and port_of is not None:
         return PortModel(module, tensors(module), PortNetwork, spec, execution, recipe, port_of)
     return None
-
-
-def _check_tensors(module: UNet, spec: UNetSpec) -> None:
-    """Raises WeightsError where the module has not the tensors of the spec, and no others."""
-    held: dict[str, np.ndarray] = {}
-    for tensor in spec.tensors:
-        try:
-            held[tensor.name] = np.asarray(native(module, tensor).get_value())
-        except (AttributeError, IndexError):
-            continue
-    if len(held) == len(spec.tensors):
-        held = read_weights(module, spec)
-    check_weights(spec, held, origin=type(module).__name__)
-    others = len(variables(module)) - len(spec.tensors)
-    if others:
-        raise WeightsError(f"{type(module).__name__}: has {others} tensors more than {spec.name}; name another spec")
