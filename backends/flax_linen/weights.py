@@ -57,8 +57,9 @@ def to_canonical(tensor: Tensor, values: np.ndarray) -> np.ndarray:
 
 def shapes(variables: Variables) -> dict[str, tuple[int, ...]]:
     """Of parameters and statistics, by dotted path; what else a module sows is none of its weights."""
-    held = flatten_dict({name: dict(variables[name]) for name in COLLECTIONS if name in variables}, sep=".")
-    return {name: tuple(array.shape) for name, array in held.items()}
+    held: dict[str, Any] = {name: variables[name] for name in COLLECTIONS if name in variables}
+    flat: Any = flatten_dict(held, sep=".")
+    return {name: array.shape for name, array in flat.items()}
 
 
 def load_weights(variables: Variables, spec: UNetSpec, weights: Weights) -> dict[str, Any]:
@@ -68,8 +69,8 @@ def load_weights(variables: Variables, spec: UNetSpec, weights: Weights) -> dict
         WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the variables
             are of another spec.
     """
-    check_weights(spec, weights)
     check_fits(spec, shapes(variables), native_name, to_native)
+    check_weights(spec, weights)
     loaded = jax.tree.map(lambda array: array, dict(variables))  # the tree anew, with the same arrays
     for tensor in spec.tensors:
         held = at(variables, native(tensor))

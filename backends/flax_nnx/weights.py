@@ -65,8 +65,8 @@ def load_weights(module: nnx.Module, spec: UNetSpec, weights: Weights) -> None:
         WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the module was built
             from another spec; nothing is copied then.
     """
-    check_weights(spec, weights)
     check_fits(spec, shapes(module), native_name, to_native)
+    check_weights(spec, weights)
     for tensor in spec.tensors:
         variable = native(module, tensor)
         held = variable.get_value()

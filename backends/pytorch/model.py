@@ -23,7 +23,7 @@ from .optimizer import build_optimizer, optimizer_state, prime
 from .precision import DTYPES, arithmetic
 from .tunings import TRAINING, tuning_of
 from .unet import UNet
-from .weights import load_weights, native, read_tensor, to_canonical
+from .weights import copy_weights, native, read_tensor, to_canonical
 
 
 class PyTorchModel(Model):
@@ -47,7 +47,7 @@ class PyTorchModel(Model):
         return UNet(spec)
 
     def load_weights(self, weights: Weights) -> None:
-        load_weights(self.module, self.spec, weights)
+        copy_weights(self.module, self.spec, weights)
         self.optimizer = build_optimizer(self.recipe, self.module.parameters(), self.tuning.fused_optimizer)
 
     def read_tensor(self, name: str) -> np.ndarray:
@@ -142,7 +142,7 @@ class PyTorchModel(Model):
         if self.tuning.fold_norm:
             spec, weights = fold_norm(self.spec, self.weights())
             module = self._build(spec).eval()
-            load_weights(module, spec, weights)
+            copy_weights(module, spec, weights)
         without_gradients = torch.inference_mode
         if self.tuning.compile:
             # Programs with constants are for tensors that autograd knows of, which those of inference mode are not.

@@ -61,8 +61,17 @@ def load_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
         WeightsError: listing all that is missing, unexpected, misshapen or not finite, or where the module was built
             from another spec; nothing is copied then.
     """
-    check_weights(spec, weights)
     check_fits(spec, shapes(module), native_name, to_native)
+    copy_weights(module, spec, weights)
+
+
+def copy_weights(module: nn.Module, spec: UNetSpec, weights: Weights) -> None:
+    """As `load_weights`, into any module that has a place for them: of one that holds more, parity's probes tell.
+
+    Raises:
+        WeightsError: listing all that is missing, unexpected, misshapen or not finite; nothing is copied then.
+    """
+    check_weights(spec, weights)
     with torch.no_grad():
         for tensor in spec.tensors:
             values = to_native(tensor, np.asarray(weights[tensor.name]))
