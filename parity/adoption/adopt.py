@@ -22,6 +22,7 @@ from shared_specs.weights import check_weights
 from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
 from .adoption import YOURS, Adoption
+from .differences import words
 from .found import ALWAYS_ON, WHOLE_CHANNELS, Match
 from .inference import Inference, infer
 from .matching import match
@@ -31,11 +32,12 @@ PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
 
 SIZES = {
-    2: ((95, 110), (96, 128), (203, 219), (256, 320)),
+    2: ((95, 110), (96, 128), (203, 219), (256, 320), (188, 188), (256, 512), (256, 256)),
     3: ((47, 54, 46), (48, 64, 32), (95, 110, 94), (96, 128, 64)),
 }
 """Images to try, by dimensions, where nobody says which a module takes. Odd ones first: they show what happens where
-sizes do not fit."""
+sizes do not fit. 188 is what unpadded convolutions of up to five levels take where they crop all sides alike, and nine
+levels halve 256."""
 
 SPEC_NAME = "adopted"
 
@@ -135,7 +137,7 @@ def _trace_at(module: Any, channels: int, sizes: Sequence[Sequence[int]]) -> Tra
             return tracing.trace(module, (1, channels, *size))
         except TraceError as error:
             problem = str(error)
-    raise NoImagesError(f"{problem}; so it does on smaller ones; expected images that it takes, or their shape")
+    raise NoImagesError(f"{problem}; so it does on other sizes; expected images that it takes, or their shape")
 
 
 def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple[Trace, Inference]:
@@ -201,7 +203,7 @@ def _proved(
     weights = weights_of(adoption, module)
     if not weights:
         return replace(adoption, reason="" if found.differences else f"no tensor for {', '.join(found.missing)}")
-    batch = random_batch(spec, seed) if images is None else _batch(spec, images, seed)
+    batch, refused = _proof_batch(spec, module, found, seed) if images is None else (_batch(spec, images, seed), ())
     execution, recipe = Execution(precision="float64"), Recipe()
     models: dict[str, Model] = {name: registry.get(name).build(spec, execution, recipe) for name in names}
     models[YOURS] = tracing.as_model(module, spec, found.keys, layers_of(adoption))
@@ -216,8 +218,25 @@ def _proved(
     heads = 1 + len(spec.deep_logits)
     compared = "the logits" if heads == 1 else f"the first {heads}"
     left_out = (f"the {most} tensors that it returns in training do not matter but for {compared}",)
-    assumed = adoption.assumed + (left_out if most > max(traced, heads) else ())
+    assumed = adoption.assumed + refused + (left_out if most > max(traced, heads) else ())
     return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
+
+
+def _proof_batch(spec: UNetSpec, module: Any, found: Match, seed: int) -> tuple[Batch, tuple[str, ...]]:
+    """Images that show the spec's choices, or where the module refuses those, of the size that was traced, and why.
+
+    A module may take less than its spec: square images only, for instance, where it crops by the height alone.
+    """
+    batch, traced = random_batch(spec, seed), found.trace.shapes[0][2:]
+    if batch.images.shape[2:] == traced:
+        return batch, ()
+    try:
+        tracing.trace(module, batch.images)
+    except TraceError:
+        name, size = found.trace.module, words(batch.images.shape[2:])
+        refused = f"images of {words(traced)} stand for all: {name} fails on those of {size}, which {spec.name} takes"
+        return random_batch(spec, seed, size=traced), (refused,)
+    return batch, ()
 
 
 def weights_of(adoption: Adoption, module: Any) -> dict[str, np.ndarray]:

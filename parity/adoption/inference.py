@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from pydantic import ValidationError
 
@@ -13,7 +12,6 @@ from backends.trace import Event, Trace
 from shared_specs import UNetSpec
 from shared_specs.problems import describe
 
-from .differences import words
 from .joins import Join, join_of
 from .merge_values import merge_tables
 from .path import STEPS, NotInferred, Section, sections
@@ -32,6 +30,7 @@ from .spec_values import (
     without_channel_dropouts,
     words_of,
 )
+from .up_values import UpTables
 
 
 @dataclass(frozen=True)
@@ -88,17 +87,21 @@ class _Draft:
     def values(self) -> Values:
         found = sections(self.trace)
         head = self.head(found[-1])
+        for below, section in pairwise(found):
+            if section.up is not None:
+                section.before_up = self.before_up(below)
         blocks = {(s.part, s.level): self.block(s) for s in found}
         levels = max(s.level for s in found) + 1
         widths = {"encoder": self.widths(found, blocks, "encoder"), "decoder": self.widths(found, blocks, "decoder")}
         ups = [s for s in found if s.part == "decoder"]
         joins = {s.level: self.join(s, found) for s in ups}
+        up_tables = UpTables(self.trace, ups, widths, joins)
         for section in found:
             tables = blocks[section.part, section.level].tables
             if section.part == "encoder" and section.level:
                 tables["down"] = self.down(section, blocks["encoder", section.level])
             elif section.part == "decoder":
-                tables["up"] = self.up(section, ups, widths, joins)
+                tables["up"] = up_tables.table(section)
         resized = [s.level for s in ups if blocks["decoder", s.level].tables["up"].get("scale") == "skip"]
         merges, assumed = merge_tables(joins, resized)
         self.assumed += assumed
@@ -118,13 +121,17 @@ class _Draft:
     def head(self, last: Section) -> Values | None:
         """Cut the head off the last section: its last convolution, where what stands before it is whole units."""
         convolutions = [number for number, event in enumerate(last.calls) if event.kind == "conv"]
+        if not convolutions and last.up is not None and last.up.kind == "transposed_conv" and last.join is None:
+            last.after_up, last.calls = last.calls, []
+            return None  # the last up-sampling gives the logits
         if not convolutions:
             raise NotInferred(f"there is no convolution in {last}")
         place = convolutions[-1]
         tail = last.calls[place:]
         before = list(last.calls[:place])
         unit = kinds(first_unit(before))
-        if len(convolutions) > 1 and len(unit) > 1 and kinds(tail) == unit:
+        is_like_units = len(convolutions) > 1 and len(unit) > 1 and kinds(tail) == unit
+        if is_like_units and self.is_block(last):
             return None  # one more unit, and no head
         last.calls = before
         settings = tail[0].settings
@@ -133,8 +140,29 @@ class _Draft:
             step = STEPS[event.kind]
             if step in head or step == "dropout":
                 raise NotInferred(f"{event.kind} after the head")
+            if step == "norm" and "activation" in head:
+                raise NotInferred(f"{event} after the activation of the head; a spec has it before", NO_WORD)
             head[step] = table_of(event)
         return head
+
+    def before_up(self, section: Section) -> list[Event]:
+        """Cut off what stands between a level's block and the up-sampling that follows, where the block is regular."""
+        places = [number for number, event in enumerate(section.calls) if event.kind == "conv"]
+        if not places:
+            before, section.calls = section.calls, []
+            return before
+        block, before = section.calls[: places[-1]], section.calls[places[-1] :]
+        if self.is_block(section) or not self.is_block(replace(section, calls=block)) or not block:
+            return []
+        section.calls = block
+        return before
+
+    def is_block(self, section: Section) -> bool:
+        try:
+            self.block(section)
+        except NotInferred:
+            return False
+        return True
 
     def block(self, section: Section) -> _Block:
         calls = section.calls
@@ -151,12 +179,14 @@ class _Draft:
             calls = [event for event in calls if event.kind != "dropout"]
             units = units_of(calls, len(convolutions)) if dropped else None
             if units is None:
-                raise NotInferred(f"the units of {section} do not repeat: {', '.join(kinds(section.calls))}")
+                raise NotInferred(f"the units of {section} do not repeat: {', '.join(kinds(section.calls))}", ALIKE)
         first, order = units[0], [STEPS[event.kind] for event in units[0]]
         for unit in units[1:]:
             for one, other in zip(first, unit, strict=True):
                 if apart := unlike(table_of(one), table_of(other)):
-                    raise NotInferred(f"the units of {section} differ: {apart} of {one} and {other}; a spec has one")
+                    raise NotInferred(
+                        f"the units of {section} differ: {apart} of {one} and {other}; a spec has one", ALIKE
+                    )
         if any(max(event.settings["stride"]) > 1 for event in convolutions[1:]):
             raise NotInferred(f"a convolution with a stride within {section}")
         tables: dict[str, Values] = {STEPS[event.kind]: table_of(event) for event in first}
@@ -166,7 +196,9 @@ class _Draft:
         tables["block"] = {"convolutions": len(convolutions), "order": order}
         outs = [event.settings["out_channels"] for event in convolutions]
         if len(set(outs[:-1])) > 1:
-            raise NotInferred(f"the convolutions of {section} have {words_of(outs)} channels; a spec has two widths")
+            raise NotInferred(
+                f"the convolutions of {section} have {words_of(outs)} channels; a spec has two widths", NO_WORD
+            )
         return _Block(tables, outs[-1], outs[0] if len(outs) > 1 else None)
 
     def is_unit(self, section: Section) -> bool:
@@ -184,7 +216,7 @@ class _Draft:
         for section in found:
             if section.part == part:
                 width = blocks[part, section.level].width
-                end = section.join or section.down or section.up
+                end = section.join or (section.after_up or [section.down or section.up])[-1]
                 widths[section.level] = width or (self.trace.shapes[end.output][1] if end else self.trace.shapes[0][1])
         return widths
 
@@ -218,81 +250,27 @@ class _Draft:
         keys = ("kernel", "stride", "padding", "bias")
         return {"kind": "conv", **{key: short(event.settings[key]) for key in keys}, "width": wide}
 
-    def up(
-        self, section: Section, ups: Sequence[Section], widths: dict[str, dict[int, int]], joins: dict[int, Join | None]
-    ) -> Values:
-        event = section.up
-        assert event is not None
-        values: Values = {"kind": event.kind}
-        if event.kind == "transposed_conv":
-            keys = ("kernel", "stride", "padding", "output_padding", "bias")
-            values |= {key: short(event.settings[key]) for key in keys}
-            values["width"] = self.width_word([(s, s.up) for s in ups], section, widths)
-        else:
-            values["scale"] = self.scale(section, event, joins[section.level])
-            if event.kind == "linear":
-                values["align_corners"] = event.settings["align_corners"]
-        if section.after_up:
-            convolutions = [event for event in section.after_up if event.kind == "conv"]
-            steps = [STEPS[event.kind] for event in section.after_up]
-            if len(convolutions) > 1 or len(set(steps)) != len(steps) or "dropout" in steps:
-                raise NotInferred(f"{', '.join(kinds(section.after_up))} between up-sampling and merge of {section}")
-            tables = {STEPS[event.kind]: table_of(event) for event in section.after_up}
-            conv = tables.pop("conv", {"kernel": 1, "padding": 0, "padding_mode": "zeros", "bias": False})
-            places = [(s, next((e for e in s.after_up if e.kind == "conv"), None)) for s in ups]
-            values["after"] = {
-                **{key: conv[key] for key in ("kernel", "padding", "padding_mode", "bias")},
-                "width": self.width_word(places, section, widths) if convolutions else "same",
-                "order": steps,
-                "norm": tables.get("norm", {"kind": "none"}),
-                "activation": tables.get("activation", {"kind": "identity"}),
-            }
-        return values
-
-    def scale(self, section: Section, event: Event, join: Join | None) -> Any:
-        """A factor, or "skip" where the size was computed and is the skip's."""
-        if event.settings["scale"] is not None:
-            return short(event.settings["scale"])
-        before, after = (self.trace.shapes[number][2:] for number in (event.inputs[0], event.output))
-        if join is not None and not any(join.differences):
-            return "skip"
-        if any(new % old for new, old in zip(after, before, strict=True)):
-            raise NotInferred(f"{section} is resized from {words(before)} to {words(after)}, which is no whole factor")
-        return short(tuple(new // old for new, old in zip(after, before, strict=True)))
-
-    def width_word(
-        self, places: Sequence[tuple[Section, Event | None]], section: Section, widths: dict[str, dict[int, int]]
-    ) -> str:
-        """What the channels after up-sampling are called: the word that holds at the most levels, this one included."""
-        held: dict[int, list[str]] = {}
-        for s, event in places:
-            if event is not None:
-                into, out = event.settings["in_channels"], event.settings["out_channels"]
-                named = {
-                    "half": into / 2,
-                    "same": into,
-                    "skip": widths["encoder"][s.level],
-                    "decoder": widths["decoder"][s.level],
-                }
-                held[s.level] = [word for word, channels in named.items() if channels == out]
-        here = held[section.level]
-        if not here:
-            raise NotInferred(f"the channels after up-sampling at {section} are none of half, same, skip and decoder")
-        counts = Counter(word for words in held.values() for word in words)
-        return max(here, key=lambda word: counts[word])
-
     def join(self, section: Section, found: Sequence[Section]) -> Join | None:
         if section.join is None:
             return None
         before = section.after_up[-1] if section.after_up else section.up
         assert before is not None
-        return join_of(self.trace, section.join, before.output, self.ends(found))
+        join = join_of(self.trace, section.join, before.output, self.ends(found))
+        end = self.ends(found)[section.level]
+        strangers = [number for number in join.sources if number not in (end, before.output)]
+        if strangers and len(join.sources) == 2:
+            joined, skip = (self.trace.producers.get(number, "the images") for number in (strangers[0], end))
+            raise NotInferred(f"{join.event} joins {joined} at {section}, where the skip of a spec is {skip}", NO_WORD)
+        return join
 
     def ends(self, found: Sequence[Section]) -> list[int]:
         """The last map of each encoder level."""
         last = [(s.calls or [s.down])[-1] for s in found if s.part == "encoder"]
         return [event.output if event is not None else 0 for event in last]
 
+
+NO_WORD = "no spec says it either: replace it by what a spec has"
+ALIKE = "no spec says it either, as the units of a level are alike: make them so, or keep it in PyTorch"
 
 PARTS = (("encoder", 0), ("decoder", 1))
 """With how many levels fewer than the network has."""

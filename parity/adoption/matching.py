@@ -185,6 +185,11 @@ class _Walk:
         """The event that joins skips and the upsampled map, which may be cropped, padded or resized before."""
         *skips, upsampled = (self.match.maps[name] for name in layer.inputs)
         found = joins(self.trace, upsampled, skips, self.used)
+        while not found and [event.kind for event in self.readers(upsampled)] == ["dropout"]:
+            (dropout,) = self.readers(upsampled)
+            self.additional(layer, dropout)
+            self.match.maps[layer.inputs[-1]] = upsampled = dropout.output
+            found = joins(self.trace, upsampled, skips, self.used)
         if not found:
             readers = self.readers(upsampled)
             wanted = f"a merge with {layer.inputs[0]}"

@@ -36,6 +36,7 @@ class Section:
 
     Attributes:
         down: what leads to it from the level above: a pool, or a convolution with a stride.
+        before_up: calls at the end of the level below that are no unit of its block, and lead up.
         up: what leads to it from the level below.
         after_up: the calls between up-sampling and merge.
         join: the concatenation or sum.
@@ -45,6 +46,7 @@ class Section:
     part: str
     level: int
     down: Event | None = None
+    before_up: list[Event] = field(default_factory=list)
     up: Event | None = None
     after_up: list[Event] = field(default_factory=list)
     join: Event | None = None
@@ -60,11 +62,31 @@ def sections(trace: Trace) -> list[Section]:
     Raises:
         NotInferred: at the first call that a plain encoder-decoder has not.
     """
-    found = [Section("encoder", 0)]
     path = main_path(trace)
+    found = _sections(trace, path, images_are_level=False)
+    if found[-1].level == -1 and _is_strided(path[0]):
+        # As in pix2pix: the first convolution leads down already, and nothing but the images has the full resolution.
+        found = _sections(trace, path, images_are_level=True)
+    last = found[-1]
+    if last.level < 0:
+        assert last.up is not None
+        raise NotInferred(
+            f"{_what(last.up)} enlarges what is at level 0 already, where a U-Net ends",
+            "return what it reads, and enlarge that outside of the module",
+        )
+    if last.level > 0:
+        depth = max(section.level for section in found)
+        raise NotInferred(f"it ends at level {last.level} of {depth + 1}, where a U-Net comes back to level 0")
+    return found
+
+
+def _sections(trace: Trace, path: Sequence[Event], images_are_level: bool) -> list[Section]:
+    """The levels; the images are one of their own where the first convolution leads down from them."""
+    found = [Section("encoder", 0)]
     for event, following in zip(path, [*path[1:], None], strict=True):
         here, is_decoder = found[-1], found[-1].part == "decoder"
         awaits_join = is_decoder and here.join is None
+        leads_down = here.calls or (images_are_level and event is path[0])
         if unsaid(event):
             what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
             raise NotInferred(what, "no spec says it either: replace it by what a spec has")
@@ -78,7 +100,7 @@ def sections(trace: Trace) -> list[Section]:
             continue  # of the merge
         elif event.kind in UPS:
             found.append(Section("decoder", here.level - 1, up=event))
-        elif event.kind in POOLS or (event.kind == "conv" and max(event.settings["stride"]) > 1 and here.calls):
+        elif event.kind in POOLS or (_is_strided(event) and leads_down):
             if is_decoder:
                 raise NotInferred(f"{_what(event)} in the decoder")
             calls = [event] if event.kind == "conv" else []
@@ -87,10 +109,11 @@ def sections(trace: Trace) -> list[Section]:
             here.calls.append(event)
         else:
             raise _unknown(trace, event, f" in {here}")
-    if found[-1].level != 0:
-        depth = max(section.level for section in found)
-        raise NotInferred(f"it ends at level {found[-1].level} of {depth + 1}, where a U-Net comes back to level 0")
     return found
+
+
+def _is_strided(event: Event) -> bool:
+    return event.kind == "conv" and max(event.settings["stride"]) > 1
 
 
 def _what(event: Event) -> str:
@@ -122,14 +145,15 @@ def _before(trace: Trace, event: Event) -> list[Event]:
 
 
 def main_path(trace: Trace) -> Sequence[Event]:
-    """From the images to the logits, at each merge by way of the map that was made last, which is the upsampled one."""
+    """From the images to the logits, at each merge by way of the map that most calls led to: the upsampled one."""
+    _check_logits_come_first(trace)
     path: list[Event] = []
     number = trace.outputs[0]
     while number != 0:
         event = trace.producers[number]
         path.append(event)
         if event.kind in JOINS:
-            number = max(event.inputs, key=lambda source: _made(trace, source))
+            number = max(event.inputs, key=lambda source: (_calls_before(trace, source), source))
         elif len(set(event.inputs)) == 1:
             number = event.inputs[0]
         elif event.kind == "multiply":
@@ -140,8 +164,26 @@ def main_path(trace: Trace) -> Sequence[Event]:
     return path[::-1]
 
 
-def _made(trace: Trace, number: int) -> int:
-    """When a map was made, crops and pads aside, as skips are often cropped last."""
-    while number in trace.producers and trace.producers[number].kind in ("crop", "pad"):
-        number = trace.producers[number].inputs[0]
-    return number
+def _calls_before(trace: Trace, number: int) -> int:
+    """How many calls a map depends on, its own included. A skip that is resized at the last moment has few."""
+    return len(_before_and(trace, number))
+
+
+def _check_logits_come_first(trace: Trace) -> None:
+    """Heads of deep supervision may follow the logits, but what the whole network leads to are those."""
+    reads = [
+        {key for event in _before_and(trace, number) for key in event.parameters.values()} for number in trace.outputs
+    ]
+    most = max(range(len(reads)), key=lambda place: len(reads[place]))
+    if 2 * len(reads[0]) < len(reads[most]):
+        raise NotInferred(
+            f"the first of the {len(reads)} tensors that it returns depends on {len(reads[0])} parameters and buffers, "
+            f"and number {most + 1} on {len(reads[most])}",
+            "return the logits first, of which the network is the one that is adopted",
+        )
+
+
+def _before_and(trace: Trace, number: int) -> list[Event]:
+    """The call that made a map, and every call that it depends on."""
+    producer = trace.producers.get(number)
+    return [] if producer is None else [producer, *_before(trace, producer)]

@@ -108,12 +108,16 @@ def with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
     """The tables that most levels have, and overrides for the others."""
     levels = {place: json.loads(json.dumps(tables)) for place, tables in levels.items()}  # lists, as in TOML
     base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
+    if base["up"] is not None:
+        base["up"] = _common(base["up"], [tables["up"] for tables in levels.values() if "up" in tables])
     values: Values = {key: table for key, table in base.items() if table is not None}
     values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values
     if "conv" in values:
         values["conv"] = values["conv"] | {"stride": 1}
     if base["dropout"] is not None and "dropout" not in values["block"]["order"]:
         del values["dropout"]
+    if "block" in values and "norm" not in values["block"]["order"]:
+        values["norm"] = {"kind": "none"}
     changes: dict[tuple[str, str], list[int]] = {}
     for (part, level), tables in levels.items():
         changed = {key: table for key, table in tables.items() if {**values.get(key, {}), **table} != values.get(key)}
@@ -126,6 +130,12 @@ def with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
 
 
 TABLES = ("block", "conv", "norm", "activation", "dropout", "down", "up", "merge")
+
+
+def _common(up: Values, ups: Iterable[Values]) -> Values:
+    """Without what only some levels have: it is added there, as an override can take nothing away."""
+    alike = [other for other in ups if other["kind"] == up["kind"]]
+    return {key: value for key, value in up.items() if all(key in other for other in alike)}
 
 
 def _most_common(tables: Iterable[Values]) -> Values | None:

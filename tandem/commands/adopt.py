@@ -23,6 +23,7 @@ from backends import checkpoints, trace
 from parity.adoption.adoption import YOURS
 from parity.adoption.differences import told
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
+from shared_specs.checkpoints import listed
 from shared_specs.errors import one_line
 from shared_specs.files import check_writable, write_atomically
 from shared_specs.toml import table, to_toml
@@ -30,6 +31,9 @@ from shared_specs.toml import table, to_toml
 from .. import selections
 from ..console import Output, plain_table, progress, say_note
 from ..verdict_tables import difference_report, measurement_table, verdict_table
+
+MOST_IGNORED = 8
+"""Keys of no use that are told unless every one is wanted."""
 
 FILES = {"spec": "spec.toml", "keymap": "keymap.toml", "weights": "weights.safetensors"}
 """What is written into the folder."""
@@ -192,7 +196,9 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
         output.print(f"assumed: {words}", style="yellow")
     ignored = [key for key in adoption.ignored if "*" not in key]
     if ignored and adoption.match is not None and adoption.match.complete:
-        output.print(f"not used by the traced pass: {', '.join(ignored)}", style="yellow")
+        output.print(
+            f"not used by the traced pass: {listed(ignored, len(ignored) if verbose else MOST_IGNORED)}", style="yellow"
+        )
     if verbose:
         output.print(keys_table(adoption))
     if adoption.verdict is not None:

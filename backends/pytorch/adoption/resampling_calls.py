@@ -60,6 +60,8 @@ def interpolate(
     factors: tuple[float, ...] = ()
     if scale_factor is not None:
         factors = tuple(scale_factor) if isinstance(scale_factor, Sequence) else (scale_factor,) * (input.ndim - 2)
+    if antialias and _grows(input, size, scale_factor):
+        antialias = False  # it smooths what gets smaller only, and torchvision's resize asks for it always
     if mode not in kinds or antialias:
         return unsaid(f"interpolate in mode {mode}{' with antialias' if antialias else ''}", input)
     if any(factor != int(factor) for factor in factors):
@@ -72,6 +74,13 @@ def interpolate(
     if kinds[mode] == "linear":
         settings["align_corners"] = bool(align_corners)
     return Call(kinds[mode], [input], settings)
+
+
+def _grows(x: Tensor, size: Size | None, factor: float | Sequence[float] | None) -> bool:
+    """Whether no axis gets shorter."""
+    if size is not None:
+        return all(after >= before for after, before in zip(by_axis(size, x.ndim - 2), x.shape[2:], strict=True))
+    return factor is not None and min(factor if isinstance(factor, Sequence) else (factor,)) >= 1
 
 
 def upsample_bilinear(input: Tensor, size: Size | None = None, scale_factor: float | None = None) -> Call:

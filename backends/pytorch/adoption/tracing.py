@@ -269,11 +269,42 @@ def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
 
 
 def first_convolution(module: Any) -> tuple[int, int]:
-    """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
+    """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError.
+
+    The first one that runs need not be the first that the class makes.
+    """
     check_module(module)
-    for submodule in module.modules():
-        if isinstance(submodule, nn.Conv2d | nn.Conv3d):
-            return submodule.in_channels, 2 if isinstance(submodule, nn.Conv2d) else 3
-    raise NoImagesError(
-        f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; expected images that it takes, or their shape"
-    )
+    made = next((part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)), None)
+    if made is None:
+        raise NoImagesError(
+            f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; expected images that it takes, or their shape"
+        )
+    axes = 2 if isinstance(made, nn.Conv2d) else 3
+    copied = copy_of(module).eval()
+    for part in copied.modules():
+        if isinstance(part, nn.Conv2d | nn.Conv3d):
+            part.register_forward_pre_hook(_stop_at_first, prepend=True)
+    images = torch.zeros(1, made.in_channels, *(64,) * axes, dtype=dtype_of(copied))
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            copied(images)
+    except _FirstRun as first:
+        prepared = first.given - made.in_channels  # channels that the module itself adds before
+        return max(first.taken - prepared, 1), axes
+    except Exception:  # the user's own code fails before: the size may be to blame, which is tried next
+        return made.in_channels, axes
+    return made.in_channels, axes
+
+
+class _FirstRun(BaseException):  # no Exception, as the user's own code may catch those
+    """The first convolution is about to run: channels that it takes, and that it is given."""
+
+    def __init__(self, taken: int, given: int):
+        super().__init__()
+        self.taken, self.given = taken, given
+
+
+def _stop_at_first(convolution: nn.Module, inputs: tuple[Any, ...]) -> None:
+    assert isinstance(convolution, nn.Conv2d | nn.Conv3d)
+    if inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim > 1:
+        raise _FirstRun(convolution.in_channels, inputs[0].shape[1])
