@@ -119,7 +119,7 @@ def test_keys_that_inference_has_no_use_for_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("Refuses", "Refuses fails on images 1x1x256x320 (ValueError: I will not)"),
+        ("Refuses", "Refuses fails on images 1x1x256x256 (ValueError: I will not)"),
         ("no_module", "got 'int', expected a torch.nn.Module"),
     ],
 )

@@ -56,6 +56,10 @@ def test_calls_of_which_only_others_have_a_word_are_told() -> None:
     kernel = torch.ones(1, 1, 2, 2)
     calls = {
         "interpolate in mode bicubic": lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"),
+        "interpolate in mode bilinear with antialias": lambda x: F.interpolate(
+            x, (5, 8), mode="bilinear", antialias=True
+        ),
+        "linear": lambda x: F.interpolate(x, (6, 9), mode="bilinear", antialias=True),  # smooths nothing
         "interpolate by 1.5 x 1.5": lambda x: F.interpolate(x, scale_factor=1.5),
         "interpolate to a size in mode nearest-exact": lambda x: F.interpolate(x, (7, 13), mode="nearest-exact"),
         "conv2d with padding 'same' of an even kernel": lambda x: F.conv2d(x, kernel, padding="same"),

@@ -1,0 +1,69 @@
+"""Habits of people who write U-Nets, each in the smallest network that has it; imported where a test needs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Generator(nn.Module):
+    """Image to image: a stride from the first convolution on, no block in the decoder, activations before the ups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.d1, self.d2, self.d3 = (nn.Conv2d(a, b, 4, 2, 1, bias=a == 3) for a, b in ((3, 4), (4, 8), (8, 8)))
+        self.u3, self.u2, self.u1 = (nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in ((8, 8), (16, 4), (8, 3)))
+        self.n2, self.m3, self.m2 = nn.BatchNorm2d(8), nn.BatchNorm2d(8), nn.BatchNorm2d(4)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        top = F.leaky_relu(self.d1(x), 0.2)
+        middle = F.leaky_relu(self.n2(self.d2(top)), 0.2)
+        x = self.drop(self.m3(self.u3(F.relu(self.d3(middle)))))
+        x = self.m2(self.u2(F.relu(torch.cat([x, middle], 1))))
+        return torch.tanh(self.u1(F.relu(torch.cat([x, top], 1))))
+
+
+class TwoLevels(nn.Module):
+    """Two levels of two convolutions, with one habit, by name."""
+
+    def __init__(self, habit: str = ""):
+        super().__init__()
+        self.habit = habit
+        parts = {"enter": (3, 4), "bottom": (4, 8), "join": (8, 4)}
+        for name in reversed(parts) if habit == "decoder made first" else parts:
+            before, after = parts[name]
+            block = nn.Sequential(*unit(before, after), *unit(after, after))
+            setattr(self, name, block[:-1] if habit == "bare ends" else block)
+        thin, nothing = nn.Conv2d(8, 4, 1), nn.Identity()
+        self.before, self.after = (thin, nothing) if habit == "thin before up" else (nothing, thin)
+        self.head = nn.Sequential(nn.Conv2d(4, 2, 1))
+        if habit == "head like a unit":
+            self.head.append(nn.ReLU())
+        if habit == "norm after head":
+            self.head.extend([nn.ReLU(), nn.BatchNorm2d(2)])
+
+    def forward(self, x: Tensor) -> Any:
+        habit = self.habit
+        if habit == "square" and x.shape[2] != x.shape[3]:
+            raise ValueError("I crop by the height alone")
+        if habit == "adds places":
+            x = torch.cat([x, torch.ones_like(x), torch.zeros_like(x)], 1)
+        early = self.enter[:2](x)
+        top = self.enter[2:](early)
+        low = F.max_pool2d(top, 2)
+        x = self.after(F.interpolate(self.before(self.bottom(low)), scale_factor=2, mode="bilinear"))
+        if habit == "smooth resize" and x.shape != top.shape:
+            x = F.interpolate(x, size=top.shape[2:], mode="bilinear", antialias=True)
+        skips = {"skip of a half block": early, "late skip": F.interpolate(low, size=x.shape[2:], mode="bilinear")}
+        logits = self.head(self.join(torch.cat([skips.get(habit, top), x], 1)))
+        if habit == "logits last":
+            return [self.head(top), logits]
+        return F.interpolate(logits, scale_factor=2) if habit == "enlarged" else logits
+
+
+def unit(before: int, after: int) -> list[nn.Module]:
+    return [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]

@@ -1,0 +1,113 @@
+"""Habits of people who write U-Nets: inferred where a spec can say them, and else told in words that help."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import parity
+from backends import trace
+from parity.adoption.inference import Inference, infer
+from parity.adoption.matching import match
+from shared_specs import UNetSpec
+
+pytestmark = pytest.mark.needs_backends("pytorch")
+
+
+def two_levels(habit: str) -> Any:
+    import torch
+
+    from tests.own_variety import TwoLevels
+
+    torch.manual_seed(0)
+    return TwoLevels(habit)
+
+
+def inferred(habit: str, shape: tuple[int, ...] = (1, 3, 16, 20)) -> Inference:
+    return infer(trace.trace(two_levels(habit), shape))
+
+
+def spec_of(habit: str, shape: tuple[int, ...] = (1, 3, 16, 20)) -> UNetSpec:
+    traced = trace.trace(two_levels(habit), shape)
+    inference = infer(traced)
+    assert inference.spec is not None, inference.reason
+    assert match(inference.spec, traced).differences == []
+    return inference.spec
+
+
+def test_generator_that_begins_with_a_stride_is_proven() -> None:
+    from tests.own_variety import Generator
+
+    adoption = parity.adopt(Generator(), backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    spec = adoption.spec
+    assert spec is not None
+    assert spec.widths == (3, 4, 8, 8)
+    assert [spec.at("encoder", level).block.convolutions for level in range(4)] == [0, 1, 1, 1]
+    assert {spec.at("decoder", level).block.convolutions for level in range(3)} == {0}
+    befores = [spec.at("decoder", level).up.before for level in range(3)]
+    assert [before is not None and before.order for before in befores] == [("activation",), ("activation",), False]
+    assert any(words.startswith("without the dropout of rate 0.5") for words in adoption.assumed)
+
+
+def test_channels_are_those_of_the_convolution_that_runs_first() -> None:
+    assert trace.first_convolution(two_levels("decoder made first")) == (3, 2)
+    assert trace.first_convolution(two_levels("adds places")) == (1, 2)
+    assert spec_of("decoder made first").in_channels == 3
+
+
+def test_smooth_resize_that_enlarges_is_linear() -> None:
+    merge = spec_of("smooth resize", (1, 3, 17, 20)).merge
+    assert (merge.size_mismatch, merge.resize) == ("resize_upsampled", "linear")
+
+
+def test_convolution_before_up_is_no_part_of_the_block() -> None:
+    spec = spec_of("thin before up")
+    assert spec.up.before is not None and spec.up.after is None
+    assert (spec.up.before.kernel, spec.up.before.order) == (1, ("conv",))
+    assert spec.at("encoder", 1).block.convolutions == 2
+
+
+def test_last_convolution_with_another_kernel_is_the_head() -> None:
+    spec = spec_of("head like a unit")
+    assert spec.head is not None and spec.head.activation is not None
+    assert spec.head.activation.kind == "relu"
+    assert spec.at("decoder", 0).block.convolutions == 2
+
+
+def test_module_that_takes_square_images_only_is_proven_on_those() -> None:
+    adoption = parity.adopt(two_levels("square"), backends=["pytorch"])
+    assert adoption.equal, str(adoption)
+    assert any(words.startswith("images of 188 stand for all: TwoLevels fails on") for words in adoption.assumed)
+
+
+TOLD = {
+    "enlarged": (
+        "nearest at the top enlarges what is at level 0 already, where a U-Net ends",
+        "return what it reads, and enlarge that outside of the module",
+    ),
+    "skip of a half block": (
+        "cat joins relu (enter.1) at decoder level 0, where the skip of a spec is relu",
+        "no spec",
+    ),
+    "late skip": (
+        "cat joins max_pool2d at decoder level 0, where the skip of a spec is relu (enter.3)",
+        "no spec says",
+    ),
+    "logits last": (
+        "the first of the 2 tensors that it returns depends on 6 parameters and buffers, and number 2 on 16",
+        "return the logits first",
+    ),
+    "norm after head": ("batch_norm (head.2) after the activation of the head", "no spec says it either"),
+    "bare ends": ("the units of encoder level 0 do not repeat: conv, relu, conv", "as the units of a level are alike"),
+}
+
+
+@pytest.mark.parametrize("habit", TOLD)
+def test_what_no_spec_can_say_is_told_with_what_to_do(habit: str) -> None:
+    inference = inferred(habit)
+    assert inference.spec is None
+    reason, advice = TOLD[habit]
+    assert reason in inference.reason
+    assert advice in inference.advice
