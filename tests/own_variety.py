@@ -67,3 +67,43 @@ class TwoLevels(nn.Module):
 
 def unit(before: int, after: int) -> list[nn.Module]:
     return [nn.Conv2d(before, after, 3, padding=1), nn.ReLU()]
+
+
+class Gated(nn.Module):
+    """Two levels with an attention gate on the skip, after Oktay et al., with an inner map of `inner` channels."""
+
+    def __init__(self, inner: int = 2) -> None:
+        super().__init__()
+        self.enter, self.bottom = nn.Sequential(*unit(3, 4)), nn.Sequential(*unit(4, 4))
+        self.join, self.head = nn.Sequential(*unit(8, 4)), nn.Conv2d(4, 2, 1)
+        self.of_gate, self.of_skip = (nn.Sequential(nn.Conv2d(4, inner, 1), nn.BatchNorm2d(inner)) for _ in range(2))
+        self.psi = nn.Sequential(nn.Conv2d(inner, 1, 1), nn.BatchNorm2d(1), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        skip = self.enter(x)
+        x = F.interpolate(self.bottom(F.max_pool2d(skip, 2)), scale_factor=2)
+        gate = self.psi(F.relu(self.of_gate(x) + self.of_skip(skip)))
+        return self.head(self.join(torch.cat([skip * gate, x], 1)))
+
+
+class Nested(nn.Module):
+    """Three levels with an inner node, as U-Net++; or `forgets` the former map of the level where it should read it."""
+
+    def __init__(self, forgets: bool = False) -> None:
+        super().__init__()
+        self.forgets = forgets
+        widths = {"x00": (3, 4), "x10": (4, 4), "x20": (4, 4), "x01": (8, 4), "x11": (8, 4), "x02": (12, 4)}
+        self.nodes = nn.ModuleDict({name: nn.Sequential(*unit(*width)) for name, width in widths.items()})
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def up(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = self.nodes
+        x00 = n["x00"](x)
+        x10 = n["x10"](F.max_pool2d(x00, 2))
+        x01 = n["x01"](torch.cat([x00, self.up(x10)], 1))
+        x11 = n["x11"](torch.cat([x10, self.up(n["x20"](F.max_pool2d(x10, 2)))], 1))
+        inner = x00 if self.forgets else x01
+        return self.head(n["x02"](torch.cat([x00, inner, self.up(x11)], 1)))

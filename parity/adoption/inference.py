@@ -12,7 +12,9 @@ from backends.trace import Event, Trace
 from shared_specs import UNetSpec
 from shared_specs.problems import describe
 
+from .gates import Gate, gate_of
 from .joins import Join, join_of
+from .matching import match
 from .merge_values import merge_tables
 from .path import STEPS, NotInferred, Section, sections
 from .spec_values import (
@@ -65,9 +67,17 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
     title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
     values = {"name": name, "title": title, "source": source, **values}
     try:
-        return Inference(UNetSpec.model_validate(values), assumed=tuple(draft.assumed))
+        spec = UNetSpec.model_validate(values)
     except ValidationError as error:
         return Inference(None, f"what was found makes no spec: {describe(error, values)}")
+    if draft.gates or draft.many is not None:  # of which the draft has seen the ends alone
+        apart = [found for found in match(spec, trace).differences if not found.module.startswith("dropout")]
+        if apart and draft.many is not None:
+            what = f"{draft.many} joins {len(draft.many.inputs)} maps, and not as nested decoders do: {apart[0]}"
+            return Inference(None, what, branches=True)
+        if apart and ".attention." in apart[0].layer:
+            return Inference(None, f"its gates on skips are not those of a spec: {apart[0]}", advice=NO_WORD)
+    return Inference(spec, assumed=tuple(draft.assumed))
 
 
 @dataclass
@@ -83,6 +93,8 @@ class _Block:
 class _Draft:
     trace: Trace
     assumed: list[str] = field(default_factory=list)
+    gates: dict[int, Gate] = field(default_factory=dict)  # by level of the decoder
+    many: Event | None = None  # a merge of more than two maps, as nested decoders have
 
     def values(self) -> Values:
         found = sections(self.trace)
@@ -107,6 +119,10 @@ class _Draft:
         self.assumed += assumed
         for level, merge in merges.items():
             blocks["decoder", level].tables["merge"] = merge
+        for level, gate in self.gates.items():
+            norm = {"kind": "none"} if gate.norm is None else table_of(gate.norm)
+            table = {"width": "half", "bias": gate.conv.settings["bias"], "norm": norm}
+            blocks["decoder", level].tables["attention"] = table
         shape = self.trace.shapes
         return {
             "dimensions": len(shape[0]) - 2,
@@ -116,6 +132,7 @@ class _Draft:
             **self.other_widths(blocks, widths, levels),
             **with_overrides({place: block.tables for place, block in blocks.items()}),
             **({"head": head} if head else {}),
+            **({"nested": True} if self.many is not None else {}),
         }
 
     def head(self, last: Section) -> Values | None:
@@ -255,8 +272,17 @@ class _Draft:
             return None
         before = section.after_up[-1] if section.after_up else section.up
         assert before is not None
-        join = join_of(self.trace, section.join, before.output, self.ends(found))
-        end = self.ends(found)[section.level]
+        join, end = join_of(self.trace, section.join, before.output, self.ends(found)), self.ends(found)[section.level]
+        for number, source in enumerate(join.sources):
+            gate = gate_of(self.trace, source)
+            if gate is not None and gate.skip == end:
+                sources = [end if place == number else other for place, other in enumerate(join.sources)]
+                self.gates[section.level], join = gate, replace(join, sources=sources)
+        if len(join.sources) > 2 and {end, before.output} <= set(join.sources):
+            self.many = self.many or join.event
+            both = sorted(join.sources.index(number) for number in (end, before.output))
+            adjustments = [join.adjustments[place] for place in both]
+            join = replace(join, sources=[join.sources[place] for place in both], adjustments=adjustments)
         strangers = [number for number in join.sources if number not in (end, before.output)]
         if strangers and len(join.sources) == 2:
             joined, skip = (self.trace.producers.get(number, "the images") for number in (strangers[0], end))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from backends.trace import Event, Trace
 
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
+from .gates import ungated
 from .joins import ADJUSTMENTS
 from .unsaid import unsaid
 
@@ -153,7 +154,7 @@ def main_path(trace: Trace) -> Sequence[Event]:
         event = trace.producers[number]
         path.append(event)
         if event.kind in JOINS:
-            number = max(event.inputs, key=lambda source: (_calls_before(trace, source), source))
+            number = max(event.inputs, key=lambda source: (_calls_before(trace, ungated(trace, source)), source))
         elif len(set(event.inputs)) == 1:
             number = event.inputs[0]
         elif event.kind == "multiply":

@@ -110,6 +110,8 @@ def with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
     base = {key: _most_common(tables[key] for tables in levels.values() if key in tables) for key in TABLES}
     if base["up"] is not None:
         base["up"] = _common(base["up"], [tables["up"] for tables in levels.values() if "up" in tables])
+    if not all("attention" in tables for (part, _), tables in levels.items() if part == "decoder"):
+        base["attention"] = None  # for the same reason
     values: Values = {key: table for key, table in base.items() if table is not None}
     values = {key: {"kind": "none"} for key in ("norm", "down", "up", "merge") if base[key] is None} | values
     if "conv" in values:
@@ -129,7 +131,7 @@ def with_overrides(levels: dict[tuple[str, int], dict[str, Values]]) -> Values:
     return values
 
 
-TABLES = ("block", "conv", "norm", "activation", "dropout", "down", "up", "merge")
+TABLES = ("block", "conv", "norm", "activation", "dropout", "down", "up", "merge", "attention")
 
 
 def _common(up: Values, ups: Iterable[Values]) -> Values:

@@ -111,3 +111,44 @@ def test_what_no_spec_can_say_is_told_with_what_to_do(habit: str) -> None:
     reason, advice = TOLD[habit]
     assert reason in inference.reason
     assert advice in inference.advice
+
+
+def test_attention_gates_are_inferred() -> None:
+    from tests.own_variety import Gated
+
+    inference = infer(traced := trace.trace(Gated(), (1, 3, 16, 20)))
+    assert inference.spec is not None, inference.reason
+    assert inference.spec.attention is not None
+    assert inference.spec.attention.norm.kind == "batch"
+    assert match(inference.spec, traced).differences == []
+
+
+def test_gate_of_another_width_is_told() -> None:
+    from tests.own_variety import Gated
+
+    inference = infer(trace.trace(Gated(inner=3), (1, 3, 16, 20)))
+    assert inference.spec is None
+    assert (
+        "decoder.0.attention.gate.conv, in your module conv2d (of_gate.0): output channels 3 instead"
+        in inference.reason
+    )
+
+
+def test_nested_decoders_are_inferred() -> None:
+    from tests.own_variety import Nested
+
+    inference = infer(traced := trace.trace(Nested(), (1, 3, 16, 20)))
+    assert inference.spec is not None, inference.reason
+    assert inference.spec.nested
+    assert match(inference.spec, traced).differences == []
+
+
+def test_merge_of_more_maps_than_nested_decoders_have_is_told() -> None:
+    from tests.own_variety import Nested
+
+    inference = infer(trace.trace(Nested(forgets=True), (1, 3, 16, 20)))
+    assert inference.spec is None
+    assert inference.reason.startswith(
+        "cat joins 3 maps, and not as nested decoders do: decoder.0.merge, in your module"
+    )
+    assert inference.branches
