@@ -30,6 +30,10 @@ class Generator(nn.Module):
 class TwoLevels(nn.Module):
     """Two levels of two convolutions, with one habit, by name."""
 
+    enter: nn.Sequential
+    bottom: nn.Sequential
+    join: nn.Sequential
+
     def __init__(self, habit: str = ""):
         super().__init__()
         self.habit = habit

@@ -98,7 +98,7 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
     if len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
-    assumed += tuple(found.unseen_dropouts)
+    assumed += tuple(found.unseen_dropouts) + tuple(found.unseen_roundings)
     assumed += () if images is None else tuple(found.unseen_sizes)
     assumed += frozen(module)
     return Adoption(

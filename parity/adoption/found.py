@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from backends.trace import Event, Trace
 from shared_specs import UNetSpec
+from shared_specs.checkpoints import listed
 from shared_specs.layout import IMAGES, Resize
 
 from .differences import Difference, words
@@ -64,6 +65,14 @@ class Match:
         calls = [self.events[layer.name] for layer in self.spec.layers if layer.name in self.events]
         places = dict.fromkeys(str(e) for e in calls if e.kind == "dropout" and not e.settings["follows_mode"])
         return [f"{', '.join(places)}: called as a function, on in training mode"] if places else []
+
+    @property
+    def unseen_roundings(self) -> list[str]:
+        """Pools that round sizes up, where a spec rounds down and no size that was traced shows it; in one line."""
+        calls = [self.events[layer.name] for layer in self.spec.layers if layer.name in self.events]
+        places = [str(event) for event in calls if event.settings.get("rounding_unseen")]
+        what = "ceil_mode rounds sizes up where the spec rounds down, which is one at the sizes that were traced"
+        return [f"{listed(list(dict.fromkeys(places)))}: {what}"] if places else []
 
     @property
     def unseen_sizes(self) -> list[str]:

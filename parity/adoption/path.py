@@ -90,7 +90,8 @@ def _sections(trace: Trace, path: Sequence[Event], images_are_level: bool) -> li
         leads_down = here.calls or (images_are_level and event is path[0])
         if unsaid(event):
             what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
-            raise NotInferred(what, "no spec says it either: replace it by what a spec has")
+            sizes = ", or give --input-shape of sizes that divide" if "ceil_mode" in unsaid(event) else ""
+            raise NotInferred(what, f"no spec says it either: replace it by what a spec has{sizes}")
         if event.kind in JOINS:
             if not awaits_join:
                 raise NotInferred(

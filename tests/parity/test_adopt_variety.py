@@ -8,9 +8,12 @@ import pytest
 
 import parity
 from backends import trace
+from parity.adoption.adopt import identify, images_of
 from parity.adoption.inference import Inference, infer
 from parity.adoption.matching import match
 from shared_specs import UNetSpec
+
+from .adopted import own
 
 pytestmark = pytest.mark.needs_backends("pytorch")
 
@@ -152,3 +155,15 @@ def test_merge_of_more_maps_than_nested_decoders_have_is_told() -> None:
         "cat joins 3 maps, and not as nested decoders do: decoder.0.merge, in your module"
     )
     assert inference.branches
+
+
+def test_rounding_up_that_no_size_shows_is_told() -> None:
+    module = own("Changeable", pool_settings={"ceil_mode": True})
+    seen = identify(module, None, images_of((1, 3, 18, 20), 0))  # 9 rows at level 1
+    assert seen.spec is None
+    assert "give --input-shape of sizes that divide" in seen.advice
+    unseen = identify(module, None, images_of((1, 3, 16, 20), 0))
+    assert unseen.differences == []
+    assert any("max_pool2d (pool): ceil_mode rounds sizes up" in words for words in unseen.assumed)
+    plain = identify(own("Changeable"), None, images_of((1, 3, 16, 20), 0))
+    assert not any("ceil_mode" in words for words in plain.assumed)

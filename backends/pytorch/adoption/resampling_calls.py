@@ -19,8 +19,7 @@ def max_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Call:
-    settings = _window(input, kernel_size, stride, padding, ceil_mode)
-    return Call("max_pool", [input], {**settings, "dilation": by_axis(dilation, input.ndim - 2)})
+    return Call("max_pool", [input], _window(input, kernel_size, stride, padding, ceil_mode, dilation))
 
 
 def average_pool(
@@ -34,16 +33,23 @@ def average_pool(
 ) -> Call:
     if divisor_override is not None:
         return unsaid("average pool with a divisor of its own", input)
-    return Call("average_pool", [input], _window(input, kernel_size, stride, padding, ceil_mode))
+    settings = _window(input, kernel_size, stride, padding, ceil_mode)
+    del settings["dilation"]
+    return Call("average_pool", [input], settings)
 
 
-def _window(x: Tensor, kernel: Size, stride: Size | None, padding: Size, ceil_mode: bool) -> dict[str, Any]:
+def _window(
+    x: Tensor, kernel: Size, stride: Size | None, padding: Size, ceil_mode: bool, dilation: Size = 1
+) -> dict[str, Any]:
+    """The settings of a pool. To round up is to round down where no row is left over, which is told as unseen."""
     axes = x.ndim - 2
+    stride = kernel if stride is None or stride == [] else stride
+    values = [by_axis(value, axes) for value in (kernel, stride, padding, dilation)]
+    left = any((n + 2 * p - d * (k - 1) - 1) % s for n, k, s, p, d in zip(x.shape[2:], *values, strict=True))
     return {
-        "kernel": by_axis(kernel, axes),
-        "stride": by_axis(kernel if stride is None or stride == [] else stride, axes),
-        "padding": by_axis(padding, axes),
-        "rounding": "ceil" if ceil_mode else "floor",
+        **dict(zip(("kernel", "stride", "padding", "dilation"), values, strict=True)),
+        "rounding": "ceil" if ceil_mode and left else "floor",
+        "rounding_unseen": ceil_mode and not left,
     }
 
 
