@@ -11,6 +11,7 @@ from backends import trace
 from parity.adoption.adopt import identify, images_of
 from parity.adoption.inference import Inference, infer
 from parity.adoption.matching import match
+from parity.adoption.spec_values import with_overrides
 from shared_specs import UNetSpec
 
 from .adopted import own
@@ -167,3 +168,15 @@ def test_rounding_up_that_no_size_shows_is_told() -> None:
     assert any("max_pool2d (pool): ceil_mode rounds sizes up" in words for words in unseen.assumed)
     plain = identify(own("Changeable"), None, images_of((1, 3, 16, 20), 0))
     assert not any("ceil_mode" in words for words in plain.assumed)
+
+
+def test_what_only_some_levels_have_is_no_key_of_all() -> None:
+    up = {"kind": "nearest", "scale": 2}
+    unit_before, gate = {"order": ["activation"]}, {"width": "half"}
+    levels = {("decoder", level): {"up": up | {"before": unit_before}, "attention": gate} for level in (0, 1)}
+    values = with_overrides({**levels, ("decoder", 2): {"up": up}})
+    assert values["up"] == up
+    assert "attention" not in values
+    assert values["override"] == [
+        {"part": "decoder", "levels": [0, 1], "up": up | {"before": unit_before}, "attention": gate}
+    ]
