@@ -59,6 +59,7 @@ class TwoLevels(nn.Module):
         early = self.enter[:2](x)
         top = self.enter[2:](early)
         low = F.max_pool2d(top, 2)
+        low = low if habit != "one block for two" else self.bottom(low)[:, :4]
         x = self.after(F.interpolate(self.before(self.bottom(low)), scale_factor=2, mode="bilinear"))
         if habit == "smooth resize" and x.shape != top.shape:
             x = F.interpolate(x, size=top.shape[2:], mode="bilinear", antialias=True)

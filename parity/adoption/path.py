@@ -64,6 +64,7 @@ def sections(trace: Trace) -> list[Section]:
         NotInferred: at the first call that a plain encoder-decoder has not.
     """
     path = main_path(trace)
+    _check_parameters_serve_once(trace)
     found = _sections(trace, path, images_are_level=False)
     if found[-1].level == -1 and _is_strided(path[0]):
         # As in pix2pix: the first convolution leads down already, and nothing but the images has the full resolution.
@@ -189,3 +190,14 @@ def _before_and(trace: Trace, number: int) -> list[Event]:
     """The call that made a map, and every call that it depends on."""
     producer = trace.producers.get(number)
     return [] if producer is None else [producer, *_before(trace, producer)]
+
+
+def _check_parameters_serve_once(trace: Trace) -> None:
+    """Recurrent blocks, and one PReLU for all places, use their parameters again."""
+    served: dict[str, Event] = {}
+    for event in sorted(_before_and(trace, trace.outputs[0]), key=lambda event: event.output):
+        for key in event.parameters.values():
+            if key in served:
+                what = f"{_what(event)} uses {key} again, where each layer of a spec has its own"
+                raise NotInferred(what, "no spec says it either: give each place a module of its own")
+            served[key] = event

@@ -104,6 +104,7 @@ TOLD = {
         "return the logits first",
     ),
     "norm after head": ("batch_norm (head.2) after the activation of the head", "no spec says it either"),
+    "one block for two": ("conv at bottom.0 uses bottom.0.weight again, where each layer", "a module of its own"),
     "bare ends": ("the units of encoder level 0 do not repeat: conv, relu, conv", "as the units of a level are alike"),
 }
 
