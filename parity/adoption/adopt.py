@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from backends import own_modules
 from backends import trace as tracing
 from backends.contract import Execution, Model
 from backends.trace import NoImagesError, Trace, TraceError
-from shared_specs import Recipe, SpecError, UNetSpec, initial_weights, load_spec
+from shared_specs import Recipe, ShapeError, SpecError, UNetSpec, initial_weights, load_spec
 from shared_specs.checkpoints import listed
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
@@ -38,6 +40,9 @@ SIZES = {
 """Images to try, by dimensions, where nobody says which a module takes. Odd ones first: they show what happens where
 sizes do not fit. 188 is what unpadded convolutions of up to five levels take where they crop all sides alike, and nine
 levels halve 256."""
+
+MOST_PIXELS = 2**17
+"""Larger images are not compared where smaller ones will do."""
 
 SPEC_NAME = "adopted"
 
@@ -144,7 +149,7 @@ def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple
     """With the images at which the spec found so far shows the most, and which the proof will use."""
     assert inference.spec is not None
     try:
-        again = tracing.trace(module, random_batch(inference.spec, seed).images)
+        again = tracing.trace(module, telling_batch(inference.spec, seed).images)
     except TraceError:  # the module refuses sizes that the spec does not
         return traced, inference
     second = infer(again, SPEC_NAME)
@@ -160,7 +165,7 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
         raise SpecError(
             f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
         )
-    return _trace_at(module, channels, (random_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
+    return _trace_at(module, channels, (telling_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
 
 
 def _left_out(found: Match) -> tuple[str, ...]:
@@ -222,12 +227,26 @@ def _proved(
     return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
 
 
+def telling_batch(spec: UNetSpec, seed: int) -> Batch:
+    """Random images of a size that shows the spec's choices, or where that is large, of the first of SIZES that fits.
+
+    Nine levels ask for 512 x 768 pixels, which a proof in float64 has no memory for at a generator's usual widths.
+    """
+    batch = random_batch(spec, seed)
+    pixels = math.prod(batch.images.shape[2:])
+    for size in SIZES[spec.dimensions] if pixels > MOST_PIXELS else ():
+        with contextlib.suppress(ShapeError):
+            if math.prod(size) < pixels:
+                return random_batch(spec, seed, size=size)
+    return batch
+
+
 def _proof_batch(spec: UNetSpec, module: Any, found: Match, seed: int) -> tuple[Batch, tuple[str, ...]]:
     """Images that show the spec's choices, or where the module refuses those, of the size that was traced, and why.
 
     A module may take less than its spec: square images only, for instance, where it crops by the height alone.
     """
-    batch, traced = random_batch(spec, seed), found.trace.shapes[0][2:]
+    batch, traced = telling_batch(spec, seed), found.trace.shapes[0][2:]
     if batch.images.shape[2:] == traced:
         return batch, ()
     try:

@@ -8,13 +8,13 @@ import pytest
 
 import parity
 from backends import trace
-from parity.adoption.adopt import identify, images_of
+from parity.adoption.adopt import identify, images_of, telling_batch
 from parity.adoption.inference import Inference, infer
 from parity.adoption.matching import match
 from parity.adoption.spec_values import with_overrides
 from shared_specs import UNetSpec
 
-from .adopted import own
+from .adopted import CHANGEABLE, own
 
 pytestmark = pytest.mark.needs_backends("pytorch")
 
@@ -53,6 +53,13 @@ def test_generator_that_begins_with_a_stride_is_proven() -> None:
     befores = [spec.at("decoder", level).up.before for level in range(3)]
     assert [before is not None and before.order for before in befores] == [("activation",), ("activation",), False]
     assert any(words.startswith("without the dropout of rate 0.5") for words in adoption.assumed)
+
+
+@pytest.mark.parametrize(("levels", "size"), [(9, (256, 512)), (8, (256, 384))])
+def test_images_of_a_proof_are_no_larger_than_they_must_be(levels: int, size: tuple[int, int]) -> None:
+    merge = {"kind": "concatenate", "order": ["skip", "upsampled"], "size_mismatch": "error"}
+    spec = UNetSpec.model_validate(CHANGEABLE | {"widths": [2] * levels, "merge": merge})
+    assert telling_batch(spec, seed=0).images.shape == (2, 3, *size)
 
 
 def test_channels_are_those_of_the_convolution_that_runs_first() -> None:
