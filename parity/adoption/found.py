@@ -71,7 +71,7 @@ class Match:
         """Pools that round sizes up, where a spec rounds down and no size that was traced shows it; in one line."""
         calls = [self.events[layer.name] for layer in self.spec.layers if layer.name in self.events]
         places = [str(event) for event in calls if event.settings.get("rounding_unseen")]
-        what = "ceil_mode rounds sizes up where the spec rounds down, which is one at the sizes that were traced"
+        what = "ceil_mode rounds sizes up where the spec rounds down, which is the same at those that were traced"
         return [f"{listed(list(dict.fromkeys(places)))}: {what}"] if places else []
 
     @property
