@@ -22,9 +22,9 @@ from shared_specs.weights import check_weights
 from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
 from .adoption import YOURS, Adoption
-from .found import ALWAYS_ON, WHOLE_CHANNELS, Match
+from .dropouts import match_without
+from .found import Match
 from .inference import Inference, infer
-from .matching import match
 from .nearest import nearest_specs
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
@@ -85,14 +85,13 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
         if inference.spec is not None and images is None:
             traced, inference = _again(module, traced, inference, seed)
         if inference.spec is None:
-            near = nearest_specs(traced) if inference.branches else ()
+            near = nearest_specs(traced, inference.branches) if inference.branches else ()
             return Adoption(traced.module, None, True, inference.reason, inference.advice, nearest=near)
         chosen, assumed = inference.spec, inference.assumed
     else:
         traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
-    found = match(chosen, traced)
-    if spec is None:
-        assumed += _left_out(found)
+    found, left_out = match_without(chosen, traced, is_inferred=spec is None)
+    assumed += left_out
     if len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
@@ -159,24 +158,6 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
             f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
         )
     return _trace_at(module, channels, (random_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
-
-
-def _left_out(found: Match) -> tuple[str, ...]:
-    """Dropouts that an inferred spec has no place for are told, and do not count as differences."""
-    dropouts = [
-        d
-        for d in found.differences
-        if d.module.startswith("dropout") and not d.module.endswith(ALWAYS_ON) and "additional" in d.what
-    ]
-    found.differences = [difference for difference in found.differences if difference not in dropouts]
-    places: dict[str, list[str]] = {}
-    for dropout in dropouts:
-        places.setdefault(dropout.module, []).append(dropout.where)
-    return tuple(
-        f"without the {module} at {listed(where)}: "
-        + ("a spec has none" if WHOLE_CHANNELS in module else "a spec has one in every unit of a level or in none")
-        for module, where in places.items()
-    )
 
 
 def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:

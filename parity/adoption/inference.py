@@ -27,11 +27,13 @@ from .spec_values import (
     units_of,
     unlike,
     window,
+    with_fewer_channels,
     with_instance_norms,
     with_overrides,
     without_channel_dropouts,
     words_of,
 )
+from .unsaid import unsayable
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Inference:
     reason: str = ""
     assumed: tuple[str, ...] = ()
     advice: str = ""
-    branches: bool = False
+    branches: str = ""
 
 
 def infer(trace: Trace, name: str = "adopted") -> Inference:
@@ -58,11 +60,13 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(with_instance_norms(without_channel_dropouts(trace).simplified()))
+    draft = _Draft(with_fewer_channels(with_instance_norms(without_channel_dropouts(trace).simplified())))
     try:
         values = draft.values()
     except NotInferred as reason:
-        return Inference(None, str(reason), advice=reason.advice, branches=reason.branches)
+        besides = unsayable(draft.trace) if reason.branches else ""
+        told = f"{reason}; besides, {besides}" if besides else str(reason)
+        return Inference(None, told, advice=reason.advice, branches=reason.branches)
     title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
     values = {"name": name, "title": title, "source": source, **values}
     try:

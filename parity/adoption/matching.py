@@ -148,6 +148,9 @@ class _Walk:
         if skipped is not None and (layer.kind in ACTIVATIONS or layer.kind.endswith("_norm")):
             self.differ(Difference(layer.name, "", layer.kind, "none", f"one before {skipped}"))
             return None
+        if ".shortcut." in layer.name and not readers:
+            where, what = self.places(self.trace.readers[here]), f"shortcut from {layer.inputs[0]}"
+            raise self.part(layer.name, where, what, "none", layer.kind)
         raise self.part(layer.name, self.places(readers), "what follows", self.names(readers), layer.kind)
 
     def extra(self, layer: Layer, here: int) -> list[Event]:
@@ -166,6 +169,8 @@ class _Walk:
         return []
 
     def additional(self, layer: Layer, call: Event) -> None:
+        if call.kind == "dropout":
+            self.match.extra_dropouts.append((layer.inputs[0], call))
         rate = f" of rate {words(call.settings['rate'])}" if call.kind == "dropout" else ""
         rate += WHOLE_CHANNELS if call.settings.get("whole_channels") else ""
         rate += ALWAYS_ON if call.settings.get("training") else ""

@@ -9,12 +9,18 @@ from backends.trace import Event, Trace
 
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
 from .joins import ADJUSTMENTS
-from .unsaid import unsaid
+from .unsaid import leading_to, unsaid
 
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
 
 JOINS = ("cat", "add")
+
+BRANCHES = {
+    "residual": "a residual block, which is not plain",
+    "nested": "dense or nested, which is not plain",
+}
+"""What a join within a level makes of a network."""
 
 
 class NotInferred(Exception):
@@ -22,10 +28,10 @@ class NotInferred(Exception):
 
     Attributes:
         advice: what to change in the module, where no spec can say what it does.
-        branches: whether it is residual, gated or nested, which specs can say, but which is not inferred.
+        branches: "residual", "gated" or "nested", which specs can say, but which is not inferred; else "".
     """
 
-    def __init__(self, reason: str, advice: str = "", branches: bool = False):
+    def __init__(self, reason: str, advice: str = "", branches: str = ""):
         super().__init__(reason)
         self.advice, self.branches = advice, branches
 
@@ -70,9 +76,8 @@ def sections(trace: Trace) -> list[Section]:
             raise NotInferred(what, "no spec says it either: replace it by what a spec has")
         if event.kind in JOINS:
             if not awaits_join:
-                raise NotInferred(
-                    f"{_what(event)} within {here}: residual, dense or nested, which is not plain", branches=True
-                )
+                branches = "residual" if event.kind == "add" else "nested"
+                raise NotInferred(f"{_what(event)} within {here}: {BRANCHES[branches]}", branches=branches)
             here.after_up, here.calls, here.join = here.calls, [], event
         elif awaits_join and event.kind in ADJUSTMENTS and following is not None and following.kind in JOINS:
             continue  # of the merge
@@ -102,23 +107,17 @@ def _unknown(trace: Trace, event: Event, where: str) -> NotInferred:
     name = name_of(event)
     if event.output in trace.outputs:
         advice = f"return the logits, and take their {name} outside of the module"
-    elif not any(before.parameters for before in _before(trace, event)):
+    elif _prepares(trace, event):
         advice = f"prepare the images outside of the module, where {name} is no part of the network"
     else:
         advice = f"no spec says it either: replace {name} by what a spec has"
     return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice)
 
 
-def _before(trace: Trace, event: Event) -> list[Event]:
-    """Every call that a call depends on."""
-    found: dict[int, Event] = {}
-    waiting = list(event.inputs)
-    while waiting:
-        producer = trace.producers.get(waiting.pop())
-        if producer is not None and producer.output not in found:
-            found[producer.output] = producer
-            waiting += producer.inputs
-    return list(found.values())
+def _prepares(trace: Trace, event: Event) -> bool:
+    """Whether all that becomes of the images goes through a call that no parameter has part in."""
+    before = leading_to(trace, event.output)
+    return not any(call.parameters for call in before) and all(reader in before for reader in trace.readers[0])
 
 
 def main_path(trace: Trace) -> Sequence[Event]:
@@ -134,7 +133,7 @@ def main_path(trace: Trace) -> Sequence[Event]:
             number = event.inputs[0]
         elif event.kind == "multiply":
             what = f"{_what(event)} reads {len(event.inputs)} maps, as gates do; a plain U-Net has none"
-            raise NotInferred(what, branches=True)
+            raise NotInferred(what, branches="gated")
         else:
             raise _unknown(trace, event, "")
     return path[::-1]

@@ -14,7 +14,7 @@ from typer.testing import Result
 import parity
 from backends.trace import TraceError
 from parity.adoption.differences import Difference, told
-from parity.adoption.nearest import has_branches
+from parity.adoption.nearest import branches_of
 from shared_specs import load_spec, load_weights
 from shared_specs.keymap import original_keys
 
@@ -122,7 +122,7 @@ def test_advice_fits_what_stands_in_the_way(run: Run, tmp_path: Path, monkeypatc
     assert ("--spec" in said) == (case == "residual")
     named = json.loads(Path("out.json").read_text())["nearest"]
     assert len(named) == (2 if case == "residual" else 0)
-    assert all(name in said and has_branches(load_spec(name)) for name in named)
+    assert all(name in said and case in branches_of(load_spec(name)) for name in named)
 
 
 def test_module_that_takes_none_of_the_sizes_asks_for_a_shape(refused: Refused) -> None:
