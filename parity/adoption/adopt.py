@@ -26,6 +26,7 @@ from .dropouts import match_without
 from .found import Match
 from .inference import Inference, infer
 from .nearest import nearest_specs
+from .passes import deeper_output, only_in_evaluation
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
@@ -81,6 +82,8 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
     """Trace a module and match it with a spec, or infer one, without weights and proof. Errors are those of `adopt`."""
     if spec is None:
         traced = _first_trace(module, images)
+        if deeper := deeper_output(traced):
+            return Adoption(traced.module, None, True, deeper, "return the logits first, or alone")
         inference = infer(traced, SPEC_NAME)
         if inference.spec is not None and images is None:
             traced, inference = _again(module, traced, inference, seed)
@@ -99,7 +102,15 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
     assumed += () if images is None else tuple(found.unseen_sizes)
     assumed += frozen(module)
     return Adoption(
-        traced.module, chosen, spec is None, match=found, assumed=assumed, weights={}, ignored=_ignored(traced, found)
+        traced.module,
+        chosen,
+        spec is None,
+        match=found,
+        assumed=assumed,
+        weights={},
+        ignored=_ignored(traced, found),
+        aliases=traced.aliases,
+        unused=_unused(traced, found),
     )
 
 
@@ -161,11 +172,23 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
 
 
 def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
-    """Keys that are no tensors of the network: counters of batches, and what no call of inference read."""
+    """Keys that are no tensors of the network: counters of batches, what no call read, and what other outputs need."""
     taken = set(found.keys.values())
     counters = [key for key in traced.state if key.endswith("num_batches_tracked")]
-    rest = [key for key in traced.state if key not in taken and key not in counters]
+    rest = [key for key in traced.state if traced.aliases.get(key, key) not in taken and key not in counters]
     return (*(["*num_batches_tracked"] if counters else []), *rest)
+
+
+def _unused(traced: Trace, found: Match) -> tuple[str, ...]:
+    """Which tensors of the module have no place in the spec, in words; nothing where the match is not complete."""
+    if not found.complete:
+        return ()
+    taken, unread = set(found.keys.values()), set(traced.unused())
+    rest = [key for key in traced.state if key not in traced.aliases and not key.endswith("num_batches_tracked")]
+    elsewhere = [key for key in rest if key not in taken and key not in unread]
+    nowhere = [key for key in rest if key in unread]
+    told = (("read for other outputs alone", elsewhere), ("not used by the traced pass", nowhere))
+    return tuple(f"{len(keys)} of its tensors are {what}: {listed(keys, 8)}" for what, keys in told if keys)
 
 
 def _proved(
@@ -193,6 +216,8 @@ def _proved(
         )
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
+    if not verdict.equal and not found.differences:
+        found.differences += only_in_evaluation(found, module, batch.images)
     most, traced = models[YOURS].most_outputs, len(found.trace.outputs)  # pyright: ignore[reportAttributeAccessIssue]
     heads = 1 + len(spec.deep_logits)
     compared = "the logits" if heads == 1 else f"the first {heads}"

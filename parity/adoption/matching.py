@@ -235,6 +235,9 @@ class _Walk:
         names = (self.spec.logits, *self.spec.deep_logits)
         last = self.layers[-1].name
         logits, *deep = (self.match.maps[name] for name in names if name in self.match.maps)
+        if logits in self.trace.outputs[1:]:
+            place = self.trace.outputs.index(logits) + 1
+            raise self.part(names[0], "", "place among the outputs", str(place), "1")
         if self.trace.outputs[0] != logits and self.trace.readers[logits]:
             readers = self.readers(logits)
             raise self.part(names[0], self.places(readers), "after it", self.names(readers), "the end of the network")

@@ -178,9 +178,11 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
     spec = adoption.spec
     if spec is None:
         output.print(f"{adoption.module}: no spec could be inferred.", style="bold red")
-        near = f"; of the zoo, {' and '.join(adoption.nearest)} come nearest" if adoption.nearest else ""
-        advice = adoption.advice or f"give the spec that it is to be with --spec{near}"
-        output.print(f"{adoption.reason}. {advice[0].upper()}{advice[1:]}.")
+        near = f"; of the zoo, {adoption.nearest_told}" if adoption.nearest else ""
+        advice = [adoption.advice] if adoption.advice else []
+        if near or not advice:
+            advice.append(f"give the spec that it is to be with --spec{near}")
+        output.print(" ".join(f"{words[0].upper()}{words[1:]}." for words in (adoption.reason, *advice)))
         return
     origin = "inferred from the trace" if adoption.inferred else "as given"
     output.print(
@@ -190,9 +192,8 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
         output.print(f"widths {list(spec.widths)}, {spec.in_channels} channels in, {spec.out_channels} out")
     for words in adoption.assumed:
         output.print(f"assumed: {words}", style="yellow")
-    ignored = [key for key in adoption.ignored if "*" not in key]
-    if ignored and adoption.match is not None and adoption.match.complete:
-        output.print(f"not used by the traced pass: {', '.join(ignored)}", style="yellow")
+    for words in adoption.unused:
+        output.print(words, style="yellow")
     if verbose:
         output.print(keys_table(adoption))
     if adoption.verdict is not None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import parity
+from parity.adoption.adopt import identify
 from shared_specs import UNetSpec
 
 from .adopted import CHANGEABLE, changeable, changed_in_place, group_norm, own
@@ -62,11 +63,6 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "pool_kind": ({"pool": "AvgPool2d"}, "encoder.1.down", "kind average_pool instead of max_pool"),
     "pool_rounding": ({"pool_settings": {"ceil_mode": True}}, "encoder.1.down", "rounding ceil instead of floor"),
     "stride": ({"pool_settings": {"stride": 3}}, "encoder.1.down", "stride 3 instead of 2"),
-    "dropout": (
-        {"extra": "Dropout"},
-        "encoder.1.down",
-        "before it an additional dropout of rate 0.5 instead of none",
-    ),
     "additional": ({"extra": "Tanh"}, "encoder.1.down", "before it an additional tanh instead of none"),
     "after_the_head": ({"softmax": True}, "head", "after it softmax instead of the end of the network"),
     "tied": (
@@ -155,6 +151,49 @@ def test_dropout_that_is_a_function_is_told(training: bool) -> None:
         assert "dropout of rate 0.5 in evaluation mode too" in adoption.first_difference
     else:
         assert "without the dropout of rate 0.5" in " ".join(adoption.assumed)
+
+
+LOOSE = {
+    "Dropout": "without the dropout of rate 0.5 at dropout (enter.extra), ",
+    "Dropout2d": "without the dropout of rate 0.5 of whole channels at dropout2d (enter.extra), ",
+}
+
+
+@pytest.mark.parametrize("kind", LOOSE)
+def test_dropout_that_no_spec_can_say_is_left_out_of_a_given_spec_too(kind: str) -> None:
+    adoption = identify(own("Changeable", extra=kind), changeable(), None)
+    assert not adoption.differences
+    assert adoption.assumed[0].startswith(LOOSE[kind])
+
+
+def test_dropout_in_every_unit_is_a_difference_as_the_spec_could_say_it() -> None:
+    spec = UNetSpec.model_validate(CHANGEABLE | {"block": CHANGEABLE["block"] | {"convolutions": 1}})
+    adoption = identify(own("Changeable", extra="Dropout", single=True), spec, None)
+    assert "before it an additional dropout of rate 0.5 instead of none" in adoption.first_difference
+    assert not identify(own("Changeable", extra="Dropout2d", single=True), spec, None).differences
+
+
+def test_shortcut_that_the_module_has_not_is_named() -> None:
+    residual = {"span": 2, "last_activation": "after_sum", "stride_by": "conv", "kernel": 1, "padding": 0}
+    spec = UNetSpec.model_validate(CHANGEABLE | {"residual": residual | {"bias": True, "norm": True}})
+    first = identify(own("Changeable"), spec, None).first_difference
+    assert (
+        first == "encoder.0.block.1.shortcut.conv, in your module enter.c1: shortcut from images none instead of conv"
+    )
+
+
+def test_call_that_training_mode_leaves_out_is_named() -> None:
+    adoption = parity.adopt(own("Predicts"), backends=["pytorch"])
+    assert adoption.first_difference.endswith("in your module sigmoid: in training mode left out instead of kept")
+
+
+def test_logits_that_are_not_the_first_output_are_told_by_their_place() -> None:
+    class Reversed(type(own("Pair", inner=None))):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[::-1]
+
+    adoption = identify(Reversed(own("Changeable")), changeable(), None)
+    assert adoption.first_difference == "head: place among the outputs 2 instead of 1"
 
 
 def with_dropout() -> UNetSpec:

@@ -91,13 +91,17 @@ def test_no_spec_is_said_with_the_reason(run: Run) -> None:
     result = run("adopt", f"{OWN}:Residual")
     assert result.exit_code == 1
     assert "no spec could be inferred" in result.stdout
-    assert "residual, dense or nested" in result.stdout
+    assert "a residual block, which is not plain" in result.stdout
 
 
 MODULES = {
     "softmax": ("return self.b(self.a(x).relu()).softmax(1)", "Return the logits, and take their softmax outside of"),
     "sub": ("return self.b(self.a(x - x.mean()).relu())", "Prepare the images outside of the module, where sub is no"),
     "within": ("return self.b(self.a(x).cumsum(2))", "No spec says it either: replace cumsum by what a spec has."),
+    "beside": (
+        "return self.b(self.a(x) + x.repeat(1, 4, 1, 1)[:, :, 1:-1, 1:-1])",
+        "No spec says it either: replace repeat by what a spec has.",
+    ),
     "residual": (
         "y = self.a(x).relu(); return self.b(y + self.c(y).relu())",
         "Give the spec that it is to be with --spec; of the zoo, ",

@@ -27,14 +27,15 @@ Watch = Callable[[int, Tensor], None]
 """Is told each map with its number, as soon as it is there."""
 
 
-def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
-    """Run a copy of a module once in evaluation mode, and write down what it does.
+def trace(module: Any, images: Sequence[int] | np.ndarray, training: bool = False) -> Trace:
+    """Run a copy of a module once, and write down what it does.
 
     Nothing of the module changes: neither its mode nor its buffers, nor the state of PyTorch's random numbers.
 
     Args:
         module: any torch.nn.Module.
         images: (N, C, H, W), or their shape; then they are random.
+        training: whether in training mode, else in that of evaluation.
 
     Raises:
         TraceError: where it is no module, cannot be copied, or fails on such images.
@@ -42,7 +43,7 @@ def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
     check_module(module)
     copied = copy_of(module)
     values = images if isinstance(images, np.ndarray) else np.random.default_rng(0).normal(size=tuple(images))
-    return watched(copied.eval(), torch.tensor(values, dtype=dtype_of(copied)))
+    return watched(copied.train(training), torch.tensor(values, dtype=dtype_of(copied)))
 
 
 def check_module(module: Any) -> None:
@@ -86,7 +87,9 @@ def watched(module: nn.Module, images: Tensor, watch: Watch | None = None) -> Tr
     if not recorder.events or not numbers:
         raise TraceError(f"{type(module).__name__} makes nothing of the images that could be watched")
     state = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    return Trace(type(module).__name__, recorder.effective(numbers), numbers, recorder.shapes, state)
+    names = {key: recorder.keys.get(id(tensor), key) for key, tensor in module.state_dict(keep_vars=True).items()}
+    aliases = {key: name for key, name in names.items() if key != name}
+    return Trace(type(module).__name__, recorder.effective(numbers), numbers, recorder.shapes, state, aliases)
 
 
 def run(module: nn.Module, images: Tensor) -> list[Tensor]:
