@@ -48,6 +48,8 @@ def describe(error: ValidationError, values: Any, prefix: str = "", model: type[
             meant |= {(*place, key): near} if near else {}
     misspelt = [(*place[:-1], near) for place, near in meant.items()]
     problems = [p for p in problems if not (p["type"] == "missing" and p["loc"] in misspelt)]
+    lists = {p["loc"][:-1] for p in problems}  # whose wrong items pydantic does not count
+    problems = [p for p in problems if not (p["type"] == "too_short" and p["loc"] in lists)]
     parts = [_describe(problem, values, prefix, expected, meant) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         parts.append(f"and {len(problems) - MOST_PROBLEMS} more")
@@ -106,7 +108,7 @@ def in_file(keys: list[str], values: Any) -> str:
 def shorten(value: Any) -> str:
     """A value as an error message shows it."""
     try:
-        text = repr(value)
+        text = repr(list(value) if isinstance(value, tuple) else value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, a table in a table in a table ...
         text = f"an unprintable {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -23,6 +23,7 @@ from backends import checkpoints, trace
 from parity.adoption.adoption import YOURS
 from parity.adoption.differences import told
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
+from shared_specs.catalog import ZOO
 from shared_specs.errors import one_line
 from shared_specs.files import check_writable, write_atomically
 from shared_specs.toml import table, to_toml
@@ -182,6 +183,8 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
         advice = [adoption.advice] if adoption.advice else []
         if near or not advice:
             advice.append(f"give the spec that it is to be with --spec{near}")
+        if near:
+            advice.append(f"to write one, copy {ZOO / adoption.nearest[0]}.toml and change it")
         output.print(" ".join(f"{words[0].upper()}{words[1:]}." for words in (adoption.reason, *advice)))
         return
     origin = "inferred from the trace" if adoption.inferred else "as given"

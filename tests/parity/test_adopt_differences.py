@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import parity
@@ -180,6 +181,21 @@ def test_shortcut_that_the_module_has_not_is_named() -> None:
     assert (
         first == "encoder.0.block.1.shortcut.conv, in your module enter.c1: shortcut from images none instead of conv"
     )
+
+
+def test_norm_that_stands_in_front_of_a_whole_unit_is_one_more_and_no_other_order() -> None:
+    from torch import nn
+
+    def unit(*conv: int) -> list[Any]:
+        return [nn.Conv2d(*conv), nn.BatchNorm2d(conv[1]), nn.LeakyReLU()]
+
+    down = {"kind": "conv", "kernel": 2, "stride": 2, "padding": 0, "bias": True, "width": "next"}
+    block = CHANGEABLE["block"] | {"convolutions": 1}
+    spec = UNetSpec.model_validate(CHANGEABLE | {"widths": [4, 8], "down": down, "block": block})
+    module = nn.Sequential(*unit(3, 4, 3, 1, 1), *unit(4, 8, 2, 2), *unit(8, 8, 3, 1, 1))
+    first, second, *_ = identify(module, spec, np.zeros((1, 3, 8, 8))).differences
+    assert str(first).startswith("encoder.1.block.0.conv, in your module batch_norm (4): before it an additional batch")
+    assert "before it an additional leaky_relu instead of none" in str(second)
 
 
 def test_call_that_training_mode_leaves_out_is_named() -> None:

@@ -77,7 +77,7 @@ RULES: list[tuple[dict[str, Any], str]] = [
      "up-sampling at decoder level 0"),
     ({"merge": {"kind": "sum", "size_mismatch": "error"}, "up.width": "same"}, "merge.kind: got 'sum' at level 0, "
      "where the maps have 4 and 8 channels; expected equal ones"),
-    ({"merge": {"kind": "sum", "size_mismatch": "error", "order": ["skip", "upsampled"]}}, "merge.order: got ('skip', "
+    ({"merge": {"kind": "sum", "size_mismatch": "error", "order": ["skip", "upsampled"]}}, "merge.order: got ['skip', "
      "'upsampled'), expected none as kind is 'sum'"),
     ({"merge": {"kind": "none", "size_mismatch": "error"}}, "merge.size_mismatch: got 'error', expected none as kind "
      "is 'none'"),

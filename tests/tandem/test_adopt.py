@@ -126,6 +126,7 @@ def test_advice_fits_what_stands_in_the_way(run: Run, tmp_path: Path, monkeypatc
     assert ("--spec" in said) == (case == "residual")
     named = json.loads(Path("out.json").read_text())["nearest"]
     assert len(named) == (2 if case == "residual" else 0)
+    assert "".join(result.stdout.split()).endswith(f"{named[0]}.tomlandchangeit." if named else ".")
     assert all(name in said and case in branches_of(load_spec(name)) for name in named)
 
 
