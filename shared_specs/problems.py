@@ -108,7 +108,7 @@ def in_file(keys: list[str], values: Any) -> str:
 def shorten(value: Any) -> str:
     """A value as an error message shows it."""
     try:
-        text = repr(list(value) if isinstance(value, tuple) else value)
+        text = repr(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits, a table in a table in a table ...
         text = f"an unprintable {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

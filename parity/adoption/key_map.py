@@ -36,9 +36,10 @@ def key_map(
     Raises:
         SpecError: where the module has names that no key map can hold.
     """
-    others = alias_lines(aliases, keys.values())
+    others, rest = alias_lines(aliases, keys.values())
     if len(others) > MOST_ALIASES:
-        ignored, others = (*ignored, *aliases), {}
+        others, rest = {}, list(aliases)
+    ignored = (*ignored, *rest)
     scheme, ignored = scheme_of(module), collapsed(ignored, set(keys.values()))
     lines = patterns(spec, keys)
     if not _says(spec, scheme, lines, keys):
@@ -56,22 +57,41 @@ def scheme_of(module: str) -> str:
     return scheme if re.match("[A-Za-z0-9]", scheme) and scheme != CANONICAL else f"own_{scheme.lstrip('_.-')}"
 
 
-def alias_lines(aliases: Mapping[str, str], keys: Iterable[str]) -> dict[str, str]:
+def alias_lines(aliases: Mapping[str, str], keys: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     """Other names as a key map has them: one line for all tensors of a module, where all of them have such a name.
 
     Args:
         aliases: other name to the one that `keys` has.
         keys: those of the network's tensors; other names of what is no tensor of it are left out.
+
+    Returns:
+        The lines, and the names that no line can say without making up others.
     """
     taken = set(keys)
     wanted = {alias: name for alias, name in aliases.items() if name in taken}
     lines, known = dict[str, str](), set(taken)
     for alias, name in sorted(wanted.items(), key=lambda line: -_common_parts(*line)):
-        if alias not in known:
-            left, right = _line(alias, name, wanted, taken)
-            lines[left] = right
-            known = _named(taken, lines)
-    return lines
+        for left, right in (_line(alias, name, wanted, taken), (alias, name)):
+            grown = _grown(known, {**lines, left: right}, left) if alias not in known else known
+            if grown <= known | wanted.keys() and alias not in known:
+                lines[left], known = right, grown
+    return lines, [alias for alias in wanted if alias not in known]
+
+
+def _grown(known: Collection[str], lines: Mapping[str, str], added: str) -> set[str]:
+    """The names, with what a line that was added makes of them, and what every line makes of that."""
+    found = set(known)
+    fresh = [made for name in known if (made := _made(name, added, lines[added]))]
+    while fresh and len(found) <= MOST_NAMES:  # as a line may feed itself
+        name = fresh.pop()
+        if name not in found:
+            found.add(name)
+            fresh += [made for line in lines.items() if (made := _made(name, *line))]
+    return found
+
+
+MOST_NAMES = 100_000
+"""In a state dict."""
 
 
 def _common_parts(alias: str, name: str) -> int:
@@ -91,17 +111,12 @@ def _line(alias: str, name: str, wanted: Mapping[str, str], taken: Collection[st
     return alias, name
 
 
-def _named(taken: Collection[str], lines: Mapping[str, str]) -> set[str]:
-    """The names, and what these lines make of them and of one another."""
-    found = list(taken)
-    for name in found:  # which grows
-        for left, right in lines.items():
-            start = right.removesuffix("*")
-            other = left.removesuffix("*") + name.removeprefix(start) if right.endswith("*") else left
-            fits = name.startswith(start) if right.endswith("*") else name == right
-            if fits and other not in found:
-                found.append(other)
-    return set(found)
+def _made(name: str, left: str, right: str) -> str:
+    """What a line makes of a name; "" where it does not fit."""
+    if right.endswith("*"):
+        start = right.removesuffix("*")
+        return left.removesuffix("*") + name.removeprefix(start) if name.startswith(start) else ""
+    return left if name == right else ""
 
 
 def collapsed(ignored: Sequence[str], taken: Collection[str]) -> tuple[str, ...]:

@@ -78,7 +78,8 @@ def test_other_names_become_aliases_by_which_the_original_is_written_whole() -> 
     aliases = {f"again.{name}": key for name, key in keys.items()} | {"other.w": keys["head.weight"], "gone": "nowhere"}
     twice = "again.inner.encoder.0.block.0.conv.bias"
     aliases[twice] = aliases[twice.replace("inner.", "")]
-    lines = alias_lines(aliases, keys.values())
+    lines, rest = alias_lines(aliases, keys.values())
+    assert not rest
     assert lines == {"again.*": "net.*", "other.w": keys["head.weight"], twice: aliases[twice]}
     ours = spec.model_copy(update={"checkpoint": key_map(spec, "Own", keys, (), aliases)})
     assert original_keys(ours) == keys
@@ -92,3 +93,9 @@ def test_other_names_without_number_are_ignored() -> None:
     aliases = {f"again.{n}.w{i}": name for n in range(MOST_ALIASES) for i, name in enumerate(list(keys)[:2])}
     found = key_map(spec, "Own", keys, (), aliases)
     assert not found.aliases and found.ignore == ("again.*",)
+
+
+def test_a_line_that_would_make_up_names_is_written_for_each_tensor() -> None:
+    keys = ["a.w", "b.w"]
+    assert alias_lines({"a.a.w": "a.w"}, keys) == ({"a.a.w": "a.w"}, [])  # a.a.* = a.* would make a.a.a.w
+    assert alias_lines({"c.w": "b.w", "c.c.w": "b.w"}, keys) == ({"c.*": "b.*", "c.c.w": "b.w"}, [])
