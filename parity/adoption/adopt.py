@@ -27,6 +27,7 @@ from .found import Match
 from .inference import Inference, infer
 from .nearest import nearest_specs
 from .passes import deeper_output, only_in_evaluation
+from .unsaid import leading_to
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
@@ -183,9 +184,10 @@ def _unused(traced: Trace, found: Match) -> tuple[str, ...]:
     """Which tensors of the module have no place in the spec, in words; nothing where the match is not complete."""
     if not found.complete:
         return ()
-    taken, unread = set(found.keys.values()), set(traced.unused())
+    unread = set(traced.unused())
+    first = {key for call in leading_to(traced, traced.outputs[0]) for key in call.parameters.values()}
     rest = [key for key in traced.state if key not in traced.aliases and not key.endswith("num_batches_tracked")]
-    elsewhere = [key for key in rest if key not in taken and key not in unread]
+    elsewhere = [key for key in rest if key not in first | set(found.keys.values()) and key not in unread]
     nowhere = [key for key in rest if key in unread]
     told = (("read for other outputs alone", elsewhere), ("not used by the traced pass", nowhere))
     return tuple(f"{len(keys)} of its tensors are {what}: {listed(keys, 8)}" for what, keys in told if keys)

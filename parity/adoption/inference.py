@@ -64,9 +64,8 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
     try:
         values = draft.values()
     except NotInferred as reason:
-        besides = unsayable(draft.trace) if reason.branches else ""
+        besides, advice = unsayable(draft.trace) if reason.branches else ("", reason.advice)
         told = f"{reason}; besides, {besides}" if besides else str(reason)
-        advice = "replace that by what a spec has" if besides else reason.advice
         return Inference(None, told, advice=advice, branches=reason.branches)
     title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
     values = {"name": name, "title": title, "source": source, **values}

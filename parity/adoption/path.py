@@ -9,7 +9,7 @@ from backends.trace import Event, Trace
 
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
 from .joins import ADJUSTMENTS
-from .unsaid import leading_to, unsaid
+from .unsaid import REPLACE, advice, unsaid
 
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
@@ -73,7 +73,7 @@ def sections(trace: Trace) -> list[Section]:
         awaits_join = is_decoder and here.join is None
         if unsaid(event):
             what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
-            raise NotInferred(what, "no spec says it either: replace it by what a spec has")
+            raise NotInferred(what, REPLACE.format("it"))
         if event.kind in JOINS:
             if not awaits_join:
                 branches = "residual" if event.kind == "add" else "nested"
@@ -104,20 +104,7 @@ def _what(event: Event) -> str:
 
 def _unknown(trace: Trace, event: Event, where: str) -> NotInferred:
     """A call that no spec has a word for, and what to do about it."""
-    name = name_of(event)
-    if event.output in trace.outputs:
-        advice = f"return the logits, and take their {name} outside of the module"
-    elif _prepares(trace, event):
-        advice = f"prepare the images outside of the module, where {name} is no part of the network"
-    else:
-        advice = f"no spec says it either: replace {name} by what a spec has"
-    return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice)
-
-
-def _prepares(trace: Trace, event: Event) -> bool:
-    """Whether all that becomes of the images goes through a call that no parameter has part in."""
-    before = leading_to(trace, event.output)
-    return not any(call.parameters for call in before) and all(reader in before for reader in trace.readers[0])
+    return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice(trace, event))
 
 
 def main_path(trace: Trace) -> Sequence[Event]:

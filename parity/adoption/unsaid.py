@@ -29,24 +29,43 @@ def unsaid(event: Event) -> str:
     return f"a {settings['computed'][0]} that is computed from other tensors" if "computed" in settings else ""
 
 
-def unsayable(trace: Trace) -> str:
-    """The first call on the way to the logits that no spec can say, whatever its branches are, in words; "" for none.
+def unsayable(trace: Trace) -> tuple[str, str]:
+    """The first call on the way to the logits that no spec can say, whatever its branches are.
 
     Args:
         trace: simplified, as calls that do nothing are in no spec.
+
+    Returns:
+        In words what it is, and what to do about it; "" and "" where there is none.
     """
     served: dict[str, Event] = {}
     for event in leading_to(trace, trace.outputs[0]):
         if event.kind not in SAID:
-            return f"{name_of(event)} at {event.owner or 'the top'}, for which a spec has no word"
+            what = f"{name_of(event)} at {event.owner or 'the top'}, for which a spec has no word"
+            return what, advice(trace, event)
         if unsaid(event):
-            return f"{event} has {unsaid(event)}, for which a spec has no word"
+            return f"{event} has {unsaid(event)}, for which a spec has no word", REPLACE.format("it")
         weight = event.parameters.get("weight")
         if weight in served and event.kind in ("conv", "transposed_conv"):
-            return f"{event} runs more than once with the same weights, where each layer of a spec has its own"
+            what = f"{event} runs more than once with the same weights, where each layer of a spec has its own"
+            return what, "no spec says it either: give each of them its own weights"
         if weight is not None:
             served[weight] = event
-    return ""
+    return "", ""
+
+
+REPLACE = "no spec says it either: replace {} by what a spec has"
+
+
+def advice(trace: Trace, event: Event) -> str:
+    """What to do about a call that no spec has a word for."""
+    name = name_of(event)
+    if event.output in trace.outputs:
+        return f"return the logits, and take their {name} outside of the module"
+    before = leading_to(trace, event.output)
+    if not any(call.parameters for call in before) and all(reader in before for reader in trace.readers[0]):
+        return f"prepare the images outside of the module, where {name} is no part of the network"
+    return REPLACE.format(name)
 
 
 def leading_to(trace: Trace, number: int) -> list[Event]:

@@ -186,8 +186,8 @@ def test_shortcut_that_the_module_has_not_is_named() -> None:
 def test_norm_that_stands_in_front_of_a_whole_unit_is_one_more_and_no_other_order() -> None:
     from torch import nn
 
-    def unit(*conv: int) -> list[Any]:
-        return [nn.Conv2d(*conv), nn.BatchNorm2d(conv[1]), nn.LeakyReLU()]
+    def unit(before: int, after: int, kernel: int, stride: int = 1, padding: int = 0) -> list[Any]:
+        return [nn.Conv2d(before, after, kernel, stride, padding), nn.BatchNorm2d(after), nn.LeakyReLU()]
 
     down = {"kind": "conv", "kernel": 2, "stride": 2, "padding": 0, "bias": True, "width": "next"}
     block = CHANGEABLE["block"] | {"convolutions": 1}
@@ -196,6 +196,24 @@ def test_norm_that_stands_in_front_of_a_whole_unit_is_one_more_and_no_other_orde
     first, second, *_ = identify(module, spec, np.zeros((1, 3, 8, 8))).differences
     assert str(first).startswith("encoder.1.block.0.conv, in your module batch_norm (4): before it an additional batch")
     assert "before it an additional leaky_relu instead of none" in str(second)
+
+
+def test_only_tensors_of_other_outputs_are_said_to_be_of_them() -> None:
+    from torch import nn
+
+    class TwoHeads(type(own("Changeable"))):
+        def __init__(self) -> None:
+            super().__init__(extra=lambda: nn.PReLU())
+            self.second, self.idle = nn.Conv2d(4, 2, 1), nn.Linear(1, 1, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x), self.second(self.enter(x))
+
+    adoption = identify(TwoHeads(), changeable(), None)
+    assert adoption.unused == (
+        "2 of its tensors are read for other outputs alone: second.weight, second.bias",
+        "1 of its tensors are not used by the traced pass: idle.weight",
+    )
 
 
 def test_call_that_training_mode_leaves_out_is_named() -> None:

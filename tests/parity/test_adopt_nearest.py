@@ -13,7 +13,7 @@ from parity.adoption.nearest import branches_of, nearest_specs
 from parity.adoption.passes import deeper_output
 from parity.adoption.spec_values import with_fewer_channels
 from parity.adoption.unsaid import unsayable
-from shared_specs import load_spec
+from shared_specs import initial_weights, load_spec
 from shared_specs.keymap import from_canonical, original_keys
 
 
@@ -41,11 +41,16 @@ def test_nearest_networks_have_the_branches_of_the_module(branches: str, sides: 
 
 def test_first_call_that_no_spec_can_say_is_named() -> None:
     conv, repeat = ("conv", "conv2d", CONV, {"weight": "a.weight"}), ("other", "repeat", {}, {})
-    assert unsayable(chain(conv, ("relu", "relu", {}, {}))) == ""
-    assert unsayable(chain(conv, repeat)) == "repeat at at1, for which a spec has no word"
-    assert "4 groups" in unsayable(chain(("conv", "conv2d", CONV | {"groups": 4}, {})))
-    assert unsayable(chain(conv, conv)).startswith("conv2d (at1) runs more than once with the same weights")
-    assert unsayable(replace(chain(conv, repeat), outputs=(1,))) == ""  # what does not lead to the logits
+    more = ("relu", "relu", {}, {})
+    assert unsayable(chain(conv, more)) == ("", "")
+    what, advice = unsayable(chain(conv, repeat, more))
+    assert what == "repeat at at1, for which a spec has no word"
+    assert advice == "no spec says it either: replace repeat by what a spec has"
+    assert unsayable(chain(conv, repeat))[1] == "return the logits, and take their repeat outside of the module"
+    assert unsayable(chain(repeat, conv))[1].startswith("prepare the images outside of the module")
+    assert "4 groups" in unsayable(chain(("conv", "conv2d", CONV | {"groups": 4}, {})))[0]
+    assert unsayable(chain(conv, conv))[0].startswith("conv2d (at1) runs more than once with the same weights")
+    assert unsayable(replace(chain(conv, repeat), outputs=(1,))) == ("", "")  # what does not lead to the logits
 
 
 def test_output_from_a_deeper_level_than_the_first_is_named() -> None:
@@ -83,7 +88,7 @@ def test_other_names_become_aliases_by_which_the_original_is_written_whole() -> 
     assert lines == {"again.*": "net.*", "other.w": keys["head.weight"], twice: aliases[twice]}
     ours = spec.model_copy(update={"checkpoint": key_map(spec, "Own", keys, (), aliases)})
     assert original_keys(ours) == keys
-    written = from_canonical(ours, {tensor.name: tensor.size for tensor in spec.tensors})
+    written = from_canonical(ours, initial_weights(spec))
     assert set(written) == {*keys.values(), *aliases} - {"gone"}
 
 
