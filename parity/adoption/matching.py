@@ -130,8 +130,8 @@ class _Walk:
         next_layers = [other for other in self.layers if layer.name in other.inputs]
         after = {kind for other in next_layers for kind in CALLS.get(other.kind, (other.kind,))}
         skipped = next((event for event in readers if event.kind in after), None)
-        is_first = skipped is not None and extra and extra[0] is skipped
-        if is_first and all(event.kind != skipped.kind for event in self.readers(extra[-1].output)):
+        then = [event.kind for event in self.readers(extra[-1].output)] if extra else []
+        if extra and skipped is not None and extra[0] is skipped and skipped.kind not in then:
             raise self.part(
                 layer.name,
                 str(skipped),
