@@ -167,7 +167,8 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
     channels, dimensions = tracing.first_convolution(module)
     if dimensions != spec.dimensions:
         raise SpecError(
-            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
+            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec, "
+            f"or a copy of its file with dimensions = {dimensions}"
         )
     return _trace_at(module, channels, (random_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
 
