@@ -70,28 +70,30 @@ def alias_lines(aliases: Mapping[str, str], keys: Iterable[str]) -> tuple[dict[s
     taken = set(keys)
     wanted = {alias: name for alias, name in aliases.items() if name in taken}
     lines, known = dict[str, str](), set(taken)
+    names = taken | wanted.keys()
     for alias, name in sorted(wanted.items(), key=lambda line: -_common_parts(*line)):
         for left, right in (_line(alias, name, wanted, taken), (alias, name)):
-            grown = _grown(known, {**lines, left: right}, left) if alias not in known else known
-            if grown <= known | wanted.keys() and alias not in known:
+            grown = _grown(known, {**lines, left: right}, left, names) if alias not in known else set()
+            if grown:
                 lines[left], known = right, grown
     return lines, [alias for alias in wanted if alias not in known]
 
 
-def _grown(known: Collection[str], lines: Mapping[str, str], added: str) -> set[str]:
-    """The names, with what a line that was added makes of them, and what every line makes of that."""
+def _grown(known: Collection[str], lines: Mapping[str, str], added: str, names: Collection[str]) -> set[str]:
+    """The names, with what a line that was added makes of them, and what every line makes of that.
+
+    Nothing where that is a name that is not there, as of a line that feeds itself.
+    """
     found = set(known)
     fresh = [made for name in known if (made := _made(name, added, lines[added]))]
-    while fresh and len(found) <= MOST_NAMES:  # as a line may feed itself
+    while fresh:
         name = fresh.pop()
+        if name not in names:
+            return set()
         if name not in found:
             found.add(name)
             fresh += [made for line in lines.items() if (made := _made(name, *line))]
     return found
-
-
-MOST_NAMES = 100_000
-"""In a state dict."""
 
 
 def _common_parts(alias: str, name: str) -> int:
