@@ -110,6 +110,7 @@ class Adoption:
                 "assumed": self.assumed,
                 "keys": self.keys,
                 "ignored": self.ignored,
+                "unused": self.unused,
                 "verdict": None if self.verdict is None else json.loads(self.verdict.to_json()),
             }
         )

@@ -48,7 +48,7 @@ def unsayable(trace: Trace) -> tuple[str, str]:
         weight = event.parameters.get("weight")
         if weight in served and event.kind in ("conv", "transposed_conv"):
             what = f"{event} runs more than once with the same weights, where each layer of a spec has its own"
-            return what, "no spec says it either: give each of them its own weights"
+            return what, "give each of them its own weights"
         if weight is not None:
             served[weight] = event
     return "", ""
