@@ -96,7 +96,7 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
         traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
     found, left_out = match_without(chosen, traced, is_inferred=spec is None)
     assumed += left_out
-    if len(traced.outputs) > 1 + len(chosen.deep_logits):
+    if found.complete and len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
     assumed += tuple(found.unseen_dropouts)
