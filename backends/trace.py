@@ -21,7 +21,7 @@ FRAMEWORK = "pytorch"
 """The backend whose modules can be traced."""
 
 TRACER, ADOPTED = "backends.pytorch.adoption.tracing", "backends.pytorch.adoption.model"
-STATE = "backends.pytorch.adoption.state"
+STATE, IMAGES = "backends.pytorch.adoption.state", "backends.pytorch.adoption.images"
 """By name, so that whoever reads traces needs no framework."""
 
 
@@ -220,7 +220,7 @@ def load_state(module: Any, path: str) -> tuple[str, ...]:
 
 def first_convolution(module: Any) -> tuple[int, int]:
     """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
-    return _imported(TRACER).first_convolution(module)
+    return _imported(IMAGES).first_convolution(module)
 
 
 def as_model(

@@ -65,10 +65,11 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         values = draft.values()
     except NotInferred as reason:
         besides, advice = unsayable(draft.trace) if reason.branches else ("", reason.advice)
-        told = f"{reason}; besides, {besides}" if besides else str(reason)
-        return Inference(None, told, advice=advice, branches=reason.branches)
-    title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
-    values = {"name": name, "title": title, "source": source, **values}
+        return Inference(
+            None, f"{reason}; besides, {besides}" if besides else str(reason), advice=advice, branches=reason.branches
+        )
+    about = {"title": f"{trace.module}, as adopted", "source": f"inferred from a traced {trace.module}"}
+    values = {"name": name, **about, **values}
     try:
         return Inference(UNetSpec.model_validate(values), assumed=tuple(draft.assumed))
     except ValidationError as error:

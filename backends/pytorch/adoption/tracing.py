@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from shared_specs.errors import one_line
 
-from ...trace import Event, NoImagesError, Shape, Trace, TraceError
+from ...trace import Event, Shape, Trace, TraceError
 from . import calls
 
 CHANGE_NOTHING = ("requires_grad", "retain_grad", "grad", "backward", "__init__")
@@ -269,40 +269,3 @@ def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def first_convolution(module: Any) -> tuple[int, int]:
-    """Input channels and spatial dimensions of a module, after the convolution that runs first. Raises TraceError.
-
-    It need not be the one that was made first, as a block may make the layers of a branch before those that feed it.
-    """
-    check_module(module)
-    convolutions = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.Conv3d)]
-    if not convolutions:
-        raise NoImagesError(
-            f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; expected images that it takes, or their shape"
-        )
-    made = convolutions[0]
-    ran = _first_to_run(module, made)
-    return ran.in_channels, 2 if isinstance(ran, nn.Conv2d) else 3
-
-
-class _Ran(Exception):
-    """Ends a pass at its first convolution."""
-
-
-def _first_to_run(module: nn.Module, made: nn.Conv2d | nn.Conv3d) -> nn.Conv2d | nn.Conv3d:
-    """Which convolution gets images first; `made` where the pass fails before one does, as its images may not fit."""
-    copied, found = copy_of(module).eval(), [made]
-
-    def end(convolution: Any, inputs: Any) -> None:
-        found[0] = convolution
-        raise _Ran
-
-    for submodule in copied.modules():
-        if isinstance(submodule, nn.Conv2d | nn.Conv3d):
-            submodule.register_forward_pre_hook(end, prepend=True)
-    axes = len(made.kernel_size)
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), contextlib.suppress(Exception):
-        copied(torch.zeros(1, made.in_channels, *(64,) * axes, dtype=dtype_of(copied)))
-    return found[0]
