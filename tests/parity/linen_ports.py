@@ -98,6 +98,21 @@ class ModeUnderAnotherName(nn.Module):
         return LinenUNet(name="unet")(x, learning)
 
 
+class ModeByMutability(nn.Module):
+    """As some have it: it trains where its statistics may change."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
+        return LinenUNet(name="unet")(x, self.is_mutable_collection("batch_stats"))
+
+
+class DeafUNet(LinenUNet):
+    """Does not pass its mode on."""
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return super().__call__(x, True)
+
+
 class FixedDtype(LinenUNet):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return super().__call__(x, train).astype("float32")
