@@ -68,12 +68,15 @@ def _canonical(quantity: str, spec: UNetSpec) -> str:
 
 def _between(first: Measurement, verdict: Verdict) -> str:
     """What lies before the first layer that differs and could not be compared, back to one that is equal."""
+    pair = (first.reference, first.candidate)
+    of_layers = (m for m in verdict.measurements if m.probe == "activations")
+    compared = [m.quantity for m in of_layers if (m.reference, m.candidate) == pair]
+    if first.probe == "forward" and compared:
+        return (
+            f"every layer that is known is equal, {compared[-1]} the last: look behind it, for a sigmoid for instance"
+        )
     if first.probe != "activations":
         return ""
-    pair = (first.reference, first.candidate)
-    compared = {
-        m.quantity for m in verdict.measurements if (m.reference, m.candidate) == pair and m.probe == first.probe
-    }
     layers = [layer.name for layer in verdict.spec.layers]
     before = layers[: layers.index(first.quantity)] if first.quantity in layers else []
     unseen: list[str] = []

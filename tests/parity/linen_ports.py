@@ -106,6 +106,24 @@ class ModeByMutability(nn.Module):
         return LinenUNet(name="unet")(x, self.is_mutable_collection("batch_stats"))
 
 
+class WithSigmoid(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return nn.sigmoid(LinenUNet(name="unet")(x, train))
+
+
+class ChannelsFirst(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return jnp.moveaxis(LinenUNet(name="unet")(jnp.moveaxis(x, 1, -1), train), -1, 1)
+
+
+class TakesTime(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, train: bool = False) -> jax.Array:
+        return LinenUNet(name="unet")(x + time, train)
+
+
 class DeafUNet(LinenUNet):
     """Does not pass its mode on."""
 

@@ -102,6 +102,14 @@ def test_a_mode_may_be_a_field() -> None:
     assert comparison.equal, str(comparison)
 
 
+def test_what_comes_behind_all_layers_is_told() -> None:
+    comparison = compare_modules(*pair_within("WithSigmoid"), probes=["forward", "activations"])
+    assert comparison.notes == (
+        "every layer that is known is equal, head the last: look behind it, for a sigmoid for instance",
+    )
+    assert not compare_modules(*pair_within("WithSigmoid"), probes=["forward"]).notes
+
+
 def test_a_mode_may_be_what_is_mutable() -> None:
     from tests.parity import linen_ports, ports
 
@@ -230,6 +238,13 @@ def without_a_mode() -> tuple[Any, Any]:
     return module, linen_ports.ported_within(module, linen_ports.ModeUnderAnotherName)
 
 
+def pair_within(name: str) -> tuple[Any, Any]:
+    from tests.parity import linen_ports, ports
+
+    module = ports.trained()
+    return module, linen_ports.ported_within(module, getattr(linen_ports, name))
+
+
 REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
     "unbound": (
         lambda: (pair()[0], unbound()),
@@ -246,6 +261,14 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], str]] = {
         'pass it on (Cannot update variable "mean" in "/enter/norm" because',
     ),
     "fixed_dtype": (lambda: pair(make="FixedDtype"), "FixedDtype returns float32 where its tensors and images are flo"),
+    "channels_first": (
+        lambda: pair_within("ChannelsFirst"),
+        "; it takes channels first: wrap it in a module that moves them, and those of its logits back",
+    ),
+    "more_than_images": (
+        lambda: pair_within("TakesTime"),
+        "missing 1 required positional argument: 'time'); where it takes more than images, wrap it in a module that g",
+    ),
     "fails": (lambda: pair(make="Fails"), "Fails fails on images 2x4x6x1, channels last (ValueError: not today)"),
 }
 

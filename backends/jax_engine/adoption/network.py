@@ -121,6 +121,7 @@ class PortNetwork(Network):
             shape, words = "x".join(map(str, images.shape)), one_line(str(error))[:300]
             raise TraceError(
                 f"{self.label} fails on images {shape}, channels last ({type(error).__name__}: {words})"
+                f"{_advice(function, images, options, error)}"
             ) from error
 
     def parameter_count(self) -> int:
@@ -128,6 +129,17 @@ class PortNetwork(Network):
 
     def flags(self) -> dict[str, str]:
         return {}
+
+
+def _advice(function: Callable[..., Any], images: jax.Array, options: Mapping[str, Any], error: Exception) -> str:
+    """How to wrap a module that takes something else than images with channels last; "" where that is not it."""
+    if isinstance(error, TypeError) and "required" in str(error) and "argument" in str(error):
+        return "; where it takes more than images, wrap it in a module that gives it the rest"
+    try:
+        function(jnp.moveaxis(images, -1, 1), **options)
+    except Exception:  # the user's own code: it fails either way
+        return ""
+    return "; it takes channels first: wrap it in a module that moves them, and those of its logits back"
 
 
 def mode_arguments(module: object) -> list[str]:
