@@ -204,7 +204,8 @@ def _spec(sides: Sequence[_Side], spec: UNetSpec | str | Path | None, images: np
             if side.adoption.spec is None:
                 reasons = "; ".join(filter(None, (side.adoption.reason, side.adoption.advice)))
                 near = f", for instance {' or '.join(side.adoption.nearest)}" if side.adoption.nearest else ""
-                raise TandemError(f"{side.name}: no spec can be inferred ({reasons}); say what it is with spec={near}")
+                what_to_do = "" if side.adoption.advice else f"; say what it is with spec={near}"
+                raise TandemError(f"{side.name}: no spec can be inferred ({reasons}){what_to_do}")
             return side.adoption.spec
     raise TandemError("nothing says which network the two are; say it with spec=, a name of the zoo or a TOML file")
 

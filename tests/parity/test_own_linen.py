@@ -72,6 +72,7 @@ def test_a_fault_in_a_port_is_named(fault: str) -> None:
     first = comparison.verdict.first_difference
     assert first is not None
     assert (first.probe, first.quantity, first.candidate) == (probe, quantity, LINEN)
+    assert len(comparison.notes) == (1 if fault == "mode_forgotten" else 2), comparison.notes
     sound = [m for m in comparison.verdict.measurements if m.candidate == TORCH]
     assert sound and all(m.equal for m in sound)
 

@@ -77,7 +77,7 @@ def test_a_module_that_holds_a_kernel_is_not_taken_for_the_layer(first: str) -> 
 
 
 def test_a_module_may_be_told_its_mode_in_its_call() -> None:
-    comparison = compare_modules(*pair(make="ToldUNet"), probes=["forward", "activations", "statistics"])
+    comparison = compare_modules(*pair(make="ToldUNet"), probes=["activations", "statistics", "gradients"])
     assert comparison.equal, str(comparison)
     assert comparison.notes == ()
 
@@ -434,6 +434,17 @@ def test_what_cannot_be_compared_is_one_line(case: str) -> None:
         compare_modules(*make(), **options)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_where_no_spec_has_a_word_none_is_asked_for() -> None:
+    from tests.parity import ports
+
+    class WithSoftmax(ports.TorchUNet):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).softmax(1)
+
+    with pytest.raises(TandemError, match=r"no spec can be inferred \(.*; return the logits, .* the module\)$"):
+        compare_modules(WithSoftmax(), WithSoftmax())
 
 
 def test_a_model_in_another_precision_is_refused(narrow: UNetSpec) -> None:
