@@ -35,7 +35,7 @@ class Bars:
 
 
 def bars(kind: Bars, cells: Sequence[TimedCell], names: Names) -> Html:
-    """The median over processes with the 95% interval of their mean; "" where nobody has a value."""
+    """The median over processes with the 95% interval of their geometric mean; "" where nobody has a value."""
     rows = [(cell, value) for cell in cells if (value := cell.median(kind.quantity)) is not None]
     if not rows:
         return Html("")

@@ -13,7 +13,7 @@ from .markup import Html, paragraph, section
 
 SAID = (
     "Joules of the whole GPU for one image of a step, by its own counter, idle power included. "
-    "The median over processes, and the 95% interval of their mean."
+    "The median over processes, and the 95% interval of their geometric mean."
 )
 
 

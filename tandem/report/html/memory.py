@@ -12,7 +12,7 @@ from .markup import Html, paragraph, section
 
 SAID = (
     "The peak while a cell was built, compiled and run: of the device's memory on a GPU, else of the whole process, "
-    "the framework itself included. The median over processes, and the 95% interval of their mean."
+    "the framework itself included. The median over processes, and the 95% interval of their geometric mean."
 )
 
 GIB = Bars("peak memory, GiB", lambda record: _gib(memory_bytes(record)), lambda gib: sized(gib * 2**30), True)

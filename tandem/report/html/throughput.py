@@ -19,8 +19,8 @@ from .markup import Html, paragraph, section
 from .tables import Number, number, table
 
 SAID = (
-    "Images a second: the median over fresh processes, and the 95% interval of their mean. Full bars are tuned, pale "
-    "ones are not. Every process was gated by parity first, but for public U-Nets, which are other networks."
+    "Images a second: the median over fresh processes, and the 95% interval of their geometric mean. Full bars are "
+    "tuned, pale ones are not. Every process was gated by parity first, but for public U-Nets, other networks."
 )
 
 HEAD = (
