@@ -19,6 +19,7 @@ from .merge_values import merge_tables
 from .path import STEPS, NotInferred, Section, sections
 from .spec_values import (
     Values,
+    as_written,
     first_unit,
     kinds,
     place_of_conv,
@@ -27,10 +28,7 @@ from .spec_values import (
     units_of,
     unlike,
     window,
-    with_fewer_channels,
-    with_instance_norms,
     with_overrides,
-    without_channel_dropouts,
     words_of,
 )
 from .unsaid import unsayable
@@ -60,14 +58,13 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(with_fewer_channels(with_instance_norms(without_channel_dropouts(trace).simplified())))
+    draft = _Draft(as_written(trace))
     try:
         values = draft.values()
     except NotInferred as reason:
         besides, advice = unsayable(draft.trace) if reason.branches else ("", reason.advice)
-        return Inference(
-            None, f"{reason}; besides, {besides}" if besides else str(reason), advice=advice, branches=reason.branches
-        )
+        told = f"{reason}; besides, {besides}" if besides else str(reason)
+        return Inference(None, told, advice=advice, branches=reason.branches)
     about = {"title": f"{trace.module}, as adopted", "source": f"inferred from a traced {trace.module}"}
     values = {"name": name, **about, **values}
     try:

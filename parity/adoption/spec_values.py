@@ -16,6 +16,11 @@ from .path import STEPS, NotInferred
 Values = dict[str, Any]
 
 
+def as_written(trace: Trace) -> Trace:
+    """A trace in the words of a spec, where those differ from PyTorch's."""
+    return with_fewer_channels(with_instance_norms(without_channel_dropouts(trace).simplified()))
+
+
 def with_instance_norms(trace: Trace) -> Trace:
     """Group norms are called instance norms where all of them have as many groups as channels."""
     norms = [event for event in trace.events if event.kind == "group_norm"]
