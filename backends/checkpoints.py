@@ -16,6 +16,8 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+from shared_specs import WeightsError
+
 from . import orbax_folders, registry, torch_files
 from .contract import BackendError
 
@@ -31,6 +33,19 @@ SUFFIXES = {"canonical": (".safetensors",), "pytorch": (".pt", ".pth", ".ckpt", 
 
 FOLDERS = ("flax_nnx", "flax_linen")
 """The formats that are folders of Orbax. A path without a suffix is one for the first."""
+
+UNREAD = {
+    (".msgpack", ".flax"): "is of flax.serialization, which is not read; make a folder of it: with "
+    "orbax.checkpoint.StandardCheckpointer() as saver: saver.save(FOLDER, flax.serialization.msgpack_restore(BYTES))",
+    (".npz", ".npy"): "is of NumPy, which is not read; make a safetensors file of it: "
+    "safetensors.numpy.save_file(dict(numpy.load(FILE)), OUT)",
+    (".pkl", ".pickle", ".joblib"): "is a pickle, a program that is not run; save the weights where it comes from: "
+    "torch.save(module.state_dict(), FILE), or in Flax by orbax.checkpoint.StandardCheckpointer",
+    (".h5", ".hdf5", ".keras", ".onnx", ".tflite", ".pb"): "is none of PyTorch's or Flax's weights, which alone are "
+    "read; save the state of the module there",
+    (".zip", ".tar", ".gz", ".tgz"): "is packed; unpack it, and name what was in it",
+}
+"""What is often found and not read: its suffixes, and what it is and what to do."""
 
 BACKENDS = {"canonical": "numpy_reference", "pytorch": "pytorch", "flax_nnx": "flax_nnx", "flax_linen": "flax_linen"}
 """What runs the weights of each format."""
@@ -56,7 +71,23 @@ def look(name: str, path: Path) -> None:
         WeightsError: saying what the file is instead, where that is known.
     """
     if name == "pytorch":
+        if (words := unread(path)) is not None and path.is_file() and not torch_files.is_checkpoint(path):
+            raise WeightsError(f"{path}: {words}")
         torch_files.look(path)
+
+
+def format_of_file(path: Path) -> str | None:
+    """The format that a file's suffix tells, or else its content; None where neither does.
+
+    Files of torch.save have suffixes of many kinds, such as that of `checkpoint.pth.tar`.
+    """
+    told = next((name for name, suffixes in SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    return told or ("pytorch" if path.is_file() and torch_files.is_checkpoint(path) else None)
+
+
+def unread(path: Path) -> str | None:
+    """What a file is that is not read, by its suffix, in words that follow its name."""
+    return next((words for suffixes, words in UNREAD.items() if path.suffix.lower() in suffixes), None)
 
 
 def format_of_folder(path: Path) -> str:

@@ -18,6 +18,9 @@ LARGEST_METADATA_BYTES = 2**26
 VALUE = "value"
 """The key under which Orbax keeps the value of a variable of nnx."""
 
+FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""What folders of other libraries hold that are taken for one of Orbax."""
+
 COLLECTIONS = ("params", "batch_stats")
 """Of Linen's variables: those that are trained, and the running statistics."""
 
@@ -33,20 +36,27 @@ def folder_of_arrays(path: Path) -> Path:
     if is_checkpoint(path):
         return path
     try:
-        below = sorted(child for child in path.iterdir() if child.is_dir())
+        inside = sorted(path.iterdir(), key=_by_step)
+        below = [child for child in inside if child.is_dir()]
         items = [child for child in below if is_checkpoint(child)]
         steps = [child.name for child in below if any(is_checkpoint(item) for item in child.iterdir())]
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror}); expected an Orbax checkpoint") from error
     if len(items) == 1:
         return items[0]
+    if not items and len(steps) == 1:
+        return folder_of_arrays(path / steps[0])
     several = [item.name for item in items] or steps
     if several:
         raise WeightsError(f"{path}: holds {listed(several)}; name one of them, for instance {path / several[-1]}")
-    raise WeightsError(
-        f"{path}: is no Orbax checkpoint (it holds no {METADATA}); expected a folder that Orbax's StandardCheckpointer "
-        "wrote"
-    )
+    files = [child for child in inside if child.suffix.lower() in FILES and child.is_file()]
+    advice = f"name a file in it, for instance {files[-1]}" if files else "expected one of Orbax's StandardCheckpointer"
+    raise WeightsError(f"{path}: is no Orbax checkpoint (it holds no {METADATA}); {advice}")
+
+
+def _by_step(path: Path) -> tuple[bool, int, str]:
+    """Steps in the order of their numbers, after what is none."""
+    return path.name.isdecimal(), int(path.name) if path.name.isdecimal() else 0, path.name
 
 
 def is_checkpoint(path: Path) -> bool:

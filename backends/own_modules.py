@@ -6,6 +6,7 @@ A module of PyTorch that is no `UNet` of Tandem's has names of its own, which `b
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any
 
 from shared_specs import Recipe, UNetSpec
@@ -29,6 +30,16 @@ def frozen(module: Any) -> list[str]:
     if owner(module) != "pytorch":
         return []
     return [name for name, held in module.named_parameters() if held.is_floating_point() and not held.requires_grad]
+
+
+def own_names(model: Model) -> Mapping[str, str]:
+    """What a user's module calls its layers and tensors, by canonical name, where it has names of its own."""
+    return getattr(model, "own_names", {})
+
+
+def in_another_order(model: Model) -> Mapping[str, str]:
+    """By canonical name, the tensors of a user's module that hold the right values in an order that no layer takes."""
+    return getattr(model, "in_another_order", {})
 
 
 def as_model(

@@ -51,6 +51,18 @@ def look(path: Path) -> bool:
     return is_zip
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is of torch.save, as far as a glance tells."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                return any(name.endswith("/data.pkl") for name in archive.namelist())
+        with path.open("rb") as file:
+            return file.read(len(LEGACY)) == LEGACY
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
 def not_whole(path: Path, reason: str) -> WeightsError:
     """The error for a file that is none of torch.save's, or is damaged."""
     return WeightsError(f"{path}: is no whole file of torch.save ({reason}); copy it or save the state dict again")

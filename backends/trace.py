@@ -21,7 +21,7 @@ FRAMEWORK = "pytorch"
 """The backend whose modules can be traced."""
 
 TRACER, ADOPTED = "backends.pytorch.adoption.tracing", "backends.pytorch.adoption.model"
-STATE = "backends.pytorch.adoption.state"
+STATE, IMAGES = "backends.pytorch.adoption.state", "backends.pytorch.adoption.images"
 """By name, so that whoever reads traces needs no framework."""
 
 
@@ -70,6 +70,7 @@ class Trace:
         outputs: the maps that the module returned.
         shapes: of every map.
         state: the shape of every tensor in the state dict, by key.
+        aliases: keys that are other names of a tensor, and the name under which events have it.
     """
 
     module: str
@@ -77,6 +78,7 @@ class Trace:
     outputs: tuple[int, ...]
     shapes: Mapping[int, Shape]
     state: Mapping[str, Shape]
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def producers(self) -> dict[int, Event]:
@@ -93,9 +95,13 @@ class Trace:
         return found
 
     def unused(self) -> list[str]:
-        """Keys of the state dict that no event read, batch counters aside."""
+        """Keys of the state dict that no event read, batch counters and other names of what was read aside."""
         read = {key for event in self.events for key in event.parameters.values()}
-        return [key for key in self.state if key not in read and not key.endswith("num_batches_tracked")]
+        return [
+            key
+            for key in self.state
+            if self.aliases.get(key, key) not in read and not key.endswith("num_batches_tracked")
+        ]
 
     def simplified(self) -> Trace:
         """The same without calls that do nothing, and with what belongs together as one event.
@@ -183,17 +189,18 @@ def _rewritten(trace: Trace, merged: Mapping[int, Event], gone: set[int]) -> Tra
     return replace(trace, events=tuple(events))
 
 
-def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
-    """Run a module once, on a copy and in evaluation mode, and write down what it does.
+def trace(module: Any, images: Sequence[int] | np.ndarray, training: bool = False) -> Trace:
+    """Run a module once, on a copy, and write down what it does.
 
     Args:
         module: a torch.nn.Module.
         images: (N, C, H, W), or their shape; then they are random.
+        training: whether in training mode, else in that of evaluation.
 
     Raises:
         TraceError: where it is no module, cannot be copied, or fails on such images.
     """
-    return _imported(TRACER).trace(module, images)
+    return _imported(TRACER).trace(module, images, training)
 
 
 def read_state(module: Any) -> dict[str, np.ndarray]:
@@ -213,7 +220,7 @@ def load_state(module: Any, path: str) -> tuple[str, ...]:
 
 def first_convolution(module: Any) -> tuple[int, int]:
     """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError."""
-    return _imported(TRACER).first_convolution(module)
+    return _imported(IMAGES).first_convolution(module)
 
 
 def as_model(

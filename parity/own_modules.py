@@ -22,7 +22,8 @@ from .adoption.differences import told
 from .batches import Batch, random_batch
 from .borrowed import given_back
 from .compare import REFERENCE, compare_all
-from .own_weights import shared_weights, unplaced
+from .own_weights import rounded, shared_weights, unplaced
+from .own_words import notes_on
 from .probes import PROBES
 from .verdict import Verdict
 
@@ -40,12 +41,14 @@ class Comparison:
             the layers of the spec.
         differences: where a module that was traced is not the spec, in words.
         assumed: what could not be seen, in words.
+        notes: on the first difference, in words: what the modules call the place, and the cause where that is known.
     """
 
     names: tuple[str, str]
     verdict: Verdict | None
     differences: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -56,7 +59,8 @@ class Comparison:
         lines = [f"{self.names[0]} and {self.names[1]} are {'' if self.equal else 'not '}the same network"]
         lines += self.differences
         lines += [f"assumed: {words}" for words in self.assumed]
-        return "\n".join(lines + ([str(self.verdict)] if self.verdict else []))
+        lines += [str(self.verdict).rstrip()] if self.verdict else []
+        return "\n".join([*lines, *self.notes])
 
 
 @dataclass
@@ -145,7 +149,8 @@ def compare_modules(
             steps=steps,
             on_progress=on_progress,
         )
-    return Comparison(names, verdict, *_told(sides))
+    adoptions = {side.name: side.adoption for side in sides if side.adoption is not None}
+    return Comparison(names, verdict, *_told(sides), notes_on(verdict, models, adoptions, shared[REFERENCE]))
 
 
 def _name(sides: Sequence[_Side]) -> None:
@@ -199,7 +204,8 @@ def _spec(sides: Sequence[_Side], spec: UNetSpec | str | Path | None, images: np
             if side.adoption.spec is None:
                 reasons = "; ".join(filter(None, (side.adoption.reason, side.adoption.advice)))
                 near = f", for instance {' or '.join(side.adoption.nearest)}" if side.adoption.nearest else ""
-                raise TandemError(f"{side.name}: no spec can be inferred ({reasons}); say what it is with spec={near}")
+                what_to_do = "" if side.adoption.advice else f"; say what it is with spec={near}"
+                raise TandemError(f"{side.name}: no spec can be inferred ({reasons}){what_to_do}")
             return side.adoption.spec
     raise TandemError("nothing says which network the two are; say it with spec=, a name of the zoo or a TOML file")
 
@@ -238,8 +244,9 @@ def _prepare_ports(sides: Sequence[_Side], spec: UNetSpec, execution: Execution,
             )
         held = other.model.weights()
         side.model = own_modules.as_model(side.given, spec, execution, recipe, held)
-        known = set(_model(side).weights())
-        side.assumed += unplaced(held, known, side.name)
+        known = _model(side).weights()
+        side.assumed += unplaced(held, known, side.name, own_modules.in_another_order(_model(side)))
+        side.assumed += rounded(held, known, side.name)
 
 
 def _model(side: _Side) -> Model:

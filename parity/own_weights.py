@@ -47,18 +47,32 @@ def _telling(held: Mapping[str, Weights], seeded: Weights) -> dict[str, Weights]
     }
 
 
-def unplaced(held: Weights, known: Collection[str], name: str) -> list[str]:
+def rounded(held: Weights, known: Weights, name: str) -> list[str]:
+    """That a port has values of its original in a narrower dtype, in words; nothing where it has them as they are."""
+    others = [tensor for tensor, values in known.items() if not np.array_equal(values, held[tensor])]
+    if not others:
+        return []
+    return [f"{name} holds {listed(others)} rounded to a narrower dtype, so that it cannot be equal: widen its tensors"]
+
+
+def unplaced(held: Weights, known: Collection[str], name: str, in_another_order: Mapping[str, str] = {}) -> list[str]:
     """What cannot be seen of a port where not all of its tensors are known, in words.
 
     Args:
         held: canonical weights that the port is to hold.
         known: the names of those that it has in one place.
         name: of the port.
+        in_another_order: where the port has the values of a tensor in another order, by the tensor's name.
     """
     unknown = [tensor for tensor in held if tensor not in known]
-    strangers = [tensor for tensor in unknown if is_telling(held[tensor])]
-    constant = [tensor for tensor in unknown if tensor not in strangers]
-    words = []
+    telling = [tensor for tensor in unknown if is_telling(held[tensor])]
+    constant = [tensor for tensor in unknown if tensor not in telling]
+    strangers = [tensor for tensor in telling if tensor not in in_another_order]
+    words = [
+        f"{place} of {name} holds the values of {tensor} in another order, by its axes or by the side on which its "
+        "kernel begins, than the layer needs"
+        for tensor, place in in_another_order.items()
+    ]
     if strangers:
         words.append(f"no tensor of {name} alone holds the values of {listed(strangers, 8)}")
     if constant:

@@ -69,10 +69,13 @@ class Builder:
     def norm(self, name: str, norm: tables.Norm, x: Map) -> Map:
         if isinstance(norm, tables.NoNorm):
             return x
-        if isinstance(norm, tables.GroupNorm) and x.channels % norm.groups:
-            raise ValueError(
-                f"norm.groups: got {norm.groups}, expected a divisor of the {x.channels} channels of {name}"
-            )
+        if isinstance(norm, tables.GroupNorm):
+            norm = norm.of(x.channels)
+            if x.channels % norm.groups:
+                fewer = "" if x.channels > norm.groups else ", or norm.fewer_channels = 'one_group'"
+                raise ValueError(
+                    f"norm.groups: got {norm.groups}, expected a divisor of the {x.channels} channels of {name}{fewer}"
+                )
         leaves = {} if isinstance(norm, tables.InstanceNorm) and not norm.affine else {"weight": True, "bias": True}
         if isinstance(norm, tables.BatchNorm):
             leaves |= {"running_mean": False, "running_var": False}

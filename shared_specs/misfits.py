@@ -42,12 +42,23 @@ def names_problem(spec: UNetSpec, tensors: Tensors, own_weights: OwnWeights, tri
     return f"{start}; {others or 'take the spec of this network'}, or name the scheme with --from for the whole list"
 
 
+def lacks_statistics_alone(spec: UNetSpec, nearest: Differences) -> bool:
+    """Whether all that names differ by is that every running statistic of the network is missing."""
+    statistics = [tensor for tensor in spec.tensors if not tensor.trainable]
+    return (
+        not nearest.unexpected
+        and 0 < len(nearest.missing) == len(statistics)
+        and all(".running_" in name for name in nearest.missing)
+    )
+
+
 def nearer(spec: UNetSpec, tensors: Tensors, own_weights: OwnWeights, nearest: Differences) -> str:
     """Which networks of the zoo have names that differ less, in words; "" where none has."""
     found: dict[str, tuple[int, int]] = {}
     for other in map(load_spec, spec_names()):
         best = min(compared(other, tensors, own_weights), key=lambda differences: differences.count)
-        if best.count < nearest.count and other.fingerprint != spec.fingerprint:
+        near = 2 * len(best.missing) < len(other.tensors)  # else it is of none, and one is as far as the other
+        if near and best.count < nearest.count and other.fingerprint != spec.fingerprint:
             found[other.name] = (best.count, len(misshapen(other, tensors, own_weights, best)))
     names = [name for name, rank in found.items() if rank == min(found.values())]
     if not names:

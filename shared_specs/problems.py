@@ -48,6 +48,8 @@ def describe(error: ValidationError, values: Any, prefix: str = "", model: type[
             meant |= {(*place, key): near} if near else {}
     misspelt = [(*place[:-1], near) for place, near in meant.items()]
     problems = [p for p in problems if not (p["type"] == "missing" and p["loc"] in misspelt)]
+    lists = {p["loc"][:-1] for p in problems}  # whose wrong items pydantic does not count
+    problems = [p for p in problems if not (p["type"] == "too_short" and p["loc"] in lists)]
     parts = [_describe(problem, values, prefix, expected, meant) for problem in problems[:MOST_PROBLEMS]]
     if len(problems) > MOST_PROBLEMS:
         parts.append(f"and {len(problems) - MOST_PROBLEMS} more")

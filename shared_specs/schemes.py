@@ -9,7 +9,7 @@ import numpy as np
 
 from . import keymap
 from .errors import SpecError, WeightsError
-from .misfits import names_problem, shapes_problem
+from .misfits import lacks_statistics_alone, names_problem, shapes_problem
 from .naming import CANONICAL, OwnWeights, Tensors, compared, schemes, without
 from .weights import check_weights
 
@@ -69,6 +69,11 @@ def recognise(
     if len(fitting) > 1:
         raise WeightsError(f"{origin}: the names fit {' and '.join(sorted(fitting))}; say which they are, with --from")
     nearest = min(wanted, key=lambda found: found.count)
+    if lacks_statistics_alone(spec, nearest):
+        raise WeightsError(
+            f"{origin}: has the parameters of {spec.name} and none of the {len(nearest.missing)} running statistics of "
+            "its batch norms; save these too: module.state_dict(), nnx.state(module), or batch_stats beside params"
+        )
     if not fitting and scheme is None:
         raise WeightsError(f"{origin}: {names_problem(spec, tensors, own_weights, tried)}")
     if fitting:

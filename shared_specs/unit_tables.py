@@ -93,11 +93,21 @@ class InstanceNorm(Table):
 
 
 class GroupNorm(Table):
-    """Group normalisation (Wu & He 2018, arXiv 1803.08494) with a scale and a shift per channel."""
+    """Group normalisation (Wu & He 2018, arXiv 1803.08494) with a scale and a shift per channel.
+
+    `fewer_channels` says what becomes of a map with fewer channels than groups, such as the images in front of which
+    a norm stands; where it is absent, such a map is an error.
+    """
 
     kind: Literal["group"]
     groups: Positive
     epsilon: Annotated[Real, Field(gt=0)]
+    fewer_channels: Literal["one_group"] | None = None
+
+    def of(self, channels: int) -> GroupNorm:
+        """The norm of a map with so many channels."""
+        has_one = self.fewer_channels == "one_group" and channels < self.groups
+        return self.model_copy(update={"groups": 1}) if has_one else self
 
 
 class LayerNorm(Table):

@@ -25,6 +25,12 @@ Weights = Mapping[str, np.ndarray]
 DTYPES = ("float64", "float32", "float16")
 """What weights may come in: what NumPy and safetensors both have."""
 
+FLOATS = ("F64", "F32", "F16")
+"""The same in safetensors' words."""
+
+CONVERT = "tandem convert makes canonical weights of the checkpoints of PyTorch and Flax"
+"""What to do with a file that holds weights and is none of ours."""
+
 MOST_NARROW = 64
 """The largest divisor of widths that is looked for where a file is of another width."""
 
@@ -107,9 +113,11 @@ def load_weights(path: str | Path, spec: UNetSpec) -> dict[str, np.ndarray]:
     with opened(path) as file:
         check_metadata(path, file.metadata() or {}, spec)
         kinds = kinds_in(file)
-        foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in ("F64", "F32", "F16")]
+        foreign = [f"{name} as {kind}" for name, kind in kinds.items() if kind not in FLOATS]
         if foreign:
-            raise WeightsError(f"{path}: holds {', '.join(foreign)}; save it as one of {', '.join(DTYPES)}")
+            counters = all(name.endswith(".num_batches_tracked") for name in kinds if kinds[name] not in FLOATS)
+            advice = CONVERT if counters else f"save it as one of {', '.join(DTYPES)}"
+            raise WeightsError(f"{path}: holds {', '.join(foreign)}; {advice}")
         weights = {name: file.get_tensor(name) for name in kinds}
     check_weights(spec, weights, origin=str(path))
     return weights
@@ -126,9 +134,19 @@ def opened(path: Path) -> Iterator[Any]:
             yield file
     except OSError as error:
         reason = error.strerror or one_line(str(error))
-        raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file") from error
+        advice = f"; {CONVERT}" if path.is_dir() else ""
+        raise WeightsError(f"{path}: cannot be read ({reason}); expected a safetensors file{advice}") from error
     except (SafetensorError, ValueError) as error:
+        if _begins_like_another(path):
+            raise WeightsError(f"{path}: is no safetensors file; {CONVERT}") from error
         raise WeightsError(f"{path}: is no whole safetensors file ({one_line(str(error))}); save it again") from error
+
+
+def _begins_like_another(path: Path) -> bool:
+    """Whether a file is one of torch.save, a zip file or a pickle."""
+    with path.open("rb") as file:
+        start = file.read(9)  # of safetensors: how long its JSON is, and how that begins
+    return start[8:] != b"{" and start.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x80\x05"))
 
 
 def _check_names(path: Path) -> None:

@@ -101,8 +101,9 @@ def _in_words(comparison: Comparison) -> str:
     """What is different, in tables that fit beside pytest's margin."""
     from .verdict_tables import in_text
 
-    said = str(replace(comparison, verdict=None))
-    return said if comparison.verdict is None else f"{said}\n{in_text(comparison.verdict)}"
+    said = [str(replace(comparison, verdict=None, notes=()))]
+    said += [] if comparison.verdict is None else [in_text(comparison.verdict).rstrip()]
+    return "\n".join([*said, *comparison.notes])
 
 
 @pytest.fixture

@@ -102,6 +102,14 @@ class Auxiliary(Sequentials):
         return (logits, 2 * logits) if self.training else logits
 
 
+class Predicts(Sequentials):
+    """Returns logits in training, and their sigmoid else."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = super().forward(x)
+        return logits if self.training else logits.sigmoid()
+
+
 class HalfNamed(nn.Module):
     """A convolution of one's own, whose bias has another name."""
 

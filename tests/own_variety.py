@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -50,7 +48,7 @@ class TwoLevels(nn.Module):
         if habit == "norm after head":
             self.head.extend([nn.ReLU(), nn.BatchNorm2d(2)])
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Tensor) -> Tensor:
         habit = self.habit
         if habit == "square" and x.shape[2] != x.shape[3]:
             raise ValueError("I crop by the height alone")
@@ -59,14 +57,12 @@ class TwoLevels(nn.Module):
         early = self.enter[:2](x)
         top = self.enter[2:](early)
         low = F.max_pool2d(top, 2)
-        low = low if habit != "one block for two" else self.bottom(low)[:, :4]
+        low = low if habit != "one block for two" else self.enter[2:](low)
         x = self.after(F.interpolate(self.before(self.bottom(low)), scale_factor=2, mode="bilinear"))
         if habit == "smooth resize" and x.shape != top.shape:
             x = F.interpolate(x, size=top.shape[2:], mode="bilinear", antialias=True)
         skips = {"skip of a half block": early, "late skip": F.interpolate(low, size=x.shape[2:], mode="bilinear")}
         logits = self.head(self.join(torch.cat([skips.get(habit, top), x], 1)))
-        if habit == "logits last":
-            return [self.head(top), logits]
         return F.interpolate(logits, scale_factor=2) if habit == "enlarged" else logits
 
 

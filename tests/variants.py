@@ -55,6 +55,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "norm last": {"block": {"convolutions": 1, "order": ["conv", "activation", "norm"]}},
     "norm first": {"block__order": ["norm", "activation", "conv"], "in_channels": 3},
     "group norm": {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-3}},
+    "group norm, one group of few channels": {
+        "norm": {"kind": "group", "groups": 4, "epsilon": 1e-3, "fewer_channels": "one_group"},
+        "block__order": ["norm", "conv", "activation"],
+    },
     "instance norm": {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": False}},
     "affine instance norm": {"norm": {"kind": "instance", "epsilon": 1e-3, "affine": True}},
     "layer norm": {"norm": {"kind": "layer", "epsilon": 1e-3}},

@@ -19,7 +19,7 @@ from shared_specs.files import written_whole
 from shared_specs.keymap import from_canonical
 from shared_specs.weights import Weights, check_weights
 
-from ..torch_files import LEGACY, look, not_whole
+from ..torch_files import is_checkpoint, look, not_whole
 
 __all__ = ["is_checkpoint", "read", "to_canonical", "write"]
 
@@ -30,6 +30,20 @@ DEEPEST = 4
 """Wrappers in wrappers that are opened; a dictionary can hold itself."""
 
 BOOKKEEPING = (
+    "argparse.Namespace",
+    "omegaconf.base.ContainerMetadata",
+    "omegaconf.base.Metadata",
+    "omegaconf.dictconfig.DictConfig",
+    "omegaconf.listconfig.ListConfig",
+    "omegaconf.nodes.AnyNode",
+    "omegaconf.nodes.BooleanNode",
+    "omegaconf.nodes.FloatNode",
+    "omegaconf.nodes.IntegerNode",
+    "omegaconf.nodes.StringNode",
+    "collections.defaultdict",
+    "typing.Any",
+    *(f"{home}.{name}" for home in ("builtins", "__builtin__") for name in ("dict", "list", "int", "float", "str")),
+    *(f"{home}.{kind}Path" for home in ("pathlib", "pathlib._local") for kind in ("Posix", "Windows", "PurePosix")),
     "numpy.dtype",
     "numpy.ndarray",
     "numpy.core.multiarray.scalar",
@@ -37,7 +51,10 @@ BOOKKEEPING = (
     "numpy._core.multiarray.scalar",
     "numpy._core.multiarray._reconstruct",
 )
-"""What losses and scores beside the weights are often made of. It is not made: an `Unread` takes its place."""
+"""What losses, scores and hyper-parameters beside the weights are often made of, which Lightning puts into every file.
+
+None of it is made or imported: an `Unread` takes its place.
+"""
 
 ROOM_FOR_TEXT = 2**20
 """Bytes by which the records of a zip file may exceed it: TorchScript, which is refused later, compresses its text."""
@@ -105,18 +122,6 @@ def _save(path: Path, state: Weights) -> None:
         torch.save(tensors, file)
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Whether a file is of torch.save, as far as a glance tells."""
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                return any(name.endswith("/data.pkl") for name in archive.namelist())
-        with path.open("rb") as file:
-            return file.read(len(LEGACY)) == LEGACY
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
 def _load(path: Path) -> Any:
     """What torch.save wrote: tensors, numbers, text and their containers, and nothing that runs code."""
     is_zip = look(path)
@@ -180,8 +185,13 @@ def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:
             break
         # First of all, as a tensor beside the state dict may be the best loss so far.
         inside = [key for key in WRAPPERS if _holds_tensors(found.get(key))]
+        if not inside and not any(isinstance(value, torch.Tensor) for value in found.values()):
+            inside = [key for key, value in found.items() if _is_state_dict(value)]
         if len(inside) > 1:
-            raise WeightsError(f"{path}: holds several state dicts ({', '.join(inside)}); save one of them alone")
+            raise WeightsError(
+                f"{path}: holds several state dicts ({listed([str(key) for key in inside])}); save one of them alone: "
+                f"torch.save(torch.load(FILE)[{inside[0]!r}], OUT)"
+            )
         if not inside:
             break
         others = [str(key) for key in found if key != inside[0]]
@@ -190,6 +200,8 @@ def _unwrapped(path: Path, found: Any) -> tuple[Mapping[Any, Any], list[str]]:
     if not isinstance(found, Mapping):
         raise WeightsError(f"{path}: holds {_kind(found)}, expected a state dict; save module.state_dict()")
     if not any(isinstance(value, torch.Tensor) for value in found.values()):
+        if found and all(isinstance(value, Unread) for value in found.values()):
+            raise WeightsError(f"{path}: holds NumPy arrays or other objects, and no tensors; save module.state_dict()")
         keys = listed([repr(key) for key in found]) or "nothing"
         raise WeightsError(
             f"{path}: holds no state dict (its keys: {keys}); expected one, alone or under one of {', '.join(WRAPPERS)}"
@@ -204,6 +216,12 @@ def _holds_tensors(value: Any, deepest: int = DEEPEST) -> bool:
     if any(isinstance(part, torch.Tensor) for part in value.values()):
         return True
     return any(_holds_tensors(value.get(key), deepest - 1) for key in WRAPPERS)
+
+
+def _is_state_dict(value: Any) -> bool:
+    """Whether it is a mapping of tensors alone, by their names, under whatever key it stands."""
+    is_mapping = isinstance(value, Mapping) and len(value) > 0
+    return is_mapping and all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
 def _kind(value: Any) -> str:

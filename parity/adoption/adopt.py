@@ -25,10 +25,12 @@ from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
 from .adoption import YOURS, Adoption
 from .differences import words
-from .found import ALWAYS_ON, WHOLE_CHANNELS, Match
+from .dropouts import match_without
+from .found import Match
 from .inference import Inference, infer
-from .matching import match
 from .nearest import nearest_specs
+from .passes import deeper_output, only_in_evaluation
+from .unsaid import leading_to
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
@@ -88,26 +90,35 @@ def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed
     """Trace a module and match it with a spec, or infer one, without weights and proof. Errors are those of `adopt`."""
     if spec is None:
         traced = _first_trace(module, images)
+        if deeper := deeper_output(traced):
+            return Adoption(traced.module, None, True, deeper, "return the logits first, or alone")
         inference = infer(traced, SPEC_NAME)
         if inference.spec is not None and images is None:
             traced, inference = _again(module, traced, inference, seed)
         if inference.spec is None:
-            near = nearest_specs(traced) if inference.branches else ()
+            near = nearest_specs(traced, inference.branches) if inference.branches else ()
             return Adoption(traced.module, None, True, inference.reason, inference.advice, nearest=near)
         chosen, assumed = inference.spec, inference.assumed
     else:
         traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
-    found = match(chosen, traced)
-    if spec is None:
-        assumed += _left_out(found)
-    if len(traced.outputs) > 1 + len(chosen.deep_logits):
+    found, left_out = match_without(chosen, traced, is_inferred=spec is None)
+    assumed += left_out
+    if found.complete and len(traced.outputs) > 1 + len(chosen.deep_logits):
         assumed += (f"the first of the {len(traced.outputs)} tensors that it returns are the logits",)
     assumed += () if spec is None else tuple(found.unseen_throughout)
     assumed += tuple(found.unseen_dropouts) + tuple(found.unseen_roundings)
     assumed += () if images is None else tuple(found.unseen_sizes)
     assumed += frozen(module)
     return Adoption(
-        traced.module, chosen, spec is None, match=found, assumed=assumed, weights={}, ignored=_ignored(traced, found)
+        traced.module,
+        chosen,
+        spec is None,
+        match=found,
+        assumed=assumed,
+        weights={},
+        ignored=_ignored(traced, found),
+        aliases=traced.aliases,
+        unused=_unused(traced, found),
     )
 
 
@@ -163,35 +174,31 @@ def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int)
     channels, dimensions = tracing.first_convolution(module)
     if dimensions != spec.dimensions:
         raise SpecError(
-            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec"
+            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec, "
+            f"or a copy of its file with dimensions = {dimensions}"
         )
     return _trace_at(module, channels, (telling_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
 
 
-def _left_out(found: Match) -> tuple[str, ...]:
-    """Dropouts that an inferred spec has no place for are told, and do not count as differences."""
-    dropouts = [
-        d
-        for d in found.differences
-        if d.module.startswith("dropout") and not d.module.endswith(ALWAYS_ON) and "additional" in d.what
-    ]
-    found.differences = [difference for difference in found.differences if difference not in dropouts]
-    places: dict[str, list[str]] = {}
-    for dropout in dropouts:
-        places.setdefault(dropout.module, []).append(dropout.where)
-    return tuple(
-        f"without the {module} at {listed(where)}: "
-        + ("a spec has none" if WHOLE_CHANNELS in module else "a spec has one in every unit of a level or in none")
-        for module, where in places.items()
-    )
-
-
 def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
-    """Keys that are no tensors of the network: counters of batches, and what no call of inference read."""
+    """Keys that are no tensors of the network: counters of batches, what no call read, and what other outputs need."""
     taken = set(found.keys.values())
     counters = [key for key in traced.state if key.endswith("num_batches_tracked")]
-    rest = [key for key in traced.state if key not in taken and key not in counters]
+    rest = [key for key in traced.state if traced.aliases.get(key, key) not in taken and key not in counters]
     return (*(["*num_batches_tracked"] if counters else []), *rest)
+
+
+def _unused(traced: Trace, found: Match) -> tuple[str, ...]:
+    """Which tensors of the module have no place in the spec, in words; nothing where the match is not complete."""
+    if not found.complete:
+        return ()
+    unread = set(traced.unused())
+    first = {key for call in leading_to(traced, traced.outputs[0]) for key in call.parameters.values()}
+    rest = [key for key in traced.state if key not in traced.aliases and not key.endswith("num_batches_tracked")]
+    elsewhere = [key for key in rest if key not in first | set(found.keys.values()) and key not in unread]
+    nowhere = [key for key in rest if key in unread]
+    told = (("read for other outputs alone", elsewhere), ("not used by the traced pass", nowhere))
+    return tuple(f"{len(keys)} of its tensors are {what}: {listed(keys, 8)}" for what, keys in told if keys)
 
 
 def _proved(
@@ -219,6 +226,8 @@ def _proved(
         )
     except TraceError as error:
         return replace(adoption, weights=weights, reason=f"no proof in float64: {error}")
+    if not verdict.equal and not found.differences:
+        found.differences += only_in_evaluation(found, module, batch.images)
     most, traced = models[YOURS].most_outputs, len(found.trace.outputs)  # pyright: ignore[reportAttributeAccessIssue]
     heads = 1 + len(spec.deep_logits)
     compared = "the logits" if heads == 1 else f"the first {heads}"

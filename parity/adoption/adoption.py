@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,8 @@ class Adoption:
         assumed: what could not be seen, and was taken for granted, in words.
         weights: the module's canonical weights; empty where not every tensor of the spec has its place.
         ignored: the module's keys that the network has no use for.
+        aliases: other names of the module's tensors, and the name that `keys` has.
+        unused: which of the module's tensors have no place in the spec, in words.
         verdict: the proof; None where there are weights for none.
         nearest: the zoo's networks that come nearest to a module whose branches are not inferred.
     """
@@ -48,6 +50,8 @@ class Adoption:
     assumed: tuple[str, ...] = ()
     weights: Mapping[str, np.ndarray] = None  # pyright: ignore[reportAssignmentType]
     ignored: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    unused: tuple[str, ...] = ()
     verdict: Verdict | None = None
     nearest: tuple[str, ...] = ()
 
@@ -83,7 +87,12 @@ class Adoption:
             SpecError: where the module has names that no key map can hold.
         """
         assert self.spec is not None
-        return key_map(self.spec, self.module, self.keys, self.ignored)
+        return key_map(self.spec, self.module, self.keys, self.ignored, self.aliases)
+
+    @property
+    def nearest_told(self) -> str:
+        """The nearest networks of the zoo, in words."""
+        return f"{' and '.join(self.nearest)} {'come' if len(self.nearest) > 1 else 'comes'} nearest"
 
     def to_json(self) -> str:
         """All of it as JSON, but the weights."""
@@ -101,6 +110,7 @@ class Adoption:
                 "assumed": self.assumed,
                 "keys": self.keys,
                 "ignored": self.ignored,
+                "unused": self.unused,
                 "verdict": None if self.verdict is None else json.loads(self.verdict.to_json()),
             }
         )
@@ -110,6 +120,6 @@ class Adoption:
         lines = [f"{self.module}: {'equal to' if self.equal else 'not'} {name}"]
         lines += [f"  {line}" for line in told(self.differences)]
         lines += [line for line in (self.reason, self.advice) if line]
-        lines += [f"give the spec that it is to be; {' and '.join(self.nearest)} come nearest"] if self.nearest else []
+        lines += [f"give the spec that it is to be; {self.nearest_told}"] if self.nearest else []
         lines += [f"assumed: {words}" for words in self.assumed]
         return "\n".join(lines + ([str(self.verdict)] if self.verdict else []))

@@ -28,6 +28,7 @@ class Match:
         differences: in order of execution.
         complete: whether every layer was found; else the last difference says where the search ended.
         unseen: what the sizes at a merge could not show, in words.
+        extra_dropouts: those that the spec has not, each with the layer after which it stands.
     """
 
     spec: UNetSpec
@@ -37,6 +38,7 @@ class Match:
     differences: list[Difference] = field(default_factory=list)
     complete: bool = False
     unseen: list[str] = field(default_factory=list)
+    extra_dropouts: list[tuple[str, Event]] = field(default_factory=list)
 
     @property
     def keys(self) -> dict[str, str]:

@@ -19,6 +19,7 @@ from .merge_values import merge_tables
 from .path import STEPS, NotInferred, Section, sections
 from .spec_values import (
     Values,
+    as_written,
     first_unit,
     kinds,
     place_of_conv,
@@ -27,11 +28,10 @@ from .spec_values import (
     units_of,
     unlike,
     window,
-    with_instance_norms,
     with_overrides,
-    without_channel_dropouts,
     words_of,
 )
+from .unsaid import unsayable
 from .up_values import UpTables
 
 
@@ -49,7 +49,7 @@ class Inference:
     reason: str = ""
     assumed: tuple[str, ...] = ()
     advice: str = ""
-    branches: bool = False
+    branches: str = ""
 
 
 def infer(trace: Trace, name: str = "adopted") -> Inference:
@@ -59,13 +59,15 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         trace: of the module, as the tracer writes it.
         name: of the spec.
     """
-    draft = _Draft(with_instance_norms(without_channel_dropouts(trace).simplified()))
+    draft = _Draft(as_written(trace))
     try:
         values = draft.values()
     except NotInferred as reason:
-        return Inference(None, str(reason), advice=reason.advice, branches=reason.branches)
-    title, source = f"{trace.module}, as adopted", f"inferred from a traced {trace.module}"
-    values = {"name": name, "title": title, "source": source, **values}
+        besides, advice = unsayable(draft.trace) if reason.branches else ("", reason.advice)
+        told = f"{reason}; besides, {besides}" if besides else str(reason)
+        return Inference(None, told, advice=advice, branches=reason.branches)
+    about = {"title": f"{trace.module}, as adopted", "source": f"inferred from a traced {trace.module}"}
+    values = {"name": name, **about, **values}
     try:
         spec = UNetSpec.model_validate(values)
     except ValidationError as error:
@@ -74,7 +76,7 @@ def infer(trace: Trace, name: str = "adopted") -> Inference:
         apart = [found for found in match(spec, trace).differences if not found.module.startswith("dropout")]
         if apart and draft.many is not None:
             what = f"{draft.many} joins {len(draft.many.inputs)} maps, and not as nested decoders do: {apart[0]}"
-            return Inference(None, what, branches=True)
+            return Inference(None, what, branches="nested")
         if apart and ".attention." in apart[0].layer:
             return Inference(None, f"its gates on skips are not those of a spec: {apart[0]}", advice=NO_WORD)
     return Inference(spec, assumed=tuple(draft.assumed))

@@ -130,7 +130,8 @@ class _Walk:
         next_layers = [other for other in self.layers if layer.name in other.inputs]
         after = {kind for other in next_layers for kind in CALLS.get(other.kind, (other.kind,))}
         skipped = next((event for event in readers if event.kind in after), None)
-        if extra and skipped is not None and extra[0] is skipped:
+        then = [event.kind for event in self.readers(extra[-1].output)] if extra else []
+        if extra and skipped is not None and extra[0] is skipped and skipped.kind not in then:
             raise self.part(
                 layer.name,
                 str(skipped),
@@ -148,6 +149,9 @@ class _Walk:
         if skipped is not None and (layer.kind in ACTIVATIONS or layer.kind.endswith("_norm")):
             self.differ(Difference(layer.name, "", layer.kind, "none", f"one before {skipped}"))
             return None
+        if ".shortcut." in layer.name and not readers:
+            where, what = self.places(self.trace.readers[here]), f"shortcut from {layer.inputs[0]}"
+            raise self.part(layer.name, where, what, "none", layer.kind)
         raise self.part(layer.name, self.places(readers), "what follows", self.names(readers), layer.kind)
 
     def extra(self, layer: Layer, here: int) -> list[Event]:
@@ -166,6 +170,8 @@ class _Walk:
         return []
 
     def additional(self, layer: Layer, call: Event) -> None:
+        if call.kind == "dropout":
+            self.match.extra_dropouts.append((layer.inputs[0], call))
         rate = f" of rate {words(call.settings['rate'])}" if call.kind == "dropout" else ""
         rate += WHOLE_CHANNELS if call.settings.get("whole_channels") else ""
         rate += ALWAYS_ON if call.settings.get("training") else ""
@@ -235,6 +241,9 @@ class _Walk:
         names = (self.spec.logits, *self.spec.deep_logits)
         last = self.layers[-1].name
         logits, *deep = (self.match.maps[name] for name in names if name in self.match.maps)
+        if logits in self.trace.outputs[1:]:
+            place = self.trace.outputs.index(logits) + 1
+            raise self.part(names[0], "", "place among the outputs", str(place), "1")
         if self.trace.outputs[0] != logits and self.trace.readers[logits]:
             readers = self.readers(logits)
             raise self.part(names[0], self.places(readers), "after it", self.names(readers), "the end of the network")

@@ -31,7 +31,8 @@ def merge_tables(joins: Mapping[int, Join | None], resized: Sequence[int]) -> tu
             merges[level] = {"kind": "none"}
             continue
         if len(join.sources) != 2:
-            raise NotInferred(f"{join.event} joins {len(join.sources)} maps", branches=True)
+            what = f"{join.event} joins {len(join.sources)} maps, as nested networks do; a plain U-Net joins two"
+            raise NotInferred(what, branches="nested")
         upsampled = upsampled_of(join)
         values: Values = {"kind": "concatenate" if join.event.kind == "cat" else "sum"}
         if values["kind"] == "concatenate":

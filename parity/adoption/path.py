@@ -10,12 +10,18 @@ from backends.trace import Event, Trace
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
 from .gates import ungated
 from .joins import ADJUSTMENTS
-from .unsaid import unsaid
+from .unsaid import REPLACE, advice, leading_to, unsaid
 
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
 
 JOINS = ("cat", "add")
+
+BRANCHES = {
+    "residual": "a residual block, which is not plain",
+    "nested": "dense or nested, which is not plain",
+}
+"""What a join within a level makes of a network."""
 
 
 class NotInferred(Exception):
@@ -23,10 +29,10 @@ class NotInferred(Exception):
 
     Attributes:
         advice: what to change in the module, where no spec can say what it does.
-        branches: whether it is residual, gated or nested, which specs can say, but which is not inferred.
+        branches: "residual", "gated" or "nested", which specs can say, but which is not inferred; else "".
     """
 
-    def __init__(self, reason: str, advice: str = "", branches: bool = False):
+    def __init__(self, reason: str, advice: str = "", branches: str = ""):
         super().__init__(reason)
         self.advice, self.branches = advice, branches
 
@@ -64,11 +70,11 @@ def sections(trace: Trace) -> list[Section]:
         NotInferred: at the first call that a plain encoder-decoder has not.
     """
     path = main_path(trace)
-    _check_parameters_serve_once(trace)
     found = _sections(trace, path, images_are_level=False)
     if found[-1].level == -1 and _is_strided(path[0]):
         # As in pix2pix: the first convolution leads down already, and nothing but the images has the full resolution.
         found = _sections(trace, path, images_are_level=True)
+    _check_parameters_serve_once(trace)
     last = found[-1]
     if last.level < 0:
         assert last.up is not None
@@ -92,12 +98,11 @@ def _sections(trace: Trace, path: Sequence[Event], images_are_level: bool) -> li
         if unsaid(event):
             what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
             sizes = ", or give --input-shape of sizes that divide" if "ceil_mode" in unsaid(event) else ""
-            raise NotInferred(what, f"no spec says it either: replace it by what a spec has{sizes}")
+            raise NotInferred(what, REPLACE.format("it") + sizes)
         if event.kind in JOINS:
             if not awaits_join:
-                raise NotInferred(
-                    f"{_what(event)} within {here}: residual, dense or nested, which is not plain", branches=True
-                )
+                branches = "residual" if event.kind == "add" else "nested"
+                raise NotInferred(f"{_what(event)} within {here}: {BRANCHES[branches]}", branches=branches)
             here.after_up, here.calls, here.join = here.calls, [], event
         elif awaits_join and event.kind in ADJUSTMENTS and following is not None and following.kind in JOINS:
             continue  # of the merge
@@ -125,31 +130,11 @@ def _what(event: Event) -> str:
 
 def _unknown(trace: Trace, event: Event, where: str) -> NotInferred:
     """A call that no spec has a word for, and what to do about it."""
-    name = name_of(event)
-    if event.output in trace.outputs:
-        advice = f"return the logits, and take their {name} outside of the module"
-    elif not any(before.parameters for before in _before(trace, event)):
-        advice = f"prepare the images outside of the module, where {name} is no part of the network"
-    else:
-        advice = f"no spec says it either: replace {name} by what a spec has"
-    return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice)
-
-
-def _before(trace: Trace, event: Event) -> list[Event]:
-    """Every call that a call depends on."""
-    found: dict[int, Event] = {}
-    waiting = list(event.inputs)
-    while waiting:
-        producer = trace.producers.get(waiting.pop())
-        if producer is not None and producer.output not in found:
-            found[producer.output] = producer
-            waiting += producer.inputs
-    return list(found.values())
+    return NotInferred(f"{_what(event)}{where}, for which a spec has no word", advice(trace, event))
 
 
 def main_path(trace: Trace) -> Sequence[Event]:
     """From the images to the logits, at each merge by way of the map that most calls led to: the upsampled one."""
-    _check_logits_come_first(trace)
     path: list[Event] = []
     number = trace.outputs[0]
     while number != 0:
@@ -161,7 +146,7 @@ def main_path(trace: Trace) -> Sequence[Event]:
             number = event.inputs[0]
         elif event.kind == "multiply":
             what = f"{_what(event)} reads {len(event.inputs)} maps, as gates do; a plain U-Net has none"
-            raise NotInferred(what, branches=True)
+            raise NotInferred(what, branches="gated")
         else:
             raise _unknown(trace, event, "")
     return path[::-1]
@@ -169,33 +154,13 @@ def main_path(trace: Trace) -> Sequence[Event]:
 
 def _calls_before(trace: Trace, number: int) -> int:
     """How many calls a map depends on, its own included. A skip that is resized at the last moment has few."""
-    return len(_before_and(trace, number))
-
-
-def _check_logits_come_first(trace: Trace) -> None:
-    """Heads of deep supervision may follow the logits, but what the whole network leads to are those."""
-    reads = [
-        {key for event in _before_and(trace, number) for key in event.parameters.values()} for number in trace.outputs
-    ]
-    most = max(range(len(reads)), key=lambda place: len(reads[place]))
-    if 2 * len(reads[0]) < len(reads[most]):
-        raise NotInferred(
-            f"the first of the {len(reads)} tensors that it returns depends on {len(reads[0])} parameters and buffers, "
-            f"and number {most + 1} on {len(reads[most])}",
-            "return the logits first, of which the network is the one that is adopted",
-        )
-
-
-def _before_and(trace: Trace, number: int) -> list[Event]:
-    """The call that made a map, and every call that it depends on."""
-    producer = trace.producers.get(number)
-    return [] if producer is None else [producer, *_before(trace, producer)]
+    return len(leading_to(trace, number))
 
 
 def _check_parameters_serve_once(trace: Trace) -> None:
     """Recurrent blocks, and one PReLU for all places, use their parameters again."""
     served: dict[str, Event] = {}
-    for event in sorted(_before_and(trace, trace.outputs[0]), key=lambda event: event.output):
+    for event in leading_to(trace, trace.outputs[0]):
         for key in event.parameters.values():
             if key in served:
                 what = f"{_what(event)} uses {key} again, where each layer of a spec has its own"

@@ -16,12 +16,29 @@ from .path import STEPS, NotInferred
 Values = dict[str, Any]
 
 
+def as_written(trace: Trace) -> Trace:
+    """A trace in the words of a spec, where those differ from PyTorch's."""
+    return with_fewer_channels(with_instance_norms(without_channel_dropouts(trace).simplified()))
+
+
 def with_instance_norms(trace: Trace) -> Trace:
     """Group norms are called instance norms where all of them have as many groups as channels."""
     norms = [event for event in trace.events if event.kind == "group_norm"]
     if not all(map(has_one_each, norms)):
         return trace
     events = (replace(e, kind="instance_norm") if e.kind == "group_norm" else e for e in trace.events)
+    return replace(trace, events=tuple(events))
+
+
+def with_fewer_channels(trace: Trace) -> Trace:
+    """Group norms are written alike where those of one group only stand where a map has fewer channels than groups."""
+    norms = [event for event in trace.events if event.kind == "group_norm"]
+    most = max((event.settings["groups"] for event in norms), default=1)
+    of_one = [e for e in norms if e.settings["groups"] == 1 and e.settings["channels"] < most]
+    if not of_one or any(event.settings["groups"] != most for event in norms if event not in of_one):
+        return trace
+    ours = {"groups": most, "fewer_channels": "one_group"}
+    events = (replace(e, settings={**e.settings, **ours}) if e.kind == "group_norm" else e for e in trace.events)
     return replace(trace, events=tuple(events))
 
 
@@ -90,7 +107,8 @@ def table_of(event: Event) -> Values:
         case "instance_norm":
             return {"kind": "instance", "epsilon": s["epsilon"], "affine": s["affine"]}
         case "group_norm":
-            return {"kind": "group", "groups": s["groups"], "epsilon": s["epsilon"]}
+            keys = ("groups", "epsilon", "fewer_channels")
+            return {"kind": "group", **{key: s[key] for key in keys if key in s}}
         case "layer_norm":
             return {"kind": "layer", "epsilon": s["epsilon"]}
         case "dropout":

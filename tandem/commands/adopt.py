@@ -23,7 +23,7 @@ from backends import checkpoints, trace
 from parity.adoption.adoption import YOURS
 from parity.adoption.differences import told
 from shared_specs import ShapeError, TandemError, load_spec, save_weights
-from shared_specs.checkpoints import listed
+from shared_specs.catalog import ZOO
 from shared_specs.errors import one_line
 from shared_specs.files import check_writable, write_atomically
 from shared_specs.toml import table, to_toml
@@ -31,9 +31,6 @@ from shared_specs.toml import table, to_toml
 from .. import selections
 from ..console import Output, plain_table, progress, say_note
 from ..verdict_tables import difference_report, measurement_table, verdict_table
-
-MOST_IGNORED = 8
-"""Keys of no use that are told unless every one is wanted."""
 
 FILES = {"spec": "spec.toml", "keymap": "keymap.toml", "weights": "weights.safetensors"}
 """What is written into the folder."""
@@ -182,9 +179,13 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
     spec = adoption.spec
     if spec is None:
         output.print(f"{adoption.module}: no spec could be inferred.", style="bold red")
-        near = f"; of the zoo, {' and '.join(adoption.nearest)} come nearest" if adoption.nearest else ""
-        advice = adoption.advice or f"give the spec that it is to be with --spec{near}"
-        output.print(f"{adoption.reason}. {advice[0].upper()}{advice[1:]}.")
+        near = f"; of the zoo, {adoption.nearest_told}" if adoption.nearest else ""
+        advice = [adoption.advice] if adoption.advice else []
+        if near or not advice:
+            advice.append(f"give the spec that it is to be with --spec{near}")
+        if near:
+            advice.append(f"to write one, copy {ZOO / adoption.nearest[0]}.toml and change it")
+        output.print(" ".join(f"{words[0].upper()}{words[1:]}." for words in (adoption.reason, *advice)))
         return
     origin = "inferred from the trace" if adoption.inferred else "as given"
     output.print(
@@ -194,11 +195,8 @@ def show(adoption: parity.Adoption, output: Output, verbose: bool) -> None:
         output.print(f"widths {list(spec.widths)}, {spec.in_channels} channels in, {spec.out_channels} out")
     for words in adoption.assumed:
         output.print(f"assumed: {words}", style="yellow")
-    ignored = [key for key in adoption.ignored if "*" not in key]
-    if ignored and adoption.match is not None and adoption.match.complete:
-        output.print(
-            f"not used by the traced pass: {listed(ignored, len(ignored) if verbose else MOST_IGNORED)}", style="yellow"
-        )
+    for words in adoption.unused:
+        output.print(words, style="yellow")
     if verbose:
         output.print(keys_table(adoption))
     if adoption.verdict is not None:

@@ -109,10 +109,8 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
     scheme, scheme_out = request.scheme, request.scheme_out or CANONICAL
     for name in filter(None, (scheme, scheme_out)):
         check_scheme(spec, name)
-    if source_format in checkpoints.FOLDERS:
-        if scheme not in (None, CANONICAL):
-            raise TandemError(f"--from {scheme} is for files of the original; a Flax checkpoint is of our own module")
-        scheme = CANONICAL
+    if source_format in checkpoints.FOLDERS and scheme not in (None, CANONICAL):
+        raise TandemError(f"--from {scheme} is for files of the original; a Flax checkpoint is of our own module")
     if scheme_out != CANONICAL and target_format != "pytorch":
         raise TandemError(f"--scheme-out {scheme_out} goes with a PyTorch file; name OUT.pt, or leave it out")
     check_target(target, target_format, source, [request.spec, json_path or ""])
@@ -121,12 +119,14 @@ def plan(request: Request, json_path: str | None = None) -> Plan:
 
 
 def format_of_source(path: Path) -> str:
-    """The format of a file by its suffix, that of a folder by what Orbax says of it. Raises WeightsError."""
+    """The format of a file by its suffix or content, that of a folder by what Orbax says of it. Raises WeightsError."""
     if not path.exists():
         raise WeightsError(f"{path}: cannot be read (No such file or directory); expected a checkpoint")
     if path.is_dir():
         return checkpoints.format_of_folder(path)
-    found = next((name for name, suffixes in checkpoints.SUFFIXES.items() if path.suffix.lower() in suffixes), None)
+    found = checkpoints.format_of_file(path)
+    if found is None and (words := checkpoints.unread(path)) is not None:
+        raise WeightsError(f"{path}: {words}")
     if found is None:
         raise WeightsError(f"{path}: has no suffix that tells its format; expected {formats_in_words()}")
     return found

@@ -83,6 +83,8 @@ class AdoptDocument(Document):
     keys: dict[str, str]
     """The module's key of each canonical tensor."""
     ignored: tuple[str, ...]
+    unused: tuple[str, ...]
+    """Which of the module's tensors have no place in the spec, in words."""
     verdict: Verdict | None
     files: dict[str, str]
     """What was written, by what it is: `spec`, `keymap`, `weights`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from backends import checkpoints
+from backends.orbax_folders import folder_of_arrays
 from shared_specs import UNetSpec, WeightsError, initial_weights
 
 from .checkpoint_files import NETWORKS, bits
@@ -100,12 +102,14 @@ def test_a_checkpoint_manager_keeps_steps(tmp_path: Path, network: UNetSpec, mod
     import orbax.checkpoint as ocp
 
     with ocp.CheckpointManager(tmp_path / "x") as manager:
-        for step in (1, 2):
+        for step in (9, 10):
             manager.save(step, args=ocp.args.StandardSave(as_state(module)))
     flax_format = checkpoints.get("flax_nnx")
-    with pytest.raises(WeightsError, match=rf"x: holds 1, 2; name one of them, for instance {tmp_path}/x/2"):
+    with pytest.raises(WeightsError, match=rf"x: holds 9, 10; name one of them, for instance {tmp_path}/x/10"):
         flax_format.read(tmp_path / "x")
-    found = flax_format.read(tmp_path / "x" / "2")
+    shutil.rmtree(tmp_path / "x" / "9")
+    assert bits(flax_format.read(tmp_path / "x").tensors) == bits(flax_format.read(tmp_path / "x" / "10").tensors)
+    found = flax_format.read(tmp_path / "x" / "10")
     assert found.remarks == ("taken from the item 'default'",)
     expected = initial_weights(network, dtype=np.float32)
     assert bits(flax_format.to_canonical(network, found.tensors)) == bits(expected)
@@ -154,6 +158,14 @@ def test_damaged_orbax_folders_are_refused_in_one_line(
     assert str(raised.value).startswith(f"{tmp_path / 'x'}: {message}")
     assert "\n" not in str(raised.value) and len(str(raised.value)) < 600
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_of_another_library_is_refused_with_the_file_to_name(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).touch()
+    with pytest.raises(WeightsError) as raised:
+        folder_of_arrays(tmp_path)
+    assert str(raised.value).endswith(f"; name a file in it, for instance {tmp_path}/model.safetensors")
 
 
 def everything_in(folder: Path) -> list[str]:

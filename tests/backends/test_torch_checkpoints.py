@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 import zipfile
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,14 @@ WRAPPED: dict[str, tuple[Callable[[dict[str, Any]], Any], tuple[str, ...]]] = {
     "beside_a_tensor": (
         lambda state: {"epoch": 3, "best_loss": state["a.bias"], "state_dict": state},
         ("taken from 'state_dict', leaving epoch, best_loss",),
+    ),
+    "under_a_key_of_its_own": (
+        lambda state: {"unet": state, "epoch": 3, "optimizer": {"state": {0: state}, "param_groups": []}},
+        ("taken from 'unet', leaving epoch, optimizer",),
+    ),
+    "beside_hyper_parameters": (
+        lambda state: {"state_dict": state, "hyper_parameters": {"root": Path("x"), "args": Namespace(rate=0.1)}},
+        ("taken from 'state_dict', leaving hyper_parameters",),
     ),
     "beside_what_is_no_tensor": (
         lambda state: state | {"mask_values": [0, 1], "version": np.float32(2)},
@@ -143,6 +153,22 @@ def test_nothing_of_numpy_is_made_while_reading(
 ) -> None:
     path = saved_by_torch(tmp_path / "x.pt", state_dict() | {"n": np.float64(1), "m": np.arange(3)})
     monkeypatch.setattr(f"numpy._core.multiarray.{attribute}", lambda *_: pytest.fail("made"))
+    assert list(checkpoints.get("pytorch").read(path).tensors) == list(state_dict())
+
+
+@pytest.mark.needs_backends("pytorch")
+def test_configurations_are_neither_imported_nor_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = ModuleType("omegaconf.dictconfig")
+    made = type("DictConfig", (), {"__module__": home.__name__, "__setstate__": lambda *_: pytest.fail("made")})
+    monkeypatch.setattr(home, "DictConfig", made, raising=False)
+    modules = {"omegaconf": ModuleType("omegaconf"), home.__name__: home}
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    config = made()
+    config.kind = dict
+    path = saved_by_torch(tmp_path / "x.ckpt", {"state_dict": state_dict(), "hyper_parameters": config})
+    for name in modules:
+        monkeypatch.delitem(sys.modules, name)
     assert list(checkpoints.get("pytorch").read(path).tensors) == list(state_dict())
 
 
@@ -232,6 +258,14 @@ NOT_STATE_DICTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "two_state_dicts": (
         lambda path: saved_by_torch(path, {"model": state_dict(), "net": state_dict()}),
         "holds several state dicts (model, net); save one of them alone",
+    ),
+    "two_state_dicts_under_keys_of_their_own": (
+        lambda path: saved_by_torch(path, {"params": state_dict(), "params_ema": state_dict()}),
+        "several state dicts (params, params_ema); save one of them alone: torch.save(torch.load(FILE)['params'], OUT)",
+    ),
+    "arrays": (
+        lambda path: saved_by_torch(path, {"a": np.arange(3.0)}),
+        "holds NumPy arrays or other objects, and no tensors; save module.state_dict()",
     ),
     "a_whole_module": (whole_module, "holds objects of "),
     "torch_script": (torch_script, "(it is TorchScript, a program; save module.state_dict() of the module)"),

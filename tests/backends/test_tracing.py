@@ -203,6 +203,32 @@ def test_unused_keys_are_those_no_call_read() -> None:
     assert found.unused() == ["layers.1.weight"]
 
 
+def test_other_names_of_a_tensor_are_aliases_and_not_unused() -> None:
+    from torch import nn
+
+    shared = nn.Conv2d(4, 4, 1, bias=False)
+    found = traced(lambda x, one, same: one(x), shared, nn.Sequential(shared))
+    assert found.aliases == {"layers.1.0.weight": "layers.0.weight"}
+    assert found.unused() == []
+
+
+def test_channels_of_images_are_those_of_the_convolution_that_runs_first() -> None:
+    import torch
+    from torch import nn
+
+    class Own(nn.Module):
+        def __init__(self, fails: bool = False) -> None:
+            super().__init__()
+            self.later, self.first, self.fails = nn.Conv2d(4, 2, 3), nn.Conv2d(3, 4, 1), fails
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            assert not self.fails
+            return self.later(self.first(x))
+
+    assert trace.first_convolution(Own()) == (3, 2)
+    assert trace.first_convolution(Own(fails=True)) == (4, 2)
+
+
 def test_outputs_in_a_dict_or_a_tuple_are_taken_in_order() -> None:
     relu, tanh = traced(lambda x: {"out": x.relu(), "aux": (x.tanh(),)}).outputs
     assert (relu, tanh) == (1, 2)

@@ -154,13 +154,17 @@ def test_every_key_of_a_spec_is_explained_and_no_other() -> None:
     assert set(explained) == set(spec_keys(UNetSpec))
 
 
+ABSENT = ("norm.fewer_channels", "up.before", "up.after", "merge.before_up")
+"""Keys that may be absent of tables that may not."""
+
+
 def test_keys_that_may_be_absent_are_in_italics() -> None:
     cells = " ".join(row[0] for row in rows(section("docs/specs.md", "Keys")))
     listed = {key: bool(italic) for italic, key in re.findall(r"(\*?)`([^`]+)`", cells)}
     for name, field in UNetSpec.model_fields.items():
         for key in [key for key in listed if key.partition(".")[0] == name]:
             assert listed[key] >= (not field.is_required()), key
-            assert listed[key] <= (not field.is_required()) or key in ("up.before", "up.after", "merge.before_up"), key
+            assert listed[key] <= (not field.is_required()) or key in ABSENT, key
 
 
 def test_every_kind_of_layer_is_explained_and_no_other() -> None:

@@ -98,6 +98,39 @@ class ModeUnderAnotherName(nn.Module):
         return LinenUNet(name="unet")(x, learning)
 
 
+class ModeByMutability(nn.Module):
+    """As some have it: it trains where its statistics may change."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = True) -> jax.Array:
+        return LinenUNet(name="unet")(x, self.is_mutable_collection("batch_stats"))
+
+
+class WithSigmoid(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return nn.sigmoid(LinenUNet(name="unet")(x, train))
+
+
+class ChannelsFirst(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return jnp.moveaxis(LinenUNet(name="unet")(jnp.moveaxis(x, 1, -1), train), -1, 1)
+
+
+class TakesTime(nn.Module):
+    @nn.compact
+    def __call__(self, x: jax.Array, time: jax.Array, train: bool = False) -> jax.Array:
+        return LinenUNet(name="unet")(x + time, train)
+
+
+class DeafUNet(LinenUNet):
+    """Does not pass its mode on."""
+
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return super().__call__(x, True)
+
+
 class FixedDtype(LinenUNet):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         return super().__call__(x, train).astype("float32")

@@ -97,6 +97,24 @@ class FlaxUNet(nnx.Module):
         return self.out(self.drop(self.join(jnp.concatenate([skip, x], -1))))
 
 
+class ToldUnit(Unit):
+    """As many publish them: the mode goes through every call, and is no state of the module."""
+
+    def __call__(self, x: jax.Array, training: bool = True) -> jax.Array:
+        self.norm.use_running_average = not training
+        return nnx.relu(self.norm(self.conv(x)))
+
+
+class ToldUNet(FlaxUNet):
+    def __init__(self, **settings: Any):
+        super().__init__(first=ToldUnit, **settings)
+
+    def __call__(self, x: jax.Array, *, training: bool) -> jax.Array:
+        skip = self.enter(x, training=training)
+        x = self.up(self.bottom(nnx.max_pool(skip, (2, 2), (2, 2))))
+        return self.out(self.drop(self.join(jnp.concatenate([skip, x], -1)), deterministic=not training))
+
+
 def trained() -> TorchUNet:
     """With weights that have nothing constant."""
     torch.manual_seed(0)
@@ -107,9 +125,9 @@ def trained() -> TorchUNet:
     return module
 
 
-def ported(module: TorchUNet, **settings: Any) -> FlaxUNet:
+def ported(module: TorchUNet, make: Any = FlaxUNet, **settings: Any) -> FlaxUNet:
     """The port, with the weights of the original."""
-    flax = FlaxUNet(**settings)
+    flax = make(**settings)
     for name in ("enter", "bottom", "join"):
         conv, norm, _ = getattr(module, name)
         unit = getattr(flax, name)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 import parity
+from parity.adoption.adopt import identify
 from shared_specs import UNetSpec
 
 from .adopted import CHANGEABLE, changeable, changed_in_place, group_norm, own
@@ -62,11 +64,6 @@ PLANTED: dict[str, tuple[dict[str, Any], str, str]] = {
     "pool_kind": ({"pool": "AvgPool2d"}, "encoder.1.down", "kind average_pool instead of max_pool"),
     "pool_rounding": ({"pool_settings": {"ceil_mode": True}}, "encoder.1.down", "rounding ceil instead of floor"),
     "stride": ({"pool_settings": {"stride": 3}}, "encoder.1.down", "stride 3 instead of 2"),
-    "dropout": (
-        {"extra": "Dropout"},
-        "encoder.1.down",
-        "before it an additional dropout of rate 0.5 instead of none",
-    ),
     "additional": ({"extra": "Tanh"}, "encoder.1.down", "before it an additional tanh instead of none"),
     "after_the_head": ({"softmax": True}, "head", "after it softmax instead of the end of the network"),
     "tied": (
@@ -155,6 +152,82 @@ def test_dropout_that_is_a_function_is_told(training: bool) -> None:
         assert "dropout of rate 0.5 in evaluation mode too" in adoption.first_difference
     else:
         assert "without the dropout of rate 0.5" in " ".join(adoption.assumed)
+
+
+LOOSE = {
+    "Dropout": "without the dropout of rate 0.5 at dropout (enter.extra), ",
+    "Dropout2d": "without the dropout of rate 0.5 of whole channels at dropout2d (enter.extra), ",
+}
+
+
+@pytest.mark.parametrize("kind", LOOSE)
+def test_dropout_that_no_spec_can_say_is_left_out_of_a_given_spec_too(kind: str) -> None:
+    adoption = identify(own("Changeable", extra=kind), changeable(), None)
+    assert not adoption.differences
+    assert adoption.assumed[0].startswith(LOOSE[kind])
+
+
+def test_dropout_in_every_unit_is_a_difference_as_the_spec_could_say_it() -> None:
+    spec = UNetSpec.model_validate(CHANGEABLE | {"block": CHANGEABLE["block"] | {"convolutions": 1}})
+    adoption = identify(own("Changeable", extra="Dropout", single=True), spec, None)
+    assert "before it an additional dropout of rate 0.5 instead of none" in adoption.first_difference
+    assert not identify(own("Changeable", extra="Dropout2d", single=True), spec, None).differences
+
+
+def test_shortcut_that_the_module_has_not_is_named() -> None:
+    residual = {"span": 2, "last_activation": "after_sum", "stride_by": "conv", "kernel": 1, "padding": 0}
+    spec = UNetSpec.model_validate(CHANGEABLE | {"residual": residual | {"bias": True, "norm": True}})
+    first = identify(own("Changeable"), spec, None).first_difference
+    assert (
+        first == "encoder.0.block.1.shortcut.conv, in your module enter.c1: shortcut from images none instead of conv"
+    )
+
+
+def test_norm_that_stands_in_front_of_a_whole_unit_is_one_more_and_no_other_order() -> None:
+    from torch import nn
+
+    def unit(before: int, after: int, kernel: int, stride: int = 1, padding: int = 0) -> list[Any]:
+        return [nn.Conv2d(before, after, kernel, stride, padding), nn.BatchNorm2d(after), nn.LeakyReLU()]
+
+    down = {"kind": "conv", "kernel": 2, "stride": 2, "padding": 0, "bias": True, "width": "next"}
+    block = CHANGEABLE["block"] | {"convolutions": 1}
+    spec = UNetSpec.model_validate(CHANGEABLE | {"widths": [4, 8], "down": down, "block": block})
+    module = nn.Sequential(*unit(3, 4, 3, 1, 1), *unit(4, 8, 2, 2), *unit(8, 8, 3, 1, 1))
+    first, second, *_ = identify(module, spec, np.zeros((1, 3, 8, 8))).differences
+    assert str(first).startswith("encoder.1.block.0.conv, in your module batch_norm (4): before it an additional batch")
+    assert "before it an additional leaky_relu instead of none" in str(second)
+
+
+def test_only_tensors_of_other_outputs_are_said_to_be_of_them() -> None:
+    from torch import nn
+
+    class TwoHeads(type(own("Changeable"))):
+        def __init__(self) -> None:
+            super().__init__(extra=lambda: nn.PReLU())
+            self.second, self.idle = nn.Conv2d(4, 2, 1), nn.Linear(1, 1, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x), self.second(self.enter(x))
+
+    adoption = identify(TwoHeads(), changeable(), None)
+    assert adoption.unused == (
+        "2 of its tensors are read for other outputs alone: second.weight, second.bias",
+        "1 of its tensors are not used by the traced pass: idle.weight",
+    )
+
+
+def test_call_that_training_mode_leaves_out_is_named() -> None:
+    adoption = parity.adopt(own("Predicts"), backends=["pytorch"])
+    assert adoption.first_difference.endswith("in your module sigmoid: in training mode left out instead of kept")
+
+
+def test_logits_that_are_not_the_first_output_are_told_by_their_place() -> None:
+    class Reversed(type(own("Pair", inner=None))):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[::-1]
+
+    adoption = identify(Reversed(own("Changeable")), changeable(), None)
+    assert adoption.first_difference == "head: place among the outputs 2 instead of 1"
 
 
 def with_dropout() -> UNetSpec:

@@ -108,7 +108,7 @@ def test_handwritten_module_of_the_benchmarks_is_inferred(pad: bool, batch_norm:
 
 
 NOT_INFERRED = {
-    "Residual": "add at the top within encoder level 0: residual, dense or nested, which is not plain",
+    "Residual": "add at the top within encoder level 0: a residual block, which is not plain",
     "MomentumNone": "averages over all batches (momentum None)",
     "Softmax": "softmax at the top in decoder level 0, for which a spec has no word",
     "NoScale": "batch_norm at enter.n1 in encoder level 0 has no scale and shift, for which a spec has no word",

@@ -106,12 +106,8 @@ TOLD = {
         "cat joins max_pool2d at decoder level 0, where the skip of a spec is relu (enter.3)",
         "no spec says",
     ),
-    "logits last": (
-        "the first of the 2 tensors that it returns depends on 6 parameters and buffers, and number 2 on 16",
-        "return the logits first",
-    ),
     "norm after head": ("batch_norm (head.2) after the activation of the head", "no spec says it either"),
-    "one block for two": ("conv at bottom.0 uses bottom.0.weight again, where each layer", "a module of its own"),
+    "one block for two": ("conv at enter.2 uses enter.2.weight again, where each layer", "a module of its own"),
     "bare ends": ("the units of encoder level 0 do not repeat: conv, relu, conv", "as the units of a level are alike"),
 }
 

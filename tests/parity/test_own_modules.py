@@ -24,8 +24,8 @@ def pair(**changes: Any) -> tuple[Any, Any]:
 
     if changes.get("norm"):
         changes["norm"] = getattr(ports.nnx, changes["norm"])
-    if changes.get("first"):
-        changes["first"] = getattr(ports, changes["first"])
+    for key in {"first", "make"} & set(changes):
+        changes[key] = getattr(ports, changes[key])
     module = ports.trained()
     return module, ports.ported(module, **changes)
 
@@ -76,6 +76,12 @@ def test_a_module_that_holds_a_kernel_is_not_taken_for_the_layer(first: str) -> 
     assert "gradient of encoder.0.block.0.conv.weight" in quantities
 
 
+def test_a_module_may_be_told_its_mode_in_its_call() -> None:
+    comparison = compare_modules(*pair(make="ToldUNet"), probes=["activations", "statistics", "gradients"])
+    assert comparison.equal, str(comparison)
+    assert comparison.notes == ()
+
+
 def test_the_port_may_be_the_reference() -> None:
     module, flax = pair()
     comparison = compare_modules(flax, module, probes=["forward"])
@@ -83,24 +89,63 @@ def test_the_port_may_be_the_reference() -> None:
     assert comparison.names == (FLAX, TORCH)
 
 
-FAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "epsilon": ({"epsilon": 1.0001e-5}, "activations", "encoder.1.block.0.conv"),
-    "momentum": ({"momentum": 0.99}, "statistics", "encoder.0.block.0.norm.running_mean"),
-    "biased_variance": ({"norm": "BatchNorm"}, "statistics", "encoder.0.block.0.norm.running_var"),
+FAULTS: dict[str, tuple[dict[str, Any], str, str, tuple[str, ...]]] = {
+    "epsilon": (
+        {"epsilon": 1.0001e-5},
+        "activations",
+        "encoder.1.block.0.conv",
+        (
+            f"encoder.1.block.0.conv is conv2d (bottom.0) in {TORCH} and bottom.conv in {FLAX}",
+            "it may also be encoder.0.block.0.norm, encoder.0.block.0.activation, encoder.1.down, right before it, of "
+            f"which {FLAX} shows no output",
+        ),
+    ),
+    "momentum": (
+        {"momentum": 0.99},
+        "statistics",
+        "encoder.0.block.0.norm.running_mean",
+        (
+            f"encoder.0.block.0.norm.running_mean is enter.1.running_mean in {TORCH} and enter.norm.mean in {FLAX}",
+            f"{FLAX} gives the new batch a weight of 0.01 instead of 0.1, for which PyTorch has momentum=0.1 and Flax "
+            "momentum=0.9",
+        ),
+    ),
+    "biased_variance": (
+        {"norm": "BatchNorm"},
+        "statistics",
+        "encoder.0.block.0.norm.running_var",
+        (
+            f"encoder.0.block.0.norm.running_var is enter.1.running_var in {TORCH} and enter.norm.var in {FLAX}",
+            f"{FLAX} keeps the biased variance of a batch, as Flax's BatchNorm does, and PyTorch the unbiased one: "
+            "trained, they part a little; where that is meant, compare all but statistics, optimizer and trajectory, "
+            "with probes=",
+        ),
+    ),
+    "momentum_and_variance": (
+        {"momentum": 0.99, "norm": "BatchNorm"},
+        "statistics",
+        "encoder.0.block.0.norm.running_mean",
+        (
+            f"encoder.0.block.0.norm.running_mean is enter.1.running_mean in {TORCH} and enter.norm.mean in {FLAX}",
+            f"{FLAX} gives the new batch a weight of 0.01 instead of 0.1, for which PyTorch has momentum=0.1 and Flax "
+            "momentum=0.9",
+        ),
+    ),
 }
-"""What is changed in the port, and the probe and the quantity that must be named first."""
+"""What is changed in the port, the probe and the quantity that must be named first, and what is said of it."""
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_a_port_is_named(fault: str) -> None:
-    change, probe, quantity = FAULTS[fault]
+    change, probe, quantity, notes = FAULTS[fault]
     comparison = compare_modules(*pair(**change))
     assert not comparison.equal
     assert comparison.verdict is not None
     first = comparison.verdict.first_difference
     assert first is not None
     assert (first.probe, first.quantity, first.candidate) == (probe, quantity, FLAX)
-    assert str(first) in str(comparison)
+    assert comparison.notes == notes
+    assert str(comparison).endswith("\n".join((str(first), *notes)))
     sound = [m for m in comparison.verdict.measurements if m.candidate == TORCH]
     assert sound
     assert all(m.equal for m in sound)
@@ -125,6 +170,10 @@ def turn_a_kernel(flax: Any) -> None:
     flax.up.kernel.set_value(flax.up.kernel[...][::-1, ::-1])
 
 
+def round_a_kernel(flax: Any) -> None:
+    flax.out.kernel.set_value(flax.out.kernel[...].astype("bfloat16"))
+
+
 def swap_two_tensors(flax: Any) -> None:
     mean, bias = flax.enter.norm.mean[...], flax.enter.norm.bias[...]
     flax.enter.norm.mean.set_value(bias)
@@ -132,21 +181,24 @@ def swap_two_tensors(flax: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "tensor"),
+    ("change", "words"),
     [
-        (scale_a_kernel, "decoder.0.block.0.conv.weight"),
-        (turn_a_kernel, "decoder.0.up.weight"),
-        (swap_two_tensors, "encoder.0.block.0.norm.bias"),
+        (scale_a_kernel, f"no tensor of {FLAX} alone holds the values of decoder.0.block.0.conv.weight"),
+        (turn_a_kernel, f"up.kernel of {FLAX} holds the values of decoder.0.up.weight in another order"),
+        (
+            swap_two_tensors,
+            f"no tensor of {FLAX} alone holds the values of encoder.0.block.0.norm.bias, encoder.0.block.0.norm.runn",
+        ),
+        (round_a_kernel, f"{FLAX} holds head.weight rounded to a narrower dtype, so that it cannot be equal"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_tensor_that_was_not_ported_is_named(change: Callable[[Any], None], tensor: str) -> None:
+def test_a_tensor_that_was_not_ported_is_named(change: Callable[[Any], None], words: str) -> None:
     module, flax = pair()
     change(flax)
     comparison = compare_modules(module, flax, probes=["forward"])
     assert not comparison.equal
-    assert f"no tensor of {FLAX} alone holds the values of " in comparison.assumed[-1]
-    assert tensor in comparison.assumed[-1]
+    assert comparison.assumed[-1].startswith(words)
 
 
 def test_modules_stay_as_they_are() -> None:
@@ -382,6 +434,17 @@ def test_what_cannot_be_compared_is_one_line(case: str) -> None:
         compare_modules(*make(), **options)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_where_no_spec_has_a_word_none_is_asked_for() -> None:
+    from tests.parity import ports
+
+    class WithSoftmax(ports.TorchUNet):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x).softmax(1)
+
+    with pytest.raises(TandemError, match=r"no spec can be inferred \(.*; return the logits, .* the module\)$"):
+        compare_modules(WithSoftmax(), WithSoftmax())
 
 
 def test_a_model_in_another_precision_is_refused(narrow: UNetSpec) -> None:

@@ -70,7 +70,7 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"attention": ATTENTION, "up.width": "same", "widths": [4, 7, 8]}, "attention.width: got 'half', expected no "
      "attention as encoder.1.block.1.activation has 7 channels"),
     ({"attention": ATTENTION | {"norm": {"kind": "group", "groups": 2, "epsilon": 1e-5}}}, "norm.groups: got 2, "
-     "expected a divisor of the 1 channels of decoder.1.attention.psi.norm"),
+     "expected a divisor of the 1 channels of decoder.1.attention.psi.norm, or norm.fewer_channels = 'one_group'"),
     ({"nested": True, "merge.before_up": True}, "nested: got true, expected false as there is no merge after "
      "up-sampling at decoder level 0"),
     ({"nested": True, "merge": {"kind": "none"}}, "nested: got true, expected false as there is no merge after "
@@ -94,6 +94,8 @@ RULES: list[tuple[dict[str, Any], str]] = [
     ({"block.convolutions": 0}, "widths.0: got 4, expected 3 as encoder.0.block has no convolution to change them"),
     ({"deep_supervision": {"levels": [2], "weights": [1, 1]}}, "deep_supervision.levels: got [2], expected decoder "
      "levels from 1 to 1, ascending"),
+    ({"deep_supervision": {"levels": [0], "weights": [1, 1]}}, "deep_supervision.levels.0: got 0, expected greater "
+     "than 0"),
     ({"deep_supervision": {"levels": [1, 1], "weights": [1, 1, 1]}}, "deep_supervision.levels: got [1, 1], expected "
      "decoder levels from 1 to 1, ascending"),
     ({"deep_supervision": {"levels": [1], "weights": [1, 1, 1]}}, "deep_supervision.weights: got 3, expected 2, the "

@@ -85,6 +85,7 @@ CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [  # what differs, on top
     ({"norm.momentum": 0.1001}, {}),
     ({"norm.running_variance": "biased"}, {}),
     ({"norm.groups": 4}, {"norm": GROUP_NORM}),
+    ({"norm.fewer_channels": "one_group"}, {"norm": GROUP_NORM}),
     ({"norm.epsilon": 1e-6}, {"norm": GROUP_NORM}),
     ({"activation": {"kind": "identity"}}, {}),
     ({"activation.slope": 0.01}, {"activation": LEAKY_RELU}),

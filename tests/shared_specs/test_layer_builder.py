@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared_specs import UNetSpec
+from shared_specs import SpecError, UNetSpec
 from shared_specs.layout import Convolution, Layer, Pool, Resize
 
 Changed = Callable[..., UNetSpec]
@@ -105,14 +105,14 @@ SETTINGS: dict[str, Any] = {
 
 def settings_of(layer: Layer) -> Any:
     """As the spec has them, where they are one of its tables."""
-    return layer.settings.model_dump() if hasattr(layer.settings, "model_dump") else layer.settings
+    return layer.settings.model_dump(exclude_none=True) if hasattr(layer.settings, "model_dump") else layer.settings
 
 
 def test_every_layer_has_the_settings_of_its_table(changed_spec: Changed) -> None:
     spec = changed_spec(NETWORK)
     found = {layer.name: settings_of(layer) for layer in spec.layers}
     merge = found.pop("decoder.0.merge")
-    assert merge == spec.merge.model_dump()
+    assert merge == spec.merge.model_dump(exclude_none=True)
     assert found == SETTINGS
 
 
@@ -225,3 +225,16 @@ def test_a_stride_is_that_of_the_first_convolution_and_of_what_goes_around_it(
         assert strided == {f"{name}.pool": Pool((2, 3), (2, 3), ZEROS)}
         (conv,) = [layer for layer in spec.layers if layer.name == f"{name}.conv"]
         assert (conv.settings, conv.inputs) == (SHORTCUT, (f"{name}.pool",))
+
+
+def test_group_norm_of_fewer_channels_than_groups_has_one_group_where_the_spec_says_so(changed_spec: Changed) -> None:
+    norm = {"kind": "group", "groups": 4, "epsilon": 1e-5, "fewer_channels": "one_group"}
+    first = {"block": {"convolutions": 2, "order": ["norm", "conv", "activation"]}, "widths": [4, 8]}
+    spec = changed_spec(first | {"norm": norm, "in_channels": 3})
+    groups = {layer.in_channels: layer.settings.groups for layer in spec.layers if layer.kind == "group_norm"}
+    assert groups == {3: 1, 4: 4, 8: 4}
+    hint = "norm.groups: got 4, expected a divisor of the 3 channels of encoder.0.block.0.norm, or norm.fewer_channels"
+    with pytest.raises(SpecError, match=hint):
+        changed_spec(first | {"norm": GROUP | {"groups": 4}, "in_channels": 3})
+    with pytest.raises(SpecError, match=r"expected a divisor of the 6 channels of encoder\.0\.block\.0\.norm$"):
+        changed_spec(first | {"norm": norm, "in_channels": 6})

@@ -14,7 +14,7 @@ from typer.testing import Result
 import parity
 from backends.trace import TraceError
 from parity.adoption.differences import Difference, told
-from parity.adoption.nearest import has_branches
+from parity.adoption.nearest import branches_of
 from shared_specs import load_spec, load_weights
 from shared_specs.keymap import original_keys
 
@@ -91,13 +91,17 @@ def test_no_spec_is_said_with_the_reason(run: Run) -> None:
     result = run("adopt", f"{OWN}:Residual")
     assert result.exit_code == 1
     assert "no spec could be inferred" in result.stdout
-    assert "residual, dense or nested" in result.stdout
+    assert "a residual block, which is not plain" in result.stdout
 
 
 MODULES = {
     "softmax": ("return self.b(self.a(x).relu()).softmax(1)", "Return the logits, and take their softmax outside of"),
     "sub": ("return self.b(self.a(x - x.mean()).relu())", "Prepare the images outside of the module, where sub is no"),
     "within": ("return self.b(self.a(x).cumsum(2))", "No spec says it either: replace cumsum by what a spec has."),
+    "beside": (
+        "return self.b(self.a(x) + x.repeat(1, 4, 1, 1)[:, :, 1:-1, 1:-1])",
+        "No spec says it either: replace repeat by what a spec has.",
+    ),
     "residual": (
         "y = self.a(x).relu(); return self.b(y + self.c(y).relu())",
         "Give the spec that it is to be with --spec; of the zoo, ",
@@ -122,7 +126,8 @@ def test_advice_fits_what_stands_in_the_way(run: Run, tmp_path: Path, monkeypatc
     assert ("--spec" in said) == (case == "residual")
     named = json.loads(Path("out.json").read_text())["nearest"]
     assert len(named) == (2 if case == "residual" else 0)
-    assert all(name in said and has_branches(load_spec(name)) for name in named)
+    assert "".join(result.stdout.split()).endswith(f"{named[0]}.tomlandchangeit." if named else ".")
+    assert all(name in said and case in branches_of(load_spec(name)) for name in named)
 
 
 def test_module_that_takes_none_of_the_sizes_asks_for_a_shape(refused: Refused) -> None:

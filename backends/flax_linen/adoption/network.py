@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
@@ -10,11 +9,13 @@ from typing import Any
 import jax
 from flax import linen as nn
 from flax import traverse_util
+from flax.errors import ModifyScopeVariableError
 
 from shared_specs import UNetSpec
+from shared_specs.errors import one_line
 
 from ...jax_engine.adoption import network as engine
-from ...jax_engine.adoption.network import is_float, is_layer
+from ...jax_engine.adoption.network import IN_EVALUATION, IN_TRAINING, is_float, is_layer, mode_arguments, told_mode
 from ...jax_engine.adoption.pairing import Held, Path
 from ...jax_engine.network import Arrays
 from ...jax_engine.precision import Numerics
@@ -22,10 +23,6 @@ from ...trace import TraceError
 
 PARAMETERS, INTERMEDIATES = "params", "intermediates"
 """The collections of what is trained, and of what `sow` and a capture leave behind."""
-
-IN_TRAINING, IN_EVALUATION = ("train", "training", "is_training"), ("deterministic", "use_running_average")
-"""How a module calls the mode that it is told, as an argument of its call or as a field: what is true in training, and
-what is true in evaluation. Linen has no mode: https://flax-linen.readthedocs.io (Batch normalization)."""
 
 
 class PortNetwork(engine.PortNetwork):
@@ -50,15 +47,19 @@ class PortNetwork(engine.PortNetwork):
                 f"its call, or a field, that is named {', '.join(IN_TRAINING)}, {' or '.join(IN_EVALUATION)}"
             )
         layers = {layer.name: layer for layer in spec.layers}
-        self.layers_at = {place[1:]: layers[name] for name, place in self.places_of_layers().items()}
+        self.layers_at = {self.module_at(place): layers[name] for name, place in self.places_of_layers().items()}
         self.tensor_count = {place: sum(path[1:-1] == place for path in self.names) for place in self.layers_at}
+
+    def module_at(self, place: Path) -> Path:
+        return place[1:]  # without the collection
 
     def variables(self, arrays: Arrays) -> dict[str, Any]:
         """The collections of the module."""
         return traverse_util.unflatten_dict({path: arrays[name] for path, name in self.names.items()})
 
     def run(self, arrays: Arrays, images: jax.Array, training: bool) -> tuple[Any, Arrays]:
-        mutable = [name for name in self.collections if name != PARAMETERS]
+        # In evaluation nothing is mutable: some modules take their mode from that alone.
+        mutable = [name for name in self.collections if name != PARAMETERS and training]
         returned, moved = self._apply(arrays, images, training, mutable=mutable)
         found = flattened(moved)
         return returned, {name: found.get(path, arrays[name]) for path, name in self.names.items()}
@@ -77,15 +78,20 @@ class PortNetwork(engine.PortNetwork):
         return {layer.name: found.get((*place, "__call__"), ()) for place, layer in self.layers_at.items()}
 
     def _apply(self, arrays: Arrays, images: jax.Array, training: bool, **how: Any) -> tuple[Any, dict[str, Any]]:
-        mode = dict.fromkeys(IN_TRAINING, training) | dict.fromkeys(IN_EVALUATION, not training)
-        module = self.copied.clone(**{name: mode[name] for name in self.fields})
-        options = {name: mode[name] for name in self.call_options}
+        module = self.copied.clone(**told_mode(self.fields, training))
 
-        def apply(inputs: jax.Array) -> Any:
-            with nn.intercept_methods(self._as_compared):
-                return module.apply(self.variables(arrays), inputs, **options, **how)
+        def apply(inputs: jax.Array, **options: bool) -> Any:
+            try:
+                with nn.intercept_methods(self._as_compared):
+                    return module.apply(self.variables(arrays), inputs, **options, **how)
+            except ModifyScopeVariableError as error:
+                words = one_line(str(error)).partition(" (https://")[0]
+                raise TraceError(
+                    f"{self.label} changes its statistics in evaluation mode, so that its mode does not reach all of "
+                    f"its layers; pass it on ({words})"
+                ) from error
 
-        return self.call(apply, images)
+        return self.call(apply, images, **told_mode(self.call_options, training))
 
     def _as_compared(self, right: Callable[..., Any], inputs: Any, told: Any, context: Any) -> Any:
         """Every call of a module: without dropout, and in the arithmetic of the copy where it was given a dtype."""
@@ -121,10 +127,11 @@ def flattened(tree: Mapping[str, Any]) -> dict[Path, Any]:
 
 
 def told_by(module: nn.Module) -> tuple[list[str], list[str]]:
-    """By which arguments of its call a module is told its mode, and by which fields where the call has none."""
-    names = (*IN_TRAINING, *IN_EVALUATION)
-    arguments = inspect.signature(type(module).__call__).parameters
-    of_the_call = [name for name in names if name in arguments]
+    """By which arguments of its call a module is told its mode, and by which fields where the call has none.
+
+    Linen has no mode: https://flax-linen.readthedocs.io (Batch normalization).
+    """
+    of_the_call, names = mode_arguments(module), (*IN_TRAINING, *IN_EVALUATION)
     return of_the_call, [] if of_the_call else [each.name for each in fields(module) if each.name in names]
 
 

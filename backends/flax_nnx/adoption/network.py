@@ -11,7 +11,7 @@ from flax import nnx
 from shared_specs import UNetSpec
 
 from ...jax_engine.adoption import network as engine
-from ...jax_engine.adoption.network import dotted, is_float, is_layer
+from ...jax_engine.adoption.network import dotted, is_float, is_layer, mode_arguments, told_mode
 from ...jax_engine.adoption.pairing import Held, Path
 from ...jax_engine.network import Arrays
 from ...jax_engine.precision import Numerics
@@ -19,7 +19,9 @@ from ..network import in_mode
 
 
 class PortNetwork(engine.PortNetwork):
-    """A user's module, merged with tensors anew in each call. Its mode is set as `train()` and `eval()` set it.
+    """A user's module, merged with tensors anew in each call.
+
+    Its mode is set as `train()` and `eval()` set it, and told to those arguments of its call that are named after it.
 
     Args:
         module: the user's.
@@ -32,6 +34,7 @@ class PortNetwork(engine.PortNetwork):
         copied = copy_in(module, numerics)
         super().__init__(type(module).__name__, spec, numerics, tensors(copied), names)
         self.graph, self.all = nnx.graphdef(copied), dict(nnx.to_flat_state(nnx.state(copied)))
+        self.mode_arguments = mode_arguments(copied)
         nodes, layers = dict(nnx.iter_modules(copied)), {layer.name: layer for layer in spec.layers}
         self.layers = {
             name: dotted(place)
@@ -49,12 +52,13 @@ class PortNetwork(engine.PortNetwork):
 
     def run(self, arrays: Arrays, images: jax.Array, training: bool) -> tuple[Any, Arrays]:
         module = self.module(arrays, training)
-        returned = self.call(module, images)
+        returned = self.call(module, images, **told_mode(self.mode_arguments, training))
         return returned, {self.names[path]: variable.get_value() for path, variable in variables(module).items()}
 
     def outputs(self, arrays: Arrays, images: jax.Array) -> Mapping[str, tuple[jax.Array, ...]]:
         module = self.module(arrays, training=False)
-        _, captured = self.call(nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate), images)
+        captures = nnx.capture(module, nnx.Intermediate, method_outputs=nnx.Intermediate)
+        _, captured = self.call(captures, images, **told_mode(self.mode_arguments, training=False))
         found = {dotted(path): held.get_value() for path, held in nnx.to_flat_state(captured)}
         return {layer: found.get(f"{place}.__call__", ()) for layer, place in self.layers.items()}
 
@@ -79,10 +83,15 @@ def variable_count(node: nnx.Module) -> int:
 
 
 def copy_in(module: Any, numerics: Numerics) -> Any:
-    """A copy whose layers compute in this arithmetic: each floating `dtype` that a layer was given becomes this one."""
+    """A copy whose layers compute in this arithmetic: each floating `dtype` that a layer was given becomes this one.
+
+    Its dropouts have rate 0, as a module's own code may tell each of them its mode.
+    """
     copied = nnx.clone(module)
     for _, node in nnx.iter_modules(copied):
         own = vars(node)
+        if isinstance(node, nnx.Dropout):
+            node.rate = 0.0
         if isinstance(own.get("numerics"), Numerics):
             setattr(node, "numerics", numerics)  # noqa: B010 (not every module has it)
         for name, dtype in (("dtype", numerics.dtype), ("param_dtype", numerics.param_dtype)):

@@ -16,8 +16,8 @@ from ...contract import BackendError, Execution
 from ..model import JaxModel
 from ..network import Arrays
 from ..precision import Numerics
-from .network import PortNetwork
-from .pairing import Held, Path, pair
+from .network import PortNetwork, dotted
+from .pairing import Held, Path, in_another_order, pair
 
 PortNetworkOf = Callable[[Any, UNetSpec, Numerics, Mapping[Path, str]], PortNetwork]
 """(module, spec, numerics, canonical names by path), for instance a library's class."""
@@ -59,7 +59,16 @@ class PortModel(JaxModel):
         names = {place.path: name for name, place in self.places.items()}
         super().__init__(spec, execution, recipe, lambda spec, numerics: port(module, spec, numerics, names))
 
+        self.in_another_order = {
+            name: dotted(path) for name, path in in_another_order(spec, port_of, held, self.places).items()
+        }
+
     network: PortNetwork
+
+    @property
+    def own_names(self) -> dict[str, str]:
+        """What the module calls the known layers and tensors, by canonical name."""
+        return self.network.own_names()
 
     def _first_weights(self) -> Weights:
         return {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,10 @@ from ...trace import TraceError
 from ..network import Arrays, Network
 from ..precision import Numerics
 from .pairing import Held, Path
+
+IN_TRAINING, IN_EVALUATION = ("train", "training", "is_training"), ("deterministic", "use_running_average")
+"""How a module calls the mode that it is told, as an argument of its call or as a field: what is true in training, and
+what is true in evaluation."""
 
 
 class PortNetwork(Network):
@@ -97,14 +102,26 @@ class PortNetwork(Network):
         firsts = {layer.name: layer.tensors[0].name for layer in self.spec.layers if layer.tensors}
         return {layer: places[tensor] for layer, tensor in firsts.items() if tensor in places}
 
-    def call(self, function: Callable[..., Any], images: jax.Array, *arguments: Any) -> Any:
+    def own_names(self) -> dict[str, str]:
+        """What the module calls known layers and tensors, by canonical name."""
+        tensors = {name: dotted(path) for path, name in self._known.items()}
+        return tensors | {layer: dotted(self.module_at(place)) for layer, place in self.places_of_layers().items()}
+
+    def module_at(self, place: Path) -> Path:
+        """The path of the module whose tensors have paths that begin so."""
+        return place
+
+    def call(self, function: Callable[..., Any], images: jax.Array, **options: Any) -> Any:
         """Run the user's own code, which may fail in any way. Raises TraceError."""
         try:
-            return function(images, *arguments)
+            return function(images, **options)
+        except TraceError:
+            raise
         except Exception as error:
             shape, words = "x".join(map(str, images.shape)), one_line(str(error))[:300]
             raise TraceError(
                 f"{self.label} fails on images {shape}, channels last ({type(error).__name__}: {words})"
+                f"{_advice(function, images, options, error)}"
             ) from error
 
     def parameter_count(self) -> int:
@@ -112,6 +129,28 @@ class PortNetwork(Network):
 
     def flags(self) -> dict[str, str]:
         return {}
+
+
+def _advice(function: Callable[..., Any], images: jax.Array, options: Mapping[str, Any], error: Exception) -> str:
+    """How to wrap a module that takes something else than images with channels last; "" where that is not it."""
+    if isinstance(error, TypeError) and "required" in str(error) and "argument" in str(error):
+        return "; where it takes more than images, wrap it in a module that gives it the rest"
+    try:
+        function(jnp.moveaxis(images, -1, 1), **options)
+    except Exception:  # the user's own code: it fails either way
+        return ""
+    return "; it takes channels first: wrap it in a module that moves them, and those of its logits back"
+
+
+def mode_arguments(module: object) -> list[str]:
+    """The arguments of a module's call by which it is told its mode."""
+    arguments = inspect.signature(type(module).__call__).parameters
+    return [name for name in (*IN_TRAINING, *IN_EVALUATION) if name in arguments]
+
+
+def told_mode(names: Iterable[str], training: bool) -> dict[str, bool]:
+    """The value of each of these names in training or in evaluation mode."""
+    return {name: (name in IN_TRAINING) == training for name in names}
 
 
 def dotted(path: Path) -> str:

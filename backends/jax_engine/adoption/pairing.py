@@ -86,6 +86,35 @@ def pair(spec: UNetSpec, weights: Weights, held: Mapping[Path, Held]) -> dict[st
     return {name: place for name, place in found.items() if len(taken[place.path]) == 1}
 
 
+def in_another_order(
+    spec: UNetSpec, weights: Weights, held: Mapping[Path, Held], places: Mapping[str, Place]
+) -> dict[str, Path]:
+    """Where a module holds the values of a canonical tensor in an order that is none of LAYOUTS, by the tensor's name.
+
+    Args:
+        spec, weights, held: as for `pair`.
+        places: what it found.
+    """
+    taken = {place.path for place in places.values()}
+    left = [tensor for tensor in spec.tensors if tensor.name not in places and is_telling(weights[tensor.name])]
+    found: dict[str, Path] = {}
+    for path, other in held.items():
+        values = np.asarray(other.values)
+        if path in taken or not left or not is_telling(values):
+            continue
+        ordered = np.sort(values, axis=None)
+        same = [
+            tensor.name
+            for tensor in left
+            if tensor.trainable == other.is_trained
+            and tensor.size == values.size
+            and np.array_equal(np.sort(np.asarray(weights[tensor.name], values.dtype), axis=None), ordered)
+        ]
+        if len(same) == 1:
+            found[same[0]] = path
+    return found
+
+
 def _bytes(values: np.ndarray, dtype: np.dtype) -> bytes:
     return np.ascontiguousarray(values, dtype).tobytes()
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from shared_specs.errors import one_line
 
-from ...trace import Event, NoImagesError, Shape, Trace, TraceError
+from ...trace import Event, Shape, Trace, TraceError
 from . import calls
 
 CHANGE_NOTHING = ("requires_grad", "retain_grad", "grad", "backward", "__init__")
@@ -27,14 +27,15 @@ Watch = Callable[[int, Tensor], None]
 """Is told each map with its number, as soon as it is there."""
 
 
-def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
-    """Run a copy of a module once in evaluation mode, and write down what it does.
+def trace(module: Any, images: Sequence[int] | np.ndarray, training: bool = False) -> Trace:
+    """Run a copy of a module once, and write down what it does.
 
     Nothing of the module changes: neither its mode nor its buffers, nor the state of PyTorch's random numbers.
 
     Args:
         module: any torch.nn.Module.
         images: (N, C, H, W), or their shape; then they are random.
+        training: whether in training mode, else in that of evaluation.
 
     Raises:
         TraceError: where it is no module, cannot be copied, or fails on such images.
@@ -42,7 +43,7 @@ def trace(module: Any, images: Sequence[int] | np.ndarray) -> Trace:
     check_module(module)
     copied = copy_of(module)
     values = images if isinstance(images, np.ndarray) else np.random.default_rng(0).normal(size=tuple(images))
-    return watched(copied.eval(), torch.tensor(values, dtype=dtype_of(copied)))
+    return watched(copied.train(training), torch.tensor(values, dtype=dtype_of(copied)))
 
 
 def check_module(module: Any) -> None:
@@ -86,7 +87,9 @@ def watched(module: nn.Module, images: Tensor, watch: Watch | None = None) -> Tr
     if not recorder.events or not numbers:
         raise TraceError(f"{type(module).__name__} makes nothing of the images that could be watched")
     state = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    return Trace(type(module).__name__, recorder.effective(numbers), numbers, recorder.shapes, state)
+    names = {key: recorder.keys.get(id(tensor), key) for key, tensor in module.state_dict(keep_vars=True).items()}
+    aliases = {key: name for key, name in names.items() if key != name}
+    return Trace(type(module).__name__, recorder.effective(numbers), numbers, recorder.shapes, state, aliases)
 
 
 def run(module: nn.Module, images: Tensor) -> list[Tensor]:
@@ -250,7 +253,7 @@ def _memory(tensor: Tensor) -> int:
         return id(tensor)
 
 
-@contextmanager
+@contextlib.contextmanager
 def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
     """Keep the recorder informed of which submodule runs."""
 
@@ -266,45 +269,3 @@ def owners(module: nn.Module, recorder: Recorder) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def first_convolution(module: Any) -> tuple[int, int]:
-    """Input channels and spatial dimensions of a module, after its first convolution. Raises TraceError.
-
-    The first one that runs need not be the first that the class makes.
-    """
-    check_module(module)
-    made = next((part for part in module.modules() if isinstance(part, nn.Conv2d | nn.Conv3d)), None)
-    if made is None:
-        raise NoImagesError(
-            f"{type(module).__name__} has no nn.Conv2d and no nn.Conv3d; expected images that it takes, or their shape"
-        )
-    axes = 2 if isinstance(made, nn.Conv2d) else 3
-    copied = copy_of(module).eval()
-    for part in copied.modules():
-        if isinstance(part, nn.Conv2d | nn.Conv3d):
-            part.register_forward_pre_hook(_stop_at_first, prepend=True)
-    images = torch.zeros(1, made.in_channels, *(64,) * axes, dtype=dtype_of(copied))
-    try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            copied(images)
-    except _FirstRun as first:
-        prepared = first.given - made.in_channels  # channels that the module itself adds before
-        return max(first.taken - prepared, 1), axes
-    except Exception:  # the user's own code fails before: the size may be to blame, which is tried next
-        return made.in_channels, axes
-    return made.in_channels, axes
-
-
-class _FirstRun(BaseException):  # no Exception, as the user's own code may catch those
-    """The first convolution is about to run: channels that it takes, and that it is given."""
-
-    def __init__(self, taken: int, given: int):
-        super().__init__()
-        self.taken, self.given = taken, given
-
-
-def _stop_at_first(convolution: nn.Module, inputs: tuple[Any, ...]) -> None:
-    assert isinstance(convolution, nn.Conv2d | nn.Conv3d)
-    if inputs and isinstance(inputs[0], Tensor) and inputs[0].ndim > 1:
-        raise _FirstRun(convolution.in_channels, inputs[0].shape[1])

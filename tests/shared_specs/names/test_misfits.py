@@ -111,6 +111,16 @@ def test_a_network_is_nearer_where_fewer_names_differ(
     assert nearer(spec, initial_weights(spec) | extras(more), to_canonical, differ("lab", 0, 3)) == ""
 
 
+def test_of_networks_that_are_all_far_none_is_nearer(spec: UNetSpec, zoo: Zoo, changed_spec: Changed) -> None:
+    zoo(deeper := changed_spec(SMALL | {"name": "deeper", "widths": [4, 8, 16]}))
+    assert nearer(spec, extras(3), to_canonical, differ("lab", 99, 99)) == ""
+    names = [tensor.name for tensor in deeper.tensors]
+    few = {name: np.zeros(1) for name in names[: len(names) // 2]}
+    assert nearer(spec, few, to_canonical, differ("lab", 99, 99)) == ""
+    few[names[-1]] = np.zeros(1)
+    assert nearer(spec, few, to_canonical, differ("lab", 99, 99)).endswith("names differ from deeper: take that spec")
+
+
 def test_of_networks_with_the_same_names_the_shapes_tell_which(spec: UNetSpec, zoo: Zoo, changed_spec: Changed) -> None:
     named = {
         "wide": {"widths": [8, 16]},

@@ -101,6 +101,17 @@ def test_a_network_of_the_zoo_that_is_nearer_is_named(changed_spec: Changed) -> 
     assert "; only 2 names differ from unet_same: take that spec, or name" in refusal(spec, almost)
 
 
+def test_parameters_without_running_statistics_are_told_in_short() -> None:
+    spec = load_spec("unet_bn_same").narrow(16)
+    parameters = {name: values for name, values in initial_weights(spec).items() if ".running_" not in name}
+    assert refusal(spec, parameters) == (
+        "has the parameters of unet_bn_same and none of the 36 running statistics of its batch norms; save these too: "
+        "module.state_dict(), nnx.state(module), or batch_stats beside params"
+    )
+    parameters["encoder.0.block.0.norm.running_mean"] = np.zeros(4)
+    assert "and none of the" not in refusal(spec, parameters)
+
+
 def test_a_spec_without_a_key_map_has_its_own_names_alone(changed_spec: Changed, theirs: Weights) -> None:
     told = refusal(changed_spec(SMALL), theirs)
     assert told.count("not canonical") == 1 and "lab" not in told

@@ -28,6 +28,9 @@ REFUSED = {
         ["notes.txt", "out.pt"],
         "notes.txt: has no suffix that tells its format; expected .safetensors",
     ),
+    "msgpack": (["notes.msgpack", "out.pt"], "notes.msgpack: is of flax.serialization, which is not read; make a fold"),
+    "numpy": (["notes.npz", "out.pt"], "notes.npz: is of NumPy, which is not read; make a safetensors file of it: "),
+    "pickle": (["notes.pkl", "out.pt"], "notes.pkl: is a pickle, a program that is not run; save the weights where "),
     "no_format_of_out": (["original.pth", "out.npz"], "out.npz: has no suffix that tells a format; name one with --to"),
     "every_format_is_told": (
         ["original.pth", "out.npz"],
@@ -74,8 +77,8 @@ REFUSED = {
 def test_what_cannot_be_done_is_refused_and_nothing_is_touched(
     refused: Refused, files: Path, arguments: list[str], message: str
 ) -> None:
-    for name in ("notes.txt", "notes.pt", "notes.safetensors"):
-        Path(name).write_text("notes")
+    for suffix in ("txt", "pt", "safetensors", "msgpack", "npz", "pkl"):
+        Path(f"notes.{suffix}").write_text("notes")
     (files / "folder").mkdir()
     (files / "folder.pt").mkdir()
     shutil.copytree("flax", "folder/flax/d") if arguments[0] == "folder/flax" else Path("folder/notes").touch()
@@ -85,6 +88,14 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_touched(
     line = refused("convert", *arguments, *ARGUMENTS)
     assert message in line
     assert {path: path.stat().st_mtime_ns for path in files.rglob("*")} == before
+
+
+@pytest.mark.parametrize("name", ["checkpoint.pth.tar", "weights", "x.pkl"])
+def test_a_file_of_torch_is_known_by_its_content_under_any_name(
+    run: Run, here: Path, network: UNetSpec, weights: dict[str, np.ndarray], name: str
+) -> None:
+    saved(here / name, {"state_dict": original(network, weights), "epoch": 3})
+    assert run("convert", name, "out.safetensors", *ARGUMENTS, "--no-check").exit_code == 0
 
 
 class Hostile:
