@@ -30,15 +30,15 @@ LEAVES = {
 """Leaf to (native name, canonical axes -> native axes)."""
 
 
-def native_name(tensor: Tensor) -> str:
-    """The dotted attribute path of a canonical tensor."""
-    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
-
-
 def native(module: nnx.Module, tensor: Tensor) -> nnx.Variable:
     """The parameter or statistic that holds a canonical tensor."""
     leaf, _ = LEAVES[tensor.leaf]
     return getattr(layer_at(module, tensor.name.rpartition(".")[0]), leaf)
+
+
+def native_name(tensor: Tensor) -> str:
+    """The dotted attribute path of a canonical tensor."""
+    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:

@@ -29,15 +29,15 @@ LEAVES = {
 """Leaf to (native name, canonical axes -> native axes). PyTorch's layouts are the canonical ones."""
 
 
-def native_name(tensor: Tensor) -> str:
-    """The key of a canonical tensor in the state dict."""
-    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
-
-
 def native(module: nn.Module, tensor: Tensor) -> torch.Tensor:
     """The parameter or buffer that holds a canonical tensor."""
     leaf, _ = LEAVES[tensor.leaf]
     return getattr(module.get_submodule(tensor.name.rpartition(".")[0]), leaf)
+
+
+def native_name(tensor: Tensor) -> str:
+    """The key of a canonical tensor in the state dict."""
+    return f"{tensor.name.rpartition('.')[0]}.{LEAVES[tensor.leaf][0]}"
 
 
 def to_native(tensor: Tensor, values: np.ndarray) -> np.ndarray:
