@@ -17,8 +17,9 @@ from shared_specs import Recipe, TandemError, UNetSpec, load_spec
 from shared_specs.weights import Weights
 
 from .adoption import Adoption
-from .adoption.adopt import frozen, identify, images_of, layers_of, weights_of
+from .adoption.adopt import frozen, identify, layers_of, weights_of
 from .adoption.differences import told
+from .adoption.images import images_of
 from .batches import Batch, random_batch
 from .borrowed import given_back
 from .compare import REFERENCE, compare_all

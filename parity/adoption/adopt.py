@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,38 +13,24 @@ import backends as registry
 from backends import own_modules
 from backends import trace as tracing
 from backends.contract import Execution, Model
-from backends.trace import NoImagesError, Trace, TraceError
-from shared_specs import Recipe, ShapeError, SpecError, UNetSpec, initial_weights, load_spec
+from backends.trace import Trace, TraceError
+from shared_specs import Recipe, UNetSpec, initial_weights, load_spec
 from shared_specs.checkpoints import listed
 from shared_specs.layout import IMAGES
 from shared_specs.weights import check_weights
 
-from ..batches import Batch, random_batch
 from ..compare import REFERENCE, compare_all
 from .adoption import YOURS, Adoption
-from .differences import words
 from .dropouts import match_without
 from .found import Match
-from .inference import Inference, infer
+from .images import SPEC_NAME, again, batch_of, first_trace, images_of, proof_batch, trace_as
+from .inference import infer
 from .nearest import nearest_specs
 from .passes import deeper_output, only_in_evaluation
 from .unsaid import leading_to
 
 PROOF = ("structure", "forward", "activations", "statistics", "gradients")
 """The probes that prove a module to be the spec."""
-
-SIZES = {
-    2: ((95, 110), (96, 128), (203, 219), (256, 320), (188, 188), (256, 512), (256, 256)),
-    3: ((47, 54, 46), (48, 64, 32), (95, 110, 94), (96, 128, 64)),
-}
-"""Images to try, by dimensions, where nobody says which a module takes. Odd ones first: they show what happens where
-sizes do not fit. 188 is what unpadded convolutions of up to five levels take where they crop all sides alike, and nine
-levels halve 256."""
-
-MOST_PIXELS = 2**17
-"""Larger images are not compared where smaller ones will do."""
-
-SPEC_NAME = "adopted"
 
 
 def adopt(
@@ -89,18 +73,18 @@ def adopt(
 def identify(module: Any, spec: UNetSpec | None, images: np.ndarray | None, seed: int = 0) -> Adoption:
     """Trace a module and match it with a spec, or infer one, without weights and proof. Errors are those of `adopt`."""
     if spec is None:
-        traced = _first_trace(module, images)
+        traced = first_trace(module, images)
         if deeper := deeper_output(traced):
             return Adoption(traced.module, None, True, deeper, "return the logits first, or alone")
         inference = infer(traced, SPEC_NAME)
         if inference.spec is not None and images is None:
-            traced, inference = _again(module, traced, inference, seed)
+            traced, inference = again(module, traced, inference, seed)
         if inference.spec is None:
             near = nearest_specs(traced, inference.branches) if inference.branches else ()
             return Adoption(traced.module, None, True, inference.reason, inference.advice, nearest=near)
         chosen, assumed = inference.spec, inference.assumed
     else:
-        traced, chosen, assumed = _trace_as(module, spec, images, seed), spec, ()
+        traced, chosen, assumed = trace_as(module, spec, images, seed), spec, ()
     found, left_out = match_without(chosen, traced, is_inferred=spec is None)
     assumed += left_out
     if found.complete and len(traced.outputs) > 1 + len(chosen.deep_logits):
@@ -128,56 +112,6 @@ def frozen(module: Any) -> tuple[str, ...]:
     one = len(names) == 1
     what = "parameter, which is frozen, is" if one else "parameters, which are frozen, are"
     return (f"{len(names)} {what} compared as if trained: {listed(names, 8)}",) if names else ()
-
-
-def images_of(example: np.ndarray | Sequence[int], seed: int) -> np.ndarray:
-    """Images (N, C, H, W) as they are, or random ones of a shape."""
-    if np.ndim(example) > 1:
-        return np.asarray(example, np.float64)
-    return np.random.default_rng([seed, 0]).normal(size=tuple(int(side) for side in example))
-
-
-def _first_trace(module: Any, images: np.ndarray | None) -> Trace:
-    """With the images given, or else with the first of SIZES that the module takes."""
-    if images is not None:
-        return tracing.trace(module, images)
-    channels, dimensions = tracing.first_convolution(module)
-    return _trace_at(module, channels, SIZES[dimensions])
-
-
-def _trace_at(module: Any, channels: int, sizes: Sequence[Sequence[int]]) -> Trace:
-    """With images of the first of these sizes that the module takes. Raises NoImagesError, as for the last one."""
-    problem = ""
-    for size in sizes:
-        try:
-            return tracing.trace(module, (1, channels, *size))
-        except TraceError as error:
-            problem = str(error)
-    raise NoImagesError(f"{problem}; so it does on other sizes; expected images that it takes, or their shape")
-
-
-def _again(module: Any, traced: Trace, inference: Inference, seed: int) -> tuple[Trace, Inference]:
-    """With the images at which the spec found so far shows the most, and which the proof will use."""
-    assert inference.spec is not None
-    try:
-        again = tracing.trace(module, telling_batch(inference.spec, seed).images)
-    except TraceError:  # the module refuses sizes that the spec does not
-        return traced, inference
-    second = infer(again, SPEC_NAME)
-    return (again, second) if second.spec is not None else (traced, inference)
-
-
-def _trace_as(module: Any, spec: UNetSpec, images: np.ndarray | None, seed: int) -> Trace:
-    """With images that show the spec's choices, or others where the module refuses those, to find where they part."""
-    if images is not None:
-        return tracing.trace(module, images)
-    channels, dimensions = tracing.first_convolution(module)
-    if dimensions != spec.dimensions:
-        raise SpecError(
-            f"{spec.name}: is in {spec.dimensions} dimensions and the module in {dimensions}; name another spec, "
-            f"or a copy of its file with dimensions = {dimensions}"
-        )
-    return _trace_at(module, channels, (telling_batch(spec, seed).images.shape[2:], *SIZES[dimensions]))
 
 
 def _ignored(traced: Trace, found: Match) -> tuple[str, ...]:
@@ -215,7 +149,7 @@ def _proved(
     weights = weights_of(adoption, module)
     if not weights:
         return replace(adoption, reason="" if found.differences else f"no tensor for {', '.join(found.missing)}")
-    batch, refused = _proof_batch(spec, module, found, seed) if images is None else (_batch(spec, images, seed), ())
+    batch, refused = proof_batch(spec, module, found, seed) if images is None else (batch_of(spec, images, seed), ())
     execution, recipe = Execution(precision="float64"), Recipe()
     models: dict[str, Model] = {name: registry.get(name).build(spec, execution, recipe) for name in names}
     models[YOURS] = tracing.as_model(module, spec, found.keys, layers_of(adoption))
@@ -234,37 +168,6 @@ def _proved(
     left_out = (f"the {most} tensors that it returns in training do not matter but for {compared}",)
     assumed = adoption.assumed + refused + (left_out if most > max(traced, heads) else ())
     return replace(adoption, weights=weights, verdict=verdict, assumed=assumed)
-
-
-def telling_batch(spec: UNetSpec, seed: int) -> Batch:
-    """Random images of a size that shows the spec's choices, or where that is large, of the first of SIZES that fits.
-
-    Nine levels ask for 512 x 768 pixels, which a proof in float64 has no memory for at a generator's usual widths.
-    """
-    batch = random_batch(spec, seed)
-    pixels = math.prod(batch.images.shape[2:])
-    for size in SIZES[spec.dimensions] if pixels > MOST_PIXELS else ():
-        with contextlib.suppress(ShapeError):
-            if math.prod(size) < pixels:
-                return random_batch(spec, seed, size=size)
-    return batch
-
-
-def _proof_batch(spec: UNetSpec, module: Any, found: Match, seed: int) -> tuple[Batch, tuple[str, ...]]:
-    """Images that show the spec's choices, or where the module refuses those, of the size that was traced, and why.
-
-    A module may take less than its spec: square images only, for instance, where it crops by the height alone.
-    """
-    batch, traced = telling_batch(spec, seed), found.trace.shapes[0][2:]
-    if batch.images.shape[2:] == traced:
-        return batch, ()
-    try:
-        tracing.trace(module, batch.images)
-    except TraceError:
-        name, size = found.trace.module, words(batch.images.shape[2:])
-        refused = f"images of {words(traced)} stand for all: {name} fails on those of {size}, which {spec.name} takes"
-        return random_batch(spec, seed, size=traced), (refused,)
-    return batch, ()
 
 
 def weights_of(adoption: Adoption, module: Any) -> dict[str, np.ndarray]:
@@ -294,8 +197,3 @@ def _telling(spec: UNetSpec, weights: Mapping[str, np.ndarray], seed: int) -> di
     """The weights, but seeded values where a tensor is constant: zeros and ones of a fresh module hide what differs."""
     seeded = initial_weights(spec, seed)
     return {name: seeded[name] if np.ptp(values) == 0 else values for name, values in weights.items()}
-
-
-def _batch(spec: UNetSpec, images: np.ndarray, seed: int) -> Batch:
-    labels = random_batch(spec, seed, len(images), images.shape[2:]).labels
-    return Batch(images, labels, "the example")

@@ -22,6 +22,7 @@ from .spec_values import (
     as_written,
     first_unit,
     kinds,
+    other_widths,
     place_of_conv,
     short,
     table_of,
@@ -131,7 +132,7 @@ class _Draft:
             "in_channels": shape[0][1],
             "out_channels": shape[self.trace.outputs[0]][1],
             "widths": [widths["encoder"][level] for level in range(levels)],
-            **self.other_widths(blocks, widths, levels),
+            **other_widths(widths, {place: block.middle for place, block in blocks.items()}, levels),
             **with_overrides({place: block.tables for place, block in blocks.items()}),
             **({"head": head} if head else {}),
             **({"nested": True} if self.many is not None else {}),
@@ -239,24 +240,6 @@ class _Draft:
                 widths[section.level] = width or (self.trace.shapes[end.output][1] if end else self.trace.shapes[0][1])
         return widths
 
-    def other_widths(
-        self, blocks: dict[tuple[str, int], _Block], widths: dict[str, dict[int, int]], levels: int
-    ) -> Values:
-        """Those that are not the encoder's."""
-        encoder, decoder = ([widths[part][level] for level in range(levels - less)] for part, less in PARTS)
-        middles = [
-            [blocks[part, level].middle or widths[part][level] for level in range(levels - less)]
-            for part, less in PARTS
-        ]
-        values: Values = {}
-        if middles[0] != encoder:
-            values["middle_widths"] = middles[0]
-        if decoder != encoder[: levels - 1]:
-            values["decoder_widths"] = decoder
-        if middles[1] != decoder:
-            values["decoder_middle_widths"] = middles[1]
-        return values
-
     def down(self, section: Section, block: _Block) -> Values:
         event = section.down
         assert event is not None
@@ -299,6 +282,3 @@ class _Draft:
 
 NO_WORD = "no spec says it either: replace it by what a spec has"
 ALIKE = "no spec says it either, as the units of a level are alike: make them so, or keep it in PyTorch"
-
-PARTS = (("encoder", 0), ("decoder", 1))
-"""With how many levels fewer than the network has."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -161,3 +161,28 @@ def _common(up: Values, ups: Iterable[Values]) -> Values:
 def _most_common(tables: Iterable[Values]) -> Values | None:
     counts = Counter(json.dumps(table) for table in tables if table.get("convolutions") != 0)
     return json.loads(counts.most_common(1)[0][0]) if counts else None
+
+
+def other_widths(
+    widths: Mapping[str, Mapping[int, int]], middles: Mapping[tuple[str, int], int | None], levels: int
+) -> Values:
+    """Those that are not the encoder's.
+
+    Args:
+        widths: by part and level.
+        middles: of the convolutions before a block's last one, by part and level; None where they are as wide as it.
+        levels: of the network; the decoder has one less.
+    """
+    parts = (("encoder", levels), ("decoder", levels - 1))
+    encoder, decoder = ([widths[part][level] for level in range(count)] for part, count in parts)
+    middle, decoder_middle = (
+        [middles[part, level] or widths[part][level] for level in range(count)] for part, count in parts
+    )
+    values: Values = {}
+    if middle != encoder:
+        values["middle_widths"] = middle
+    if decoder != encoder[: levels - 1]:
+        values["decoder_widths"] = decoder
+    if decoder_middle != decoder:
+        values["decoder_middle_widths"] = decoder_middle
+    return values

@@ -8,7 +8,8 @@ import pytest
 
 import parity
 from backends import trace
-from parity.adoption.adopt import identify, images_of, telling_batch
+from parity.adoption.adopt import identify
+from parity.adoption.images import images_of, telling_batch
 from parity.adoption.inference import Inference, infer
 from parity.adoption.matching import match
 from parity.adoption.spec_values import with_overrides
