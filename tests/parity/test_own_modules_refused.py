@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, Any]], dict[str, Any], str]] = 
     "not_inferred": (
         lambda: (residual(), pair()[1]),
         {},
-        "Residual (pytorch): no spec can be inferred (add at the top within encoder level 0: residual",
+        "Residual (pytorch): no spec can be inferred (add at the top within encoder level 0: a residual",
     ),
     "bfloat16": (pair, {"precision": "bfloat16"}, "modules are compared in float64 or float32, not in bfloat16"),
     "labels": (pair, {"labels": np.zeros((1, 8, 8), int)}, "labels without images"),
