@@ -46,8 +46,9 @@ def lacks_statistics_alone(spec: UNetSpec, nearest: Differences) -> bool:
     """Whether all that names differ by is that every running statistic of the network is missing."""
     statistics = [tensor for tensor in spec.tensors if not tensor.trainable]
     return (
-        not nearest.unexpected
-        and 0 < len(nearest.missing) == len(statistics)
+        bool(statistics)
+        and not nearest.unexpected
+        and len(nearest.missing) == len(statistics)
         and all(".running_" in name for name in nearest.missing)
     )
 

@@ -200,3 +200,24 @@ def nested(depth: int) -> list[Any]:
 )
 def test_a_value_is_shown_in_short(value: Any, shown: str) -> None:
     assert shorten(value) == shown
+
+
+class Drawing(Table):
+    """Lists that may not be short, one in the other."""
+
+    lines: Annotated[
+        tuple[Annotated[tuple[int, ...], Field(strict=False, min_length=2)], ...], Field(strict=False)
+    ] = ()
+    ends: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = (1,)
+
+
+def test_a_list_whose_items_are_wrong_is_not_called_short() -> None:
+    """Pydantic counts the items that are right."""
+    assert told(Drawing, {"ends": ["x"]}) == "ends.0: got 'x', expected a whole number"
+    assert told(Drawing, {"ends": []}) == "ends: got [], expected at least 1 item"
+    assert told(Drawing, {"ends": ["x"], "lines": [[1]]}) == (
+        "lines.0: got [1], expected at least 2 items; ends.0: got 'x', expected a whole number"
+    )
+    assert told(Drawing, {"lines": [[1, "x"], [2]]}) == (
+        "lines.0.1: got 'x', expected a whole number; lines.1: got [2], expected at least 2 items"
+    )

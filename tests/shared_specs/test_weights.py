@@ -321,12 +321,20 @@ class TestRefusals:
             load_weights(path, small)
         assert str(error.value) == f"{path}: cannot be read ({reason}"
 
-    @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02", b"\x80\x04\x95"], ids=["zip", "old", "pickle"])
+    @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02", b"\x80\x04\x95", b"\x80\x05"])
     def test_a_checkpoint_of_a_framework_says_what_to_do(self, start: bytes, small: UNetSpec, path: Path) -> None:
         path.write_bytes(start + bytes(99))
         with pytest.raises(WeightsError) as error:
             load_weights(path, small)
         assert str(error.value) == f"{path}: is no safetensors file; {CONVERT}"
+
+    @pytest.mark.parametrize("rest", [b"{", b'{"a": ', b'{"a": 1}' + bytes(300)])
+    def test_a_length_like_a_pickle_is_one_of_safetensors(self, rest: bytes, small: UNetSpec, path: Path) -> None:
+        """JSON of 640 bytes, whose number of bytes a file begins with, and nearly all of which is lost."""
+        path.write_bytes((640).to_bytes(8, "little") + rest)
+        assert path.read_bytes().startswith(b"\x80\x02")
+        with pytest.raises(WeightsError, match="is no whole safetensors file"):
+            load_weights(path, small)
 
     def test_counters_of_batches_say_what_to_do(self, small: UNetSpec, weights: Weights, path: Path) -> None:
         save_file({**weights, "x.norm.num_batches_tracked": np.array(3)}, path)

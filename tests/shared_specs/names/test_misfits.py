@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shared_specs import UNetSpec, initial_weights, misfits
+from shared_specs import UNetSpec, initial_weights, load_spec, misfits
 from shared_specs.checkpoints import to_canonical
 from shared_specs.keymap import from_canonical
-from shared_specs.misfits import FEW, names_problem, nearer
+from shared_specs.misfits import FEW, lacks_statistics_alone, names_problem, nearer
 from shared_specs.naming import Differences
 
 from .lab_names import LAB, SMALL, Changed, Weights, extras, found, refusal
@@ -154,6 +154,31 @@ OF_ANOTHER_WIDTH = (
     "encoder.1.block.0.conv.weight is ({c}, {a}, 3, 3), expected ({d}, {b}, 3, 3) and 6 more; all of them fit widths "
     "{theirs}: {advice}"
 )
+
+
+STATISTICS_MISSING = {
+    "all of them": (lambda names: (names, []), True),
+    "all of them, and something is there beside": (lambda names: (names, ["head.colour"]), False),
+    "all but one": (lambda names: (names[1:], []), False),
+    "all but one, and a weight": (lambda names: ([*names[1:], "head.weight"], []), False),
+    "as many weights": (lambda names: ([f"head.{number}.weight" for number in range(len(names))], []), False),
+    "none": (lambda names: ([], []), False),
+}
+"""From the names of all statistics to what is missing and what is unexpected, and whether only the statistics lack."""
+
+
+@pytest.mark.parametrize("case", STATISTICS_MISSING)
+def test_statistics_alone_are_missing_or_more_is(case: str) -> None:
+    apart, expected = STATISTICS_MISSING[case]
+    normed = load_spec("unet_bn_same")
+    names = [tensor.name for tensor in normed.tensors if not tensor.trainable]
+    assert len(names) > 2
+    assert lacks_statistics_alone(normed, Differences("canonical", "", *apart(names))) is expected
+
+
+def test_where_there_are_no_statistics_none_are_missing(spec: UNetSpec) -> None:
+    assert all(tensor.trainable for tensor in spec.tensors)
+    assert not lacks_statistics_alone(spec, Differences("canonical", "", [], []))
 
 
 def test_another_width_is_named(spec: UNetSpec, weights: Weights, theirs: Weights) -> None:
