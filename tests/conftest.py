@@ -182,13 +182,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Thousands of tests stay to the end: every collection of garbage would look through them, which takes a second.
-
-    And what JAX traces is hundreds of thousands of small objects, at each 700 of which Python would look for garbage.
-    """
+    """Thousands of tests stay to the end: every collection of garbage would look through them, which takes a second."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="module")

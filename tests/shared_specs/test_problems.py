@@ -202,12 +202,13 @@ def test_a_value_is_shown_in_short(value: Any, shown: str) -> None:
     assert shorten(value) == shown
 
 
-class Drawing(Table):
-    """Lists that may not be short, one in the other."""
+Line = Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
 
-    lines: Annotated[
-        tuple[Annotated[tuple[int, ...], Field(strict=False, min_length=2)], ...], Field(strict=False)
-    ] = ()
+
+class Drawing(Table):
+    """Lists that may not be short, some of them in another."""
+
+    lines: Annotated[tuple[Line, ...], Field(strict=False)] = ()
     ends: Annotated[tuple[int, ...], Field(strict=False, min_length=1)] = (1,)
 
 
