@@ -32,7 +32,7 @@ from .spec_values import (
     with_overrides,
     words_of,
 )
-from .unsaid import unsayable
+from .unsaid import NO_WORD, unsayable
 from .up_values import UpTables
 
 
@@ -280,5 +280,4 @@ class _Draft:
         return [event.output if event is not None else 0 for event in last]
 
 
-NO_WORD = "no spec says it either: replace it by what a spec has"
 ALIKE = "no spec says it either, as the units of a level are alike: make them so, or keep it in PyTorch"

@@ -16,7 +16,6 @@ from shared_specs.schemes import CANONICAL
 MOST_IGNORED = 100
 """As `Checkpoint.ignore` takes."""
 
-
 MOST_ALIASES = 150
 """Lines of other names that are written; a module with more has them ignored, as a spec file may not be so long."""
 

@@ -10,7 +10,7 @@ from backends.trace import Event, Trace
 from .differences import ACTIVATIONS, NORMS, POOLS, UPS, name_of
 from .gates import ungated
 from .joins import ADJUSTMENTS
-from .unsaid import REPLACE, advice, leading_to, unsaid
+from .unsaid import NO_WORD, advice, leading_to, unsaid
 
 STEPS = {"conv": "conv", "dropout": "dropout"} | dict.fromkeys(NORMS, "norm") | dict.fromkeys(ACTIVATIONS, "activation")
 """The step of a unit that a kind of event is."""
@@ -98,7 +98,7 @@ def _sections(trace: Trace, path: Sequence[Event], images_are_level: bool) -> li
         if unsaid(event):
             what = f"{_what(event)} in {here} has {unsaid(event)}, for which a spec has no word"
             sizes = ", or give --input-shape of sizes that divide" if "ceil_mode" in unsaid(event) else ""
-            raise NotInferred(what, REPLACE.format("it") + sizes)
+            raise NotInferred(what, NO_WORD + sizes)
         if event.kind in JOINS:
             if not awaits_join:
                 branches = "residual" if event.kind == "add" else "nested"

@@ -44,7 +44,7 @@ def unsayable(trace: Trace) -> tuple[str, str]:
             what = f"{name_of(event)} at {event.owner or 'the top'}, for which a spec has no word"
             return what, advice(trace, event)
         if unsaid(event):
-            return f"{event} has {unsaid(event)}, for which a spec has no word", REPLACE.format("it")
+            return f"{event} has {unsaid(event)}, for which a spec has no word", NO_WORD
         weight = event.parameters.get("weight")
         if weight in served and event.kind in ("conv", "transposed_conv"):
             what = f"{event} runs more than once with the same weights, where each layer of a spec has its own"
@@ -55,6 +55,7 @@ def unsayable(trace: Trace) -> tuple[str, str]:
 
 
 REPLACE = "no spec says it either: replace {} by what a spec has"
+NO_WORD = REPLACE.format("it")
 
 
 def advice(trace: Trace, event: Event) -> str:

@@ -36,3 +36,17 @@ def built(spec: UNetSpec) -> tuple[Any, Any]:
     pytorch.load_weights(module, spec, weights)
     flax_nnx.load_weights(flax, spec, weights)
     return module, flax
+
+
+def adopted(module: Any) -> tuple[Any, UNetSpec]:
+    """Tandem's Flax module of the network that a module in PyTorch is, with its weights; and the spec."""
+    from flax import nnx
+
+    import parity
+    from backends import flax_nnx
+
+    adoption = parity.adopt(module, backends=[])
+    assert adoption.spec is not None
+    flax = flax_nnx.UNet(adoption.spec, rngs=nnx.Rngs(0))
+    flax_nnx.load_weights(flax, adoption.spec, adoption.weights)
+    return flax, adoption.spec

@@ -10,7 +10,7 @@ from backends import Execution
 from parity import compare_modules
 from shared_specs import ShapeError, TandemError, UNetSpec, WeightsError, initial_weights
 
-from .pairs import built, of_two_levels
+from .pairs import adopted, built, of_two_levels
 
 pytestmark = pytest.mark.needs_backends("pytorch", "flax_nnx")
 
@@ -48,15 +48,10 @@ def test_a_change_in_a_module_built_from_a_spec_is_named(narrow: UNetSpec, chang
 
 
 def test_an_own_module_and_one_built_from_the_spec_are_equal() -> None:
-    import parity
-    from backends import flax_nnx
     from tests.parity import ports
 
     module = ports.trained()
-    adoption = parity.adopt(module, backends=[])
-    assert adoption.spec is not None
-    flax = flax_nnx.UNet(adoption.spec, rngs=ports.nnx.Rngs(0))
-    flax_nnx.load_weights(flax, adoption.spec, adoption.weights)
+    flax, _ = adopted(module)
     comparison = compare_modules(module, flax, probes=["structure", "statistics"])
     assert comparison.equal, str(comparison)
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from parity import PROBES, compare_modules
-from shared_specs import TandemError, UNetSpec, WeightsError, initial_weights, load_spec
+from shared_specs import TandemError, UNetSpec, WeightsError, initial_weights
+
+from .pairs import adopted, of_two_levels
 
 pytestmark = pytest.mark.needs_backends("pytorch", "flax_linen")
 
@@ -164,10 +166,6 @@ def narrow() -> UNetSpec:
     return of_two_levels("unet_bn_same")
 
 
-def of_two_levels(name: str) -> UNetSpec:
-    return UNetSpec.model_validate(load_spec(name).model_dump() | {"widths": [4, 8]})
-
-
 def built(spec: UNetSpec, weights: Any = None) -> Any:
     """Tandem's Linen module of a spec, with its seeded weights."""
     from backends.flax_linen import UNet
@@ -207,16 +205,11 @@ def test_a_change_in_a_module_built_from_a_spec_is_named(narrow: UNetSpec) -> No
 
 @pytest.mark.needs_backends("flax_nnx")
 def test_a_port_may_stand_beside_a_module_of_another_library() -> None:
-    import parity
-    from backends import flax_nnx
     from tests.parity import linen_ports, ports
 
     module = ports.trained()
-    adoption = parity.adopt(module, backends=[])
-    assert adoption.spec is not None
-    nnx = flax_nnx.UNet(adoption.spec, rngs=ports.nnx.Rngs(0))
-    flax_nnx.load_weights(nnx, adoption.spec, adoption.weights)
-    comparison = compare_modules(nnx, linen_ports.ported(module), spec=adoption.spec, probes=["forward", "statistics"])
+    nnx, spec = adopted(module)
+    comparison = compare_modules(nnx, linen_ports.ported(module), spec=spec, probes=["forward", "statistics"])
     assert comparison.equal, str(comparison)
     assert comparison.names == ("UNet (flax_nnx)", LINEN)
 

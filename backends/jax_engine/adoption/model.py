@@ -58,7 +58,6 @@ class PortModel(JaxModel):
         self.places = pair(spec, port_of, held)
         names = {place.path: name for name, place in self.places.items()}
         super().__init__(spec, execution, recipe, lambda spec, numerics: port(module, spec, numerics, names))
-
         self.in_another_order = {
             name: dotted(path) for name, path in in_another_order(spec, port_of, held, self.places).items()
         }
